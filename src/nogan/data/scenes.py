@@ -1,0 +1,412 @@
+"""Built-in data: procedural scenes of hot-air balloons, drawn from ``(seed, index)`` at any size.
+
+They are made for colorization. The colour of sky, clouds, hills, grass, sea and sand follows from texture, luma and
+position, so a network that sees the gray picture can learn it. The hue of a balloon follows from nothing: every hue has
+the same distribution of luma, shape and place. The best a pixel loss can do for a balloon is the median of all hues,
+which is a dull brown; only an adversarial loss asks for a vivid one. Photographs are like that too.
+
+Everything lies in unit coordinates (x to the right, y down, both in [0, 1]), and nothing that is drawn at random depends
+on the size: a scene at 64 and at 192 pixels is the same scene. Edges and textures are filtered to the size of a pixel
+analytically, not by supersampling. Every colour is a convex mix of colours inside the RGB cube, so nothing is clipped.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from nogan.rng import numpy_rng
+
+BALLOON_HUES = (30.0, 109.0, 147.0, 245.0, 346.0)
+"""Hue modes of the balloons, degrees in the (Cb, Cr) plane: purple, red, amber, green, blue."""
+HUE_JITTER = 5.0
+"""Largest deviation from a hue mode, degrees."""
+BALLOON_LUMA = (0.30, 0.66)
+"""Least and greatest Rec. 601 luma of an envelope, shading and stripes included, whatever its hue."""
+SATURATION = (0.85, 0.97)
+"""Share of the largest chroma that the RGB cube holds at a balloon's hue and luma, or of MAX_CHROMA if less."""
+MAX_CHROMA = 0.33
+"""Chroma, as a radius in the (Cb, Cr) plane, beyond which red and green would be garish."""
+
+GROUNDS = ("grass", "sea", "sand")
+
+_TAPER = np.deg2rad(44.0)  # latitude below which an envelope leaves the sphere along its tangent cone
+_MOUTH = 1.24  # depth of its mouth below the sphere's centre, in radii
+_MOUTH_WIDTH = (1 - _MOUTH * np.sin(_TAPER)) / np.cos(_TAPER)  # there the cone is that wide
+_BASKET_TOP, _BASKET_BOTTOM, _BASKET_WIDTH = 1.52, 1.76, 0.15
+
+
+def draw_scene(seed: int, index: int, size: int) -> np.ndarray:
+    """Scene ``index`` of ``seed`` as uint8 RGB ``(size, size, 3)``; the same content at every size."""
+    rgb = _draw(seed, index, size)
+    np.multiply(rgb, 255, out=rgb)
+    rgb += 0.5
+    return np.ascontiguousarray(rgb.astype(np.uint8).transpose(1, 2, 0))
+
+
+class Scenes:
+    """Image source of ``length`` scenes: ``load(index, size)`` gives uint8 RGB ``(size, size, 3)``."""
+
+    def __init__(self, seed: int, length: int):
+        self.seed, self.length = seed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        """Draw scene ``index``, in [0, length), at ``size`` pixels; raises IndexError outside that range."""
+        if not 0 <= index < self.length:
+            raise IndexError(f"scene {index} of {self.length}")
+        return draw_scene(self.seed, index, size)
+
+
+def _draw(seed: int, index: int, size: int) -> np.ndarray:
+    """The scene as float32 RGB ``(3, size, size)`` in [0, 1], never clipped to it."""
+    rng = numpy_rng("scenes", seed, index)
+    sky = _Sky.random(rng)
+    rgb = np.broadcast_to(sky.haze, (3, size, size)).copy()
+    _paint_sky(rgb, rng, sky)
+    ground = GROUNDS[rng.integers(len(GROUNDS))]
+    _paint_hills(rgb, rng, sky, ground)
+    _PAINT_GROUND[ground](rgb, rng, sky)
+    for balloon in _random_balloons(rng):
+        _paint_balloon(rgb, balloon, sky)
+    return rgb
+
+
+# ------------------------------------------------------------------------------------------------ tools
+
+
+def _rgb(*hexes: str) -> np.ndarray:
+    """Colours ``(n, 3, 1, 1)`` of hex codes, e.g. ``"ffcc00"``."""
+    return np.array([list(bytes.fromhex(code)) for code in hexes], np.float32)[:, :, None, None] / 255
+
+
+def _centres(size: int) -> np.ndarray:
+    return (np.arange(size, dtype=np.float32) + 0.5) / size
+
+
+def _cube(x: np.ndarray) -> np.ndarray:
+    return x * x * x
+
+
+def _spline(at: np.ndarray, knots: int, footprint: np.ndarray | float) -> np.ndarray:
+    """Weights ``(len(at), knots)`` that interpolate a lattice at ``at`` by the cubic B-spline.
+
+    ``footprint`` is how many lattice steps a pixel covers; beyond 1 the kernel widens to it, so that nothing aliases.
+    """
+    distance = np.abs(at[:, None] - np.arange(knots, dtype=np.float32))
+    distance /= np.maximum(np.reshape(footprint, (-1, 1)), 1).astype(np.float32)
+    weights = _cube(np.maximum(2 - distance, 0)) - 4 * _cube(np.maximum(1 - distance, 0))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+@lru_cache(maxsize=256)
+def _across(size: int, cells: int) -> np.ndarray:
+    """Weights ``(cells + 3, size)`` of a lattice of ``cells`` cells laid over the picture's width."""
+    return np.ascontiguousarray(_spline(_centres(size) * cells + 1, cells + 3, cells / size).T)
+
+
+def _lattice(rng: np.random.Generator, rows: int, cells: int) -> np.ndarray:
+    """White noise ``(rows, cells + 3)``; interpolated by :func:`_spline` its deviation is about 1."""
+    lattice = rng.random((rows, cells + 3), dtype=np.float32)
+    lattice -= 0.5
+    lattice *= 7.0
+    return lattice
+
+
+def _blend(rgb: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
+    """Mix ``colour`` into ``rgb`` in place: the share ``alpha`` of it, in [0, 1]."""
+    difference = colour - rgb
+    difference *= alpha
+    rgb += difference
+
+
+def _ramp(t: np.ndarray, dark: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Colours from ``dark`` (t = 0) to ``light`` (t = 1)."""
+    return dark + np.clip(t, 0, 1) * (light - dark)
+
+
+def _smoothstep(t: np.ndarray, low: float, high: float) -> np.ndarray:
+    t = np.clip((t - low) * np.float32(1 / (high - low)), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+# -------------------------------------------------------------------------------------------------- sky
+
+
+@dataclass(frozen=True)
+class _Sky:
+    """What light and horizon are in one scene."""
+
+    horizon: float  # y of the horizon
+    evening: float  # 0 noon .. 1 late afternoon: warmer and darker
+    sun: float  # x of the sun
+    haze: np.ndarray  # colour at the horizon, (3, 1, 1)
+
+    @staticmethod
+    def random(rng: np.random.Generator) -> "_Sky":
+        horizon, evening, sun = rng.uniform(0.58, 0.76), rng.random(), rng.uniform(0.1, 0.9)
+        noon, late = _rgb("e9f1f2", "f9d9b4")
+        return _Sky(horizon, evening, sun, (noon + evening * (late - noon)).astype(np.float32))
+
+
+def _paint_sky(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
+    size = rgb.shape[1]
+    rows = min(size, int(np.ceil(sky.horizon * size)) + 1)
+    x, y = _centres(size), _centres(size)[:rows]
+    rgb, height = rgb[:, :rows], np.clip(1 - y / sky.horizon, 0, 1)[:, None]
+
+    noon, late, middle = _rgb("2f6fc4", "3f639f", "86b6e3")
+    top = noon + np.float32(sky.evening) * (late - noon)
+    rise = np.sqrt(height)
+    rgb[:] = _ramp(rise, sky.haze, middle) * (1 - rise) + _ramp(rise, middle, top) * rise
+    glow = np.exp(-(((x - sky.sun) / 0.38) ** 2)) * np.exp(-((height / 0.45) ** 2))
+    (sunny,) = _rgb("fff3d6")
+    _blend(rgb, sunny, glow * np.float32(0.75))
+
+    # Clouds flatten toward the horizon; a second sample a little above each point tells which side the light is on.
+    cover, stretch = rng.uniform(-0.9, 0.5), rng.uniform(0.8, 1.5)
+    depth = np.log(1 / (height[:, 0] + 0.22))
+    steepness = np.gradient(depth) if rows > 1 else np.ones(1)
+    density, above = np.zeros((2, rows, size), np.float32)
+    for octave, strength in enumerate((0.85, 0.5, 0.27, 0.14)):
+        cells, pitch = round(3 * stretch) * 2**octave, 2.6 * 2**octave
+        knots = int(1.8 * pitch) + 5
+        lattice = _lattice(rng, knots, cells) @ _across(size, cells) * np.float32(strength)
+        at, footprint = (depth + 0.25) * pitch + 1.5, steepness * pitch
+        density += _spline(at, knots, footprint) @ lattice
+        if octave < 3:
+            above += _spline(at - 0.22, knots, footprint) @ lattice
+    cloud = _smoothstep(density, -cover, 1.3 - cover)
+    light = 0.62 + 0.30 * (density - above)
+    shade, bright = _rgb("a9b7c8", "fffdf8")
+    warm = shade + np.float32(0.5 * sky.evening) * (_rgb("c9a99a")[0] - shade)
+    _blend(rgb, _ramp(light, warm, bright), cloud * (0.35 + 0.6 * _smoothstep(height, 0.0, 0.25)).astype(np.float32))
+
+
+def _paint_hills(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky, ground: str) -> None:
+    """Distant ridges, the farther the nearer to the colour of the haze."""
+    size = rgb.shape[1]
+    y = _centres(size)[:, None]
+    near = {"grass": _rgb("4f7350"), "sea": _rgb("5d7f97"), "sand": _rgb("a98a6a")}[ground][0]
+    layers = int(rng.integers(2, 4)) if ground != "sea" else int(rng.integers(0, 3))
+    for layer in range(layers):
+        closeness = (layer + 1) / (layers + 0.6)
+        rise = rng.uniform(0.03, 0.06) * (1.9 - closeness)
+        ridge = np.zeros(size, np.float32)
+        for cells, strength in ((3, 1.0), (7, 0.45), (17, 0.16), (43, 0.05)):
+            ridge += strength * (_lattice(rng, 1, cells)[0] @ _across(size, cells)) * 0.5
+        # An archipelago sinks below the horizon here and there; on land the ridge goes on.
+        top = sky.horizon - rise * (0.75 + 0.42 * ridge if ground != "sea" else 0.9 * ridge - 0.3)
+        first = max(0, int(top.min() * size) - 1)
+        last = min(size, int(np.ceil(sky.horizon * size)) + 1)
+        if first >= last:
+            continue
+        alpha = np.clip((y[first:last] - top) * size + 0.5, 0, 1)
+        mist = np.clip((y[first:last] - top) / 0.09, 0, 1) * np.float32(0.4 * (1 - closeness) + 0.12)
+        colour = sky.haze + np.float32(0.28 + 0.62 * closeness) * (near - sky.haze)
+        _blend(rgb[:, first:last], colour + mist * (sky.haze - colour), alpha)
+
+
+# ----------------------------------------------------------------------------------------------- ground
+
+
+class _Plane:
+    """The ground below the horizon: perspective textures on its rows."""
+
+    KNOTS = 5.2  # ln of the greatest distance that is textured, the nearest being 1
+
+    def __init__(self, size: int, horizon: float):
+        self.size, self.first = size, max(0, int(horizon * size - 0.5))
+        self.y = _centres(size)[self.first :]
+        below = np.maximum(self.y - horizon, 0.25 / size)
+        self.near = (below / (1 - horizon))[:, None]  # 0 at the horizon, 1 at the bottom
+        self.distance = np.minimum(-np.log(self.near[:, 0]), self.KNOTS)  # ln
+        self.step = 1 / (below * size)  # change of ln(distance) over a pixel's height
+        self.edge = np.clip((self.y[:, None] - horizon) * size + 0.5, 0, 1)
+
+    def texture(self, rng: np.random.Generator, cells: int, pitch: float, octaves: int = 4) -> np.ndarray:
+        """Noise ``(rows, size)`` whose grains shrink with the distance.
+
+        At the bottom the picture is ``cells`` grains wide; ``pitch`` grains follow one another while the distance
+        grows e-fold. Widths halve from octave to octave, each octave serving its own range of distance.
+        """
+        knots = int(self.KNOTS * pitch) + 5
+        down = _spline(self.distance * pitch + 1.5, knots, self.step * pitch)
+        total = np.zeros((len(self.y), self.size), np.float32)
+        for octave in range(octaves):
+            weight = np.maximum(1 - np.abs(self.distance / np.log(2) - octave), 0)
+            if octave == octaves - 1:
+                weight[self.distance > octave * np.log(2)] = 1
+            lattice = _lattice(rng, knots, cells * 2**octave)
+            used = np.flatnonzero(weight)
+            if len(used):
+                rows = slice(used[0], used[-1] + 1)
+                down_octave = down[rows] * weight[rows, None]
+                total[rows] += (down_octave @ lattice) @ _across(self.size, cells * 2**octave)
+        return total
+
+    def paint(self, rgb: np.ndarray, colour: np.ndarray, sky: _Sky, haze: float) -> None:
+        """Lay ``colour`` ``(3, rows, size)`` under the horizon, hazy with the distance."""
+        mist = np.float32(haze) * np.exp(-self.near / 0.10)
+        colour += mist * (sky.haze - colour)
+        _blend(rgb[:, self.first :], colour, self.edge)
+
+
+def _paint_grass(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
+    plane = _Plane(rgb.shape[1], sky.horizon)
+    meadows = plane.texture(rng, cells=2, pitch=1.6, octaves=3)
+    tufts = plane.texture(rng, cells=26, pitch=9.0, octaves=2)
+    blades = plane.texture(rng, cells=90, pitch=9.0, octaves=1) * plane.near
+    t = 0.50 + 0.16 * meadows + 0.10 * tufts + 0.13 * blades - 0.12 * plane.near
+    dark, light = _rgb("2c4d22", "a5bb57")
+    plane.paint(rgb, _ramp(t, dark, light), sky, haze=0.45)
+
+
+def _paint_sea(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
+    plane = _Plane(rgb.shape[1], sky.horizon)
+    swell = plane.texture(rng, cells=3, pitch=5.0, octaves=4)
+    waves = plane.texture(rng, cells=9, pitch=15.0, octaves=3)
+    deep, shallow, foam = _rgb("124a66", "4f9fae", "f6f4e6")
+    t = 0.42 + 0.10 * swell + 0.15 * waves - 0.25 * (plane.near - 0.4)
+    colour = _ramp(t, deep, shallow)
+    path = np.exp(-(((_centres(plane.size) - sky.sun) / (0.10 + 0.14 * plane.near)) ** 2)).astype(np.float32)
+    glint = _smoothstep(waves + 0.5 * swell, 0.9 - 0.1, 2.2)
+    _blend(colour, foam, np.clip(glint * (0.22 + 0.75 * path) + 0.25 * path * (1 - plane.near), 0, 1))
+    plane.paint(rgb, colour, sky, haze=0.35)
+
+
+def _paint_sand(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
+    plane = _Plane(rgb.shape[1], sky.horizon)
+    dunes = plane.texture(rng, cells=2, pitch=1.3, octaves=3)
+    grains = plane.texture(rng, cells=60, pitch=14.0, octaves=1) * plane.near
+    # Ripples: waves along the distance, bent by the dunes; faded where a pixel would hold more than half of one.
+    pitch = rng.uniform(55, 75)
+    phase = pitch * (plane.near**0.6 - 1)[:, :] + 2.4 * dunes
+    resolved = _smoothstep(1.6 - pitch * 0.6 * plane.near ** (-0.4) * plane.step[:, None] * plane.near, 0.0, 1.2)
+    ripples = np.sin(phase.astype(np.float32)) * resolved
+    t = 0.60 + 0.17 * dunes + 0.13 * ripples + 0.06 * grains
+    dark, light = _rgb("b0814f", "f4dca8")
+    plane.paint(rgb, _ramp(t, dark, light), sky, haze=0.4)
+
+
+_PAINT_GROUND = {"grass": _paint_grass, "sea": _paint_sea, "sand": _paint_sand}
+
+
+# --------------------------------------------------------------------------------------------- balloons
+
+
+@dataclass(frozen=True)
+class _Balloon:
+    x: float
+    y: float
+    radius: float
+    hue: float  # radians in the (Cb, Cr) plane
+    saturation: float
+    luma: float
+    gores: int
+    stripe: float  # amplitude of the stripes, in luma
+    band: float  # amplitude of the belt, in luma
+    turn: float  # radians about the vertical
+
+
+def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
+    """One to three balloons, the smallest (farthest) first, apart from one another where there is room."""
+    count = int(rng.integers(1, 4))
+    low, high = ((0.20, 0.25), (0.14, 0.20), (0.11, 0.165))[count - 1]
+    balloons: list[_Balloon] = []
+    for radius in np.sort(rng.uniform(low, high, count)):
+        best, room = None, -np.inf
+        for x, t in rng.random((12, 2)):
+            x, y = 0.04 + radius + x * (0.92 - 2 * radius), 0.04 + radius + t * (0.86 - 2.2 * radius - 0.08)
+            y = min(y, 0.97 - _BASKET_BOTTOM * radius)
+            clear = min((np.hypot(x - b.x, 0.75 * (y - b.y)) - radius - b.radius for b in balloons), default=0.0)
+            clear = min(clear, 0.03) - 0.02 * t
+            if clear > room:
+                best, room = (x, y), clear
+        mode = BALLOON_HUES[rng.integers(len(BALLOON_HUES))]
+        hue = np.deg2rad(mode + rng.uniform(-HUE_JITTER, HUE_JITTER))
+        luma, stripe, band = rng.uniform(0.40, 0.56), rng.uniform(0.0, 0.05), rng.uniform(-0.05, 0.05)
+        gores, turn = int(rng.integers(5, 9)), rng.uniform(0, 2 * np.pi)
+        balloons.append(
+            _Balloon(*best, radius, hue, rng.uniform(*SATURATION), luma, gores, stripe, band, turn)
+        )
+    return balloons
+
+
+def chroma_direction(hue: float) -> np.ndarray:
+    """RGB ``(3,)`` of the unit chroma at ``hue`` (radians in the full-range Rec. 601 (Cb, Cr) plane), at luma 0."""
+    cb, cr = np.cos(hue), np.sin(hue)
+    red, blue = 1.402 * cr, 1.772 * cb
+    return np.array([red, -(0.299 * red + 0.114 * blue) / 0.587, blue], np.float32)
+
+
+def _colour(luma: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+    """RGB ``(3, h, w)`` of ``luma`` ``(h, w)`` with the share ``saturation`` of the chroma that the RGB cube can hold."""
+    direction = chroma_direction(hue)
+    chroma = np.minimum(luma / -direction.min(), (1 - luma) / direction.max())
+    chroma = np.minimum(chroma, MAX_CHROMA, out=chroma)
+    chroma *= np.float32(saturation)
+    return luma + direction[:, None, None] * chroma
+
+
+def _paint_balloon(rgb: np.ndarray, balloon: _Balloon, sky: _Sky) -> None:
+    size = rgb.shape[1]
+    pixel = 1 / (balloon.radius * size)  # a pixel's width in radii
+
+    left, right = _span(balloon.x, -1, 1, balloon.radius, size)
+    top, bottom = _span(balloon.y, -1, _BASKET_BOTTOM, balloon.radius, size)
+    x = ((np.arange(left, right, dtype=np.float32) + 0.5) / size - balloon.x) / balloon.radius
+    y = (((np.arange(top, bottom, dtype=np.float32) + 0.5) / size - balloon.y) / balloon.radius)[:, None]
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    _paint_basket(rgb[:, top:bottom, left:right], x, y, pixel)
+
+    rows = int(np.searchsorted(y[:, 0], _MOUTH + pixel))
+    y, rgb = y[:rows], rgb[:, top : top + rows, left:right]
+    sine = np.clip(y, -1, np.sin(_TAPER))  # of the latitude; the cone keeps that of its rim
+    cosine = np.sqrt(1 - sine * sine)
+    width = np.where(y < np.sin(_TAPER), cosine, (1 - y * np.sin(_TAPER)) / np.cos(_TAPER))
+    across = np.clip(x / np.maximum(width, 1e-3), -1, 1)
+
+    # Signed distance to the outline, which is a circle and its two tangents, cut off at the mouth.
+    circle = np.sqrt(x * x + y * y) - 1
+    tangent = np.abs(x) * np.cos(_TAPER) + y * np.sin(_TAPER) - 1
+    distance = np.where(y * np.cos(_TAPER) > np.abs(x) * np.sin(_TAPER), tangent, circle)
+    distance = np.maximum(distance, y - _MOUTH)
+    alpha = np.clip(0.5 - distance / pixel, 0, 1)
+
+    light_x = np.clip((sky.sun - balloon.x) * 1.6, -0.7, 0.7)
+    light = np.array([light_x, -0.55, np.sqrt(1 - light_x**2 - 0.55**2)])
+    facing = across * cosine * light[0] + sine * light[1] + np.sqrt(1 - across * across) * cosine * light[2]
+    stripes = np.sin(balloon.gores * np.arcsin(across) * 2 + balloon.turn)
+    gore = np.pi / balloon.gores / 2  # a stripe's width, in radii
+    stripes = np.clip(stripes * 2.2, -1, 1) * (balloon.stripe * min(1.0, gore / pixel / 2))
+    belt = _smoothstep(0.30 - np.abs(y - 0.05), -pixel, pixel) * balloon.band
+    luma = np.clip(balloon.luma - 0.12 + 0.26 * facing * (0.55 + 0.45 * facing) + stripes + belt, *BALLOON_LUMA)
+    _blend(rgb, _colour(luma.astype(np.float32), balloon.hue, balloon.saturation), alpha.astype(np.float32))
+
+
+def _span(centre: float, low: float, high: float, radius: float, size: int) -> tuple[int, int]:
+    """First and end pixel of ``centre + radius * [low, high]``, a pixel wider, inside the picture."""
+    first, end = (centre + radius * low) * size - 1, (centre + radius * high) * size + 2
+    return max(0, int(first)), min(size, int(end))
+
+
+def _paint_basket(rgb: np.ndarray, x: np.ndarray, y: np.ndarray, pixel: float) -> None:
+    """The basket and its ropes, in place, on the pixels at ``x`` (columns) and ``y`` (rows), in radii."""
+    above = int(np.searchsorted(y[:, 0], _MOUTH - 0.04))
+    y, rgb = y[above:], rgb[:, above:]
+    rope, basket, rim = _rgb("4a4038", "7a5230", "a67c4e")
+    way = np.clip((y - _MOUTH) / (_BASKET_TOP - _MOUTH), 0, 1)
+    spread = _MOUTH_WIDTH + way * (_BASKET_WIDTH * 0.9 - _MOUTH_WIDTH)
+    ropes = sum(np.clip(0.5 + (0.014 - np.abs(x - side * spread)) / pixel, 0, 1) for side in (-1.0, 0.0, 1.0))
+    thin = min(1.0, 0.028 / pixel + 0.15)
+    upper = np.clip(0.5 + (_BASKET_TOP - y) / pixel, 0, 1)
+    _blend(rgb, rope, np.minimum(ropes, 1) * upper * np.float32(thin))
+
+    middle, half = (_BASKET_TOP + _BASKET_BOTTOM) / 2, (_BASKET_BOTTOM - _BASKET_TOP) / 2
+    outside = np.maximum(np.abs(x) - _BASKET_WIDTH, np.abs(y - middle) - half)
+    weave = np.clip(0.5 + (y - middle) / half, 0, 1)
+    _blend(rgb, rim + weave * (basket - rim), np.clip(0.5 - outside / pixel, 0, 1))
