@@ -17,7 +17,7 @@ import numpy as np
 
 from nogan.rng import numpy_rng
 
-BALLOON_HUES = (30.0, 109.0, 147.0, 245.0, 346.0)
+BALLOON_HUES = (30.0, 108.0, 143.0, 245.0, 345.0)
 """Hue modes of the balloons, degrees in the (Cb, Cr) plane: purple, red, amber, green, blue."""
 HUE_JITTER = 5.0
 """Largest deviation from a hue mode, degrees."""
@@ -273,7 +273,7 @@ def _paint_sea(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
     t = 0.42 + 0.10 * swell + 0.15 * waves - 0.25 * (plane.near - 0.4)
     colour = _ramp(t, deep, shallow)
     path = np.exp(-(((_centres(plane.size) - sky.sun) / (0.10 + 0.14 * plane.near)) ** 2)).astype(np.float32)
-    glint = _smoothstep(waves + 0.5 * swell, 0.9 - 0.1, 2.2)
+    glint = _smoothstep(waves + 0.5 * swell, 0.8, 2.2)
     _blend(colour, foam, np.clip(glint * (0.22 + 0.75 * path) + 0.25 * path * (1 - plane.near), 0, 1))
     plane.paint(rgb, colour, sky, haze=0.35)
 
@@ -282,11 +282,10 @@ def _paint_sand(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
     plane = _Plane(rgb.shape[1], sky.horizon)
     dunes = plane.texture(rng, cells=2, pitch=1.3, octaves=3)
     grains = plane.texture(rng, cells=60, pitch=14.0, octaves=1) * plane.near
-    # Ripples: waves along the distance, bent by the dunes; faded where a pixel would hold more than half of one.
-    pitch = rng.uniform(55, 75)
-    phase = pitch * (plane.near**0.6 - 1)[:, :] + 2.4 * dunes
-    resolved = _smoothstep(1.6 - pitch * 0.6 * plane.near ** (-0.4) * plane.step[:, None] * plane.near, 0.0, 1.2)
-    ripples = np.sin(phase.astype(np.float32)) * resolved
+    # Ripples lie across the view, bent by the dunes, and fade where a pixel can no longer resolve them.
+    phase = np.float32(rng.uniform(55, 75)) * plane.near**0.6
+    resolved = 1 - _smoothstep(np.abs(np.gradient(phase, axis=0)) if len(phase) > 1 else phase, 0.4, 1.6)
+    ripples = np.sin(phase + 2.4 * dunes) * resolved
     t = 0.60 + 0.17 * dunes + 0.13 * ripples + 0.06 * grains
     dark, light = _rgb("b0814f", "f4dca8")
     plane.paint(rgb, _ramp(t, dark, light), sky, haze=0.4)
@@ -328,11 +327,9 @@ def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
                 best, room = (x, y), clear
         mode = BALLOON_HUES[rng.integers(len(BALLOON_HUES))]
         hue = np.deg2rad(mode + rng.uniform(-HUE_JITTER, HUE_JITTER))
-        luma, stripe, band = rng.uniform(0.40, 0.56), rng.uniform(0.0, 0.05), rng.uniform(-0.05, 0.05)
+        luma, stripe, band = rng.uniform(0.42, 0.57), rng.uniform(0.0, 0.05), rng.uniform(-0.06, 0.06)
         gores, turn = int(rng.integers(5, 9)), rng.uniform(0, 2 * np.pi)
-        balloons.append(
-            _Balloon(*best, radius, hue, rng.uniform(*SATURATION), luma, gores, stripe, band, turn)
-        )
+        balloons.append(_Balloon(*best, radius, hue, rng.uniform(*SATURATION), luma, gores, stripe, band, turn))
     return balloons
 
 
@@ -383,7 +380,8 @@ def _paint_balloon(rgb: np.ndarray, balloon: _Balloon, sky: _Sky) -> None:
     stripes = np.sin(balloon.gores * np.arcsin(across) * 2 + balloon.turn)
     gore = np.pi / balloon.gores / 2  # a stripe's width, in radii
     stripes = np.clip(stripes * 2.2, -1, 1) * (balloon.stripe * min(1.0, gore / pixel / 2))
-    belt = _smoothstep(0.30 - np.abs(y - 0.05), -pixel, pixel) * balloon.band
+    bulge = 0.13 * np.sqrt(1 - across * across)  # seen from below, a parallel is an arch
+    belt = _smoothstep(0.28 - np.abs(y - 0.02 + bulge), -pixel, pixel) * balloon.band
     luma = np.clip(balloon.luma - 0.12 + 0.26 * facing * (0.55 + 0.45 * facing) + stripes + belt, *BALLOON_LUMA)
     _blend(rgb, _colour(luma.astype(np.float32), balloon.hue, balloon.saturation), alpha.astype(np.float32))
 
