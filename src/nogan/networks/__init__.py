@@ -1,1 +1,93 @@
+"""The networks, as plain ``nn.Module``s: :func:`build_generator`, :func:`build_critic` and what training needs of them."""
 
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nogan.errors import UserError
+from nogan.networks.blocks import fold_spectral_norm
+from nogan.networks.critic import Critic
+from nogan.networks.encoders import build_encoder
+from nogan.networks.unet import UNet
+from nogan.rng import derive_seed
+
+__all__ = ["Critic", "UNet", "build_critic", "build_generator", "fold_spectral_norm", "trainable_parameters"]
+
+DECODERS = ("deep", "wide")
+
+
+def build_generator(
+    encoder: str = "resnet34",
+    decoder: str = "deep",
+    width: float = 1.5,
+    *,
+    pretrained: bool = True,
+    encoder_weights: str | Path | None = None,
+    attention: bool = True,
+    normalized_weights: bool = True,
+    seed: int = 0,
+) -> UNet:
+    """A generator: model space ``(B, 3, H, W)`` (gray, on three channels) to model space, any H and W from 32 px up.
+
+    DeOldify's artistic network is ``("resnet34", "deep", 1.5)``, its stable and video network ``("resnet101", "wide", 2)``.
+
+    Args:
+        encoder: "tiny" (ours, trained from scratch), or the name of a timm backbone with a feature pyramid, with or without
+            its tag: "resnet34.tv_in1k".
+        decoder: "deep" or "wide".
+        width: factor on the decoder's width.
+        pretrained: start the encoder from ImageNet weights, through timm's hub. The tiny encoder has none.
+        encoder_weights: file with the encoder's weights, in place of the hub.
+        attention: self-attention at an eighth of the size.
+        normalized_weights: spectral and weight norm; False gives the layout of :func:`fold_spectral_norm`.
+        seed: seeds the initial weights. The global generator is left as it was.
+
+    Raises:
+        UserError: unknown encoder or decoder, weights that cannot be had or do not fit.
+    """
+    if decoder not in DECODERS:
+        raise UserError(f"model.decoder={decoder}: expected one of {', '.join(DECODERS)}")
+    if not width > 0:
+        raise UserError(f"model.width={width}: expected a number above 0")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("networks", "generator", seed))
+        network = UNet(
+            build_encoder(encoder, pretrained=pretrained, weights=encoder_weights),
+            decoder=decoder,
+            width=width,
+            attention=attention,
+        )
+    network.config = {"encoder": encoder, "decoder": decoder, "width": width, "attention": attention}
+    return network if normalized_weights else fold_spectral_norm(network).train()
+
+
+def build_critic(
+    width: int = 256, *, doublings: int = 3, dropout: float = 0.15, attention: bool = True, seed: int = 0
+) -> Critic:
+    """A critic: model space ``(B, 3, H, W)`` to logits ``(B, N)``. See :class:`nogan.networks.critic.Critic`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("networks", "critic", seed))
+        return Critic(width, doublings=doublings, dropout=dropout, attention=attention)
+
+
+def trainable_parameters(network: nn.Module, part: str = "all") -> dict[str, nn.Parameter]:
+    """Named parameters that train: "all", or "decoder", which is everything behind the encoder and the encoder's norms.
+
+    The frozen encoder of the NoGAN recipe keeps its normalisation layers trainable (and in train mode).
+    """
+    named = dict(network.named_parameters())
+    if part == "all":
+        return named
+    if part != "decoder":
+        raise ValueError(f"part={part!r}: expected 'all' or 'decoder'")
+    norms = {
+        id(parameter)
+        for module in network.encoder.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
+        for parameter in module.parameters(recurse=False)
+    }
+    encoder = {id(parameter) for parameter in network.encoder.parameters()}
+    return {
+        name: parameter for name, parameter in named.items() if id(parameter) not in encoder or id(parameter) in norms
+    }

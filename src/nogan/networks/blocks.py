@@ -1,0 +1,148 @@
+"""The blocks that the generator and the critic share: normalised convolutions, pixel-shuffle upsampling, self-attention.
+
+Weights under spectral or weight norm are computed in float32 even under autocast; so are, by PyTorch's own rules, the
+statistics of batch norm. Spectral norm takes one power iteration for each forward pass in train mode, and none in eval mode.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+
+class _Float32Weight:
+    """Mixin for convolutions: the (possibly parametrized) weight is computed outside autocast, exactly once a call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight
+        return self._conv_forward(x, weight, self.bias)
+
+
+class Conv1d(_Float32Weight, nn.Conv1d):
+    """``nn.Conv1d`` whose weight norm stays float32 under autocast."""
+
+
+class Conv2d(_Float32Weight, nn.Conv2d):
+    """``nn.Conv2d`` whose weight norm stays float32 under autocast."""
+
+
+def initialize(conv: nn.Module) -> nn.Module:
+    """Kaiming-normal weight and zero bias, in place (draws from the global generator: callers fork and seed it)."""
+    nn.init.kaiming_normal_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return conv
+
+
+def icnr_(weight: Tensor, upscale: int = 2) -> Tensor:
+    """Initialise a pixel-shuffle convolution so that it starts as nearest-neighbour upsampling (no checkerboard).
+
+    Source: Aitken et al., "Checkerboard artifact free sub-pixel convolution", arXiv:1707.02937.
+    """
+    kernel = nn.init.kaiming_normal_(weight.new_empty(weight.shape[0] // upscale**2, *weight.shape[1:]))
+    with torch.no_grad():
+        return weight.copy_(kernel.repeat_interleave(upscale**2, dim=0))
+
+
+def sn_conv(
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int | None = None, bias: bool = False
+) -> nn.Module:
+    """Convolution under spectral norm (one power iteration a step), Kaiming-initialised; "same" padding by default."""
+    padding = kernel // 2 if padding is None else padding
+    return spectral_norm(initialize(Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias)))
+
+
+class ConvReluNorm(nn.Module):
+    """3x3 spectral-norm convolution → ReLU → batch norm, in this order (DeOldify's)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = sn_conv(in_channels, out_channels, 3)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(F.relu(self.conv(x), inplace=True))
+
+
+class ShuffleUp(nn.Module):
+    """Doubles the size: 1x1 convolution → norm → ReLU → pixel shuffle → blur.
+
+    Args:
+        in_channels: channels given.
+        out_channels: channels returned.
+        norm: "spectral" puts the convolution under spectral norm and adds batch norm (the U-Net's blocks); "weight" puts it
+            under weight norm, with a bias and no batch norm (DeOldify's last upsampling).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, norm: str) -> None:
+        super().__init__()
+        spectral = norm == "spectral"
+        conv = initialize(Conv2d(in_channels, 4 * out_channels, 1, bias=not spectral))
+        icnr_(conv.weight)
+        self.conv = spectral_norm(conv) if spectral else weight_norm(conv)
+        self.norm = nn.BatchNorm2d(4 * out_channels) if spectral else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return blur(F.pixel_shuffle(F.relu(self.norm(self.conv(x)), inplace=True), 2))
+
+
+def blur(x: Tensor) -> Tensor:
+    """2x2 mean, stride 1, edge replicated on the left and the top: the size stays.
+
+    Source: Sugawara et al., "Super-resolution using convolutional neural networks without any checkerboard artifacts",
+    arXiv:1806.02658.
+    """
+    return F.avg_pool2d(F.pad(x, (1, 0, 1, 0), mode="replicate"), kernel_size=2, stride=1)
+
+
+class SelfAttention(nn.Module):
+    """``gamma · V softmax(QᵀK) + x`` over all positions, the softmax over the *first* axis of QᵀK; gamma starts at 0.
+
+    With N = H·W positions, each column of the (N, N) map sums to 1: column j mixes the values for position j by
+    ``softmax_i(q_i · k_j)``. That is ordinary attention with the roles of Q and K exchanged, and no scaling.
+
+    Source: Zhang et al., "Self-Attention GAN", arXiv:1805.08318.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = max(channels // 8, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+        self.query, self.key, self.value = (
+            spectral_norm(initialize(Conv1d(channels, out, 1, bias=False))) for out in (inner, inner, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.flatten(2)
+        q, k, v = (layer(flat).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)
+        return self.gamma * mixed.transpose(1, 2).reshape(x.shape) + x
+
+
+def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Nearest resize of ``(B, C, H, W)`` to ``size``; the same tensor where it already fits."""
+    return x if tuple(x.shape[-2:]) == tuple(size) else F.interpolate(x, size, mode="nearest")
+
+
+def halved(size: tuple[int, int], reduction: int) -> tuple[int, int]:
+    """Height and width of a feature map at ``reduction``: rounded up, as a strided convolution with "same" padding does."""
+    return math.ceil(size[0] / reduction), math.ceil(size[1] / reduction)
+
+
+def fold_spectral_norm(network: nn.Module) -> nn.Module:
+    """Bake spectral and weight norm into plain weights, in place, for inference; returns ``network``, in eval mode.
+
+    The outputs in eval mode stay as they were; the state dict afterwards holds ``weight`` where it held the
+    parametrization, as in a network built with ``normalized_weights=False``. Batch norm is not touched.
+    """
+    network.eval()
+    for module in list(network.modules()):
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    if isinstance(getattr(network, "config", None), dict):
+        network.config = {**network.config, "normalized_weights": False}
+    return network

@@ -1,0 +1,133 @@
+"""The generator: a U-Net over a classifier's encoder, with spectral norm and self-attention.
+
+Source: DeOldify (https://github.com/jantic/DeOldify), whose "deep" decoder (artistic) has two convolutions a block and whose
+"wide" decoder (stable, video) has one. ``docs/deoldify.md`` maps the names here to the original's.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nogan.errors import UserError
+from nogan.networks.blocks import ConvReluNorm, SelfAttention, ShuffleUp, halved, resize_like, sn_conv
+
+MIN_SIZE = 32
+"""Smallest height and width, px."""
+
+ATTENTION_REDUCTION = 8
+"""The up block whose result has this reduction carries the self-attention."""
+
+SKIP_NORM_BIAS = 1e-3
+"""Initial bias of the batch norms of the skips and behind the encoder."""
+
+
+class UpBlock(nn.Module):
+    """Upsample x2, join the skip, then ReLU and the block's convolutions (and self-attention, if asked).
+
+    Args:
+        in_channels: channels from below.
+        up_channels: channels of the upsampled part.
+        skip_channels: channels of the skip; 0 where the encoder has no feature at this size.
+        out_channels: channels returned.
+        depth: number of convolutions (2 deep, 1 wide).
+        attention: whether self-attention follows.
+    """
+
+    def __init__(
+        self, in_channels: int, up_channels: int, skip_channels: int, out_channels: int, *, depth: int, attention: bool
+    ) -> None:
+        super().__init__()
+        self.up = ShuffleUp(in_channels, up_channels, norm="spectral")
+        self.skip_norm = _skip_norm(skip_channels) if skip_channels else None
+        inputs = (up_channels + skip_channels, *[out_channels] * (depth - 1))
+        self.convs = nn.Sequential(*(ConvReluNorm(channels, out_channels) for channels in inputs))
+        self.attention = SelfAttention(out_channels) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
+        x = resize_like(self.up(x), size)
+        if self.skip_norm is not None:
+            x = torch.cat([x, self.skip_norm(skip)], dim=1)
+        return self.attention(self.convs(F.relu(x)))
+
+
+class Residual(nn.Module):
+    """Two 3x3 spectral-norm convolutions with bias, each followed by ReLU, plus the input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = sn_conv(channels, channels, 3, bias=True)
+        self.conv2 = sn_conv(channels, channels, 3, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv2(F.relu(self.conv1(x), inplace=True)), inplace=True) + x
+
+
+class UNet(nn.Module):
+    """Gray to colour, model space to model space, any size from 32 px up.
+
+    Args:
+        encoder: see :mod:`nogan.networks.encoders`.
+        decoder: "deep" (two convolutions a block, as wide as what goes in, times ``width``) or "wide" (one convolution a
+            block, 256 times ``width`` channels wide, half of that in the last).
+        width: factor on the width of the decoder.
+        attention: self-attention at reduction 8.
+    """
+
+    def __init__(self, encoder: nn.Module, *, decoder: str, width: float, attention: bool) -> None:
+        super().__init__()
+        self.encoder = encoder
+        *skips, channels = encoder.channels
+        skip_channels = dict(zip(encoder.reductions, skips, strict=False))
+        depth = {"deep": 2, "wide": 1}[decoder]
+
+        self.bridge_norm = _skip_norm(channels)
+        self.middle = nn.Sequential(ConvReluNorm(channels, 2 * channels), ConvReluNorm(2 * channels, channels))
+        self.reductions = _halvings(encoder.reductions[-1])
+        blocks = []
+        for reduction in self.reductions:
+            skip, last = skip_channels.get(reduction, 0), reduction == 2
+            if decoder == "deep":
+                up = channels // 2
+                out = int((up + skip) // (2 if last else 1) * width)
+            else:
+                up = out = int(512 * width) // (4 if last else 2)
+            attends = attention and reduction == ATTENTION_REDUCTION
+            blocks.append(UpBlock(channels, up, skip, out, depth=depth, attention=attends))
+            channels = out
+        self.blocks = nn.ModuleList(blocks)
+        self.final_up = ShuffleUp(channels, channels, norm="weight")
+        self.residual = Residual(channels + 3)
+        self.head = sn_conv(channels + 3, 3, 1, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = tuple(x.shape[-2:])
+        if min(size) < MIN_SIZE:
+            raise UserError(f"image of {size[1]} x {size[0]} px: a generator needs at least {MIN_SIZE} px a side")
+        *skips, y = self.encoder(x)
+        skip_at = dict(zip(self.encoder.reductions, skips, strict=False))
+
+        y = self.middle(F.relu(self.bridge_norm(y)))
+        for block, reduction in zip(self.blocks, self.reductions, strict=True):
+            skip = skip_at.get(reduction)
+            y = block(y, skip, halved(size, reduction) if skip is None else tuple(skip.shape[-2:]))
+        y = resize_like(self.final_up(y), size)
+        y = self.residual(torch.cat([y, x], dim=1))
+        # In float32: a bfloat16 output would have steps of whole 8-bit levels.
+        with torch.autocast(y.device.type, enabled=False):
+            return torch.sigmoid(self.head(y.float())) * 6 - 3
+
+    def layer_groups(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+        """Modules for discriminative learning rates: stem … reduction 8, the rest of the encoder, the decoder."""
+        shallow, deep = self.encoder.groups()
+        return shallow, deep, [module for name, module in self.named_children() if name != "encoder"]
+
+
+def _halvings(deepest: int) -> tuple[int, ...]:
+    """Reductions of the up blocks' results, deepest first: 32 → (16, 8, 4, 2)."""
+    return tuple(2**power for power in range(deepest.bit_length() - 2, 0, -1))
+
+
+def _skip_norm(channels: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.bias, SKIP_NORM_BIAS)
+    return norm
