@@ -1,7 +1,7 @@
 """Finding the inflection point of a GAN phase online, from the critic's loss.
 
-A detector is fed the raw loss of each critic batch and answers once, when it is sure; one that is not sure says nothing, and
-the phase ends by its budget::
+A detector is fed the raw loss of each critic batch and answers once, when it is sure; one that is not sure says
+nothing, and the phase ends by its budget::
 
     detector = make_detector(name="curvature", total_steps=3000)
     for step, loss in critic_batches:  # `step` counts all GAN batches of the phase, the critic's and the generator's
@@ -31,8 +31,9 @@ def make_detector(name: str = DEFAULT, **conf: Any) -> Detector:
 
     Args:
         name: which one, a key of ``DETECTORS``.
-        **conf: the detector's parameters (see its ``Settings``) and what the program knows of the phase: ``total_steps``, the
-            GAN batches planned, always; ``batch_size``, ``images`` (in the whole data set) and ``lr`` (the generator's)
+        **conf: the detector's parameters (see its ``Settings``) and what the program knows of the phase:
+            ``total_steps``, the GAN batches planned, always; ``batch_size``, ``images`` (in the whole data set) and
+            ``lr`` (the generator's)
             where known: `budget` and `window` need them. Every detector accepts them all.
 
     Raises:

@@ -144,8 +144,8 @@ class Blocks:
 class Detector:
     """One pass over a GAN phase. A detector fires once at most and is silent from then on.
 
-    Subclasses name themselves, give their ``Settings``, list in ``STATE`` the attributes that change with time (numbers,
-    strings, lists, or objects that list their own ``STATE``), and implement ``_observe``.
+    Subclasses name themselves, give their ``Settings``, list in ``STATE`` the attributes that change with time
+    (numbers, strings, lists, or objects that list their own ``STATE``), and implement ``_observe``.
     """
 
     name: ClassVar[str]
@@ -161,9 +161,9 @@ class Detector:
     def update(self, step: int, critic_loss: float) -> Verdict | None:
         """Take in the raw critic loss of GAN batch ``step``; a verdict once the detector is sure, else None.
 
-        Call it at critic batches, with ``step`` counting *all* GAN batches of the phase from 0: the gaps are the generator's
-        batches. A loss for every batch does as well (only `burden` needs the gaps). A loss that is not finite is left out;
-        a step that is not past the last one is ignored.
+        Call it at critic batches, with ``step`` counting *all* GAN batches of the phase from 0: the gaps are the
+        generator's batches. A loss for every batch does as well (only `burden` needs the gaps). A loss that is not
+        finite is left out; a step that is not past the last one is ignored.
         """
         step = int(step)
         if self.fired or step <= self.last_step:

@@ -11,7 +11,8 @@ _PUBLISHED = ((1e-5, 0.014), (5e-6, 0.022))
 
 
 def published_share(lr: float) -> float:
-    """The share of the data at the inflection point for a learning rate: the power law through both published points."""
+    """The share of the data at the inflection point for a learning rate: the power law through both published
+    points."""
     (lr_a, share_a), (lr_b, share_b) = _PUBLISHED
     return share_a * (lr / lr_a) ** (math.log(share_b / share_a) / math.log(lr_b / lr_a))
 
@@ -25,9 +26,9 @@ class BudgetSettings(Settings):
 class Budget(Detector):
     """Fires when a fixed share of the data has been seen in the phase; does not look at the loss.
 
-    Assumes that the inflection point depends on the learning rate alone: 1.4 % of the data at 1e-5, 2.2 % at 5e-6, a power
-    law between and beyond. Needs ``images`` and ``batch_size``, and ``lr`` unless ``share`` is given. If the budget lies
-    beyond the phase it never fires.
+    Assumes that the inflection point depends on the learning rate alone: 1.4 % of the data at 1e-5, 2.2 % at 5e-6, a
+    power law between and beyond. Needs ``images`` and ``batch_size``, and ``lr`` unless ``share`` is given. If the
+    budget lies beyond the phase it never fires.
     """
 
     name = "budget"

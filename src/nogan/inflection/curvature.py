@@ -25,11 +25,11 @@ class CurvatureSettings(Settings):
 class Curvature(Detector):
     """Fires when the critic loss, having bent upwards, significantly bends downwards; names the batch between the two.
 
-    Assumes an S-shaped rise, slow against the window: the loss first speeds up, then slows down. A local quadratic is fitted
-    by weighted least squares to 32 block means over a trailing window, at each new block. The standard error of its
-    second-order term is widened for the autocorrelation of the residuals (lag one, as of an AR(1) process), so that
-    wandering noise does not fire it. The inflection point is where the term, read at the window's centre, crosses zero.
-    A rise that only slows down (exponential, ramp) has no such point: use `knee` or `combined`.
+    Assumes an S-shaped rise, slow against the window: the loss first speeds up, then slows down. A local quadratic is
+    fitted by weighted least squares to 32 block means over a trailing window, at each new block. The standard error of
+    its second-order term is widened for the autocorrelation of the residuals (lag one, as of an AR(1) process), so
+    that wandering noise does not fire it. The inflection point is where the term, read at the window's centre, crosses
+    zero. A rise that only slows down (exponential, ramp) has no such point: use `knee` or `combined`.
 
     Source: local polynomial regression (Savitzky & Golay 1964; Cleveland 1979), here one-sided and with a test.
     """
@@ -78,8 +78,9 @@ def local_quadratic(means: np.ndarray, counts: np.ndarray) -> tuple[float, float
     """Fit a quadratic to equally spaced block means, weighted by their counts.
 
     Returns:
-        The slope at the centre as the rise over the whole span, the second-order coefficient (span scaled to [-1, 1]) and its
-        standard error, widened for autocorrelated residuals. A perfect fit has error 1e-12, so that constants are no signal.
+        The slope at the centre as the rise over the whole span, the second-order coefficient (span scaled to [-1, 1])
+        and its standard error, widened for autocorrelated residuals. A perfect fit has error 1e-12, so that constants
+        are no signal.
     """
     u = np.linspace(-1, 1, len(means))
     design = np.stack([np.ones_like(u), u, u * u - 1 / 3], axis=1)
@@ -95,7 +96,8 @@ def local_quadratic(means: np.ndarray, counts: np.ndarray) -> tuple[float, float
 
 
 def correlation_inflation(residuals: np.ndarray, weights: np.ndarray, parameters: int) -> float:
-    """(1 + r) / (1 - r), the factor by which AR(1) residuals widen a variance; r is freed of its bias and at least 0."""
+    """(1 + r) / (1 - r), the factor by which AR(1) residuals widen a variance; r is freed of its bias and at least
+    0."""
     scaled = residuals * np.sqrt(weights)
     power = float(scaled @ scaled)
     if power <= 0 or len(scaled) < 4:

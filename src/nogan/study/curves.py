@@ -1,0 +1,190 @@
+"""Simulated critic-loss curves whose inflection point is known.
+
+A curve is a mean (one of :data:`FAMILIES`), noise around it, perhaps a dip at the start, perhaps the adaptive switch that
+pins it near its threshold, and the batches at which the loss is seen. Everything is drawn from ``(split, family, index)``.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nogan.rng import numpy_rng
+
+THRESHOLD = 0.65  # raw critic loss below which a critic batch hands over to the generator
+MAX_CRITIC_RUN = 20  # a starved generator gets its batch after so many of the critic's
+
+S_SHAPED = ("logistic", "gompertz", "smoothstep")
+KNEED = ("saturation", "ramp")
+WITHOUT = ("constant", "drift", "oscillation")
+FAMILIES = (*S_SHAPED, *KNEED, *WITHOUT)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One simulated GAN phase.
+
+    Attributes:
+        family: one of :data:`FAMILIES`.
+        total: GAN batches in the phase.
+        truth: the inflection point in GAN batches, None where there is none.
+        steps: the batches at which the loss is seen, ascending.
+        losses: the loss at each of them.
+        mean: the noiseless curve at every batch, for pictures.
+        traits: what was drawn: noise, autocorrelated, pinned, dip, critic_only, amplitude.
+    """
+
+    family: str
+    total: int
+    truth: float | None
+    steps: np.ndarray
+    losses: np.ndarray
+    mean: np.ndarray
+    traits: dict[str, float | bool] = field(default_factory=dict)
+
+
+def draw(split: str, family: str, index: int) -> Curve:
+    """The curve number ``index`` of a family; ``split`` ("tune" or "test") keeps tuning and report apart."""
+    rng = numpy_rng("inflection-curves", split, family, index)
+    total = round(math.exp(rng.uniform(math.log(200), math.log(10_000))))
+    pinned, dip, correlated, critic_only = (bool(rng.random() < 0.5) for _ in range(4))
+    start, end = rng.uniform(0.05, 0.5), rng.uniform(0.6, 0.7)
+    if pinned:
+        end = THRESHOLD
+    x = np.arange(total) / total
+    progress, truth = _SHAPES[family](rng, x)
+    if family in WITHOUT:
+        mean, end = _without(rng, family, start, end, progress), None
+    else:
+        mean = start + (end - start) * progress
+    if dip:
+        mean = mean + _dip(rng, x, mean[0])
+    sd = math.exp(rng.uniform(math.log(0.01), math.log(0.06)))
+    phi = rng.uniform(0.3, 0.9) if correlated else 0.0
+    noise = sd * _ar1(rng, total, phi)
+    effort = np.clip(progress, 0, 1) if pinned and family not in WITHOUT else np.zeros(total)
+    losses, is_critic = _play(rng, mean, noise, effort)
+    seen = np.flatnonzero(is_critic) if critic_only else np.arange(total)
+    traits = {
+        "noise": sd,
+        "autocorrelation": phi,
+        "pinned": pinned,
+        "dip": dip,
+        "critic_only": critic_only,
+        "rise": 0.0 if end is None else end - start,
+    }
+    return Curve(family, total, None if truth is None else truth * total, seen, losses[seen], mean, traits)
+
+
+def _logistic(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+    begin, duration = _window(rng)
+    scale = duration / (2 * math.log(19))  # from 5 % to 95 % of the rise
+    centre = begin + duration / 2
+    return 1 / (1 + np.exp(-(x - centre) / scale)), centre
+
+
+def _gompertz(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+    begin, duration = _window(rng)
+    low, high = -math.log(-math.log(0.05)), -math.log(-math.log(0.95))
+    scale = duration / (high - low)
+    centre = begin - low * scale  # at 1/e of the rise
+    return np.exp(-np.exp(-np.maximum((x - centre) / scale, -50))), centre
+
+
+def _smoothstep(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+    begin, duration = _window(rng)
+    u = np.clip((x - begin) / duration, 0, 1)
+    return u * u * (3 - 2 * u), begin + duration / 2
+
+
+def _saturation(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+    knee = rng.uniform(0.15, 0.8)
+    return 1 - np.exp(-3 * x / knee), knee
+
+
+def _ramp(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+    corner = rng.uniform(0.15, 0.8)
+    return np.minimum(x / corner, 1), corner
+
+
+def _constant(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, None]:
+    return np.zeros_like(x), None
+
+
+def _drift(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, None]:
+    return rng.uniform(0.2, 1.0) * x, None
+
+
+def _oscillation(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, None]:
+    return np.sin(2 * math.pi * (rng.uniform(3, 20) * x + rng.random())), None
+
+
+_SHAPES: dict[str, Callable] = {
+    "logistic": _logistic,
+    "gompertz": _gompertz,
+    "smoothstep": _smoothstep,
+    "saturation": _saturation,
+    "ramp": _ramp,
+    "constant": _constant,
+    "drift": _drift,
+    "oscillation": _oscillation,
+}
+
+
+def _window(rng: np.random.Generator) -> tuple[float, float]:
+    """Begin and duration of an S-shaped rise, as shares of the phase; it is over by 85 % of the phase."""
+    while True:
+        begin, duration = rng.uniform(0, 0.5), rng.uniform(0.15, 0.6)
+        if begin + duration <= 0.85:
+            return begin, duration
+
+
+def _without(rng: np.random.Generator, family: str, start: float, end: float, shape: np.ndarray) -> np.ndarray:
+    if family == "constant":
+        return np.full(len(shape), rng.uniform(0.05, 0.7))
+    if family == "drift":
+        return start + (end - start) * shape
+    centre = rng.uniform(0.2, 0.6)
+    return centre + rng.uniform(0.02, 0.15) * shape
+
+
+def _dip(rng: np.random.Generator, x: np.ndarray, level: float) -> np.ndarray:
+    """A fall at the start: from above down to the curve, or from the curve down and back up."""
+    u = x / rng.uniform(0.01, 0.03)
+    depth = min(rng.uniform(0.02, 0.1), 0.6 * level)
+    return depth * np.exp(-u) if rng.random() < 0.5 else -depth * u * np.exp(1 - u)
+
+
+def _ar1(rng: np.random.Generator, count: int, phi: float) -> np.ndarray:
+    """AR(1) noise of unit variance."""
+    shocks = rng.standard_normal(count)
+    if phi == 0:
+        return shocks
+    shocks[1:] *= math.sqrt(1 - phi * phi)
+    values = shocks.tolist()
+    for i in range(1, count):
+        values[i] += phi * values[i - 1]
+    return np.array(values)
+
+
+def _play(rng: np.random.Generator, mean: np.ndarray, noise: np.ndarray, effort: np.ndarray) -> tuple:
+    """The adaptive switch: losses at every batch, and whose batch each was.
+
+    Where the loss is pinned (``effort`` > 0), each generator batch lifts it by up to 0.03–0.1 and each critic batch
+    takes a part of that back, so that the critic needs more and more batches before it falls below the threshold.
+    """
+    lift, keep = rng.uniform(0.03, 0.1), rng.uniform(0.5, 0.85)
+    losses, is_critic = np.empty(len(mean)), np.empty(len(mean), dtype=bool)
+    base, lifts = (mean + noise).tolist(), (lift * effort).tolist()
+    offset, run, critic = 0.0, 0, True
+    for step, value in enumerate(base):
+        loss = max(value + offset, 0.0)
+        losses[step], is_critic[step] = loss, critic
+        if critic:
+            offset *= keep
+            run += 1
+            critic = loss >= THRESHOLD and run < MAX_CRITIC_RUN
+        else:
+            offset, run, critic = lifts[step], 0, True
+    return losses, is_critic
