@@ -1,0 +1,315 @@
+"""Augmentation of a whole batch on its own device: one draw, one resampling, and gray is made from the result.
+
+The recipe is DeOldify's (fastai v1's ``get_transforms``): symmetric warp, rotation, zoom, flip and random crop are
+composed into *one* homography for each image, which is sampled once, bilinearly, with reflection at the image's own
+borders; lighting follows on the sampled crop. Input and target of the colorizer get the same draw by construction,
+because the input is derived from the augmented colour batch.
+
+Every number is drawn on the CPU from the generator that the caller gives, so that a draw does not depend on the device.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What may happen to an image, each with its own probability; all zero is :data:`NONE`."""
+
+    warp: float = 0.0
+    """Symmetric perspective warp: four magnitudes from U(-warp, warp)."""
+    rotate: float = 0.0
+    """Rotation by U(-rotate, rotate) degrees."""
+    zoom: float = 1.0
+    """Zoom by U(1, zoom) about a random focus."""
+    lighting: float = 0.0
+    """In logit space: add logit(c), c from U((1-l)/2, (1+l)/2); multiply by s, log-uniform in (1-l, 1/(1-l))."""
+    p_geometry: float = 0.75
+    """Probability of the warp, of the rotation and of the zoom, each on its own."""
+    p_lighting: float = 0.75
+    """Probability of the addition and of the multiplication, each on its own."""
+    p_flip: float = 0.0
+    """Probability of the horizontal flip."""
+    random_crop: bool = False
+    """Crop anywhere; otherwise in the middle."""
+
+    @property
+    def resamples(self) -> bool:
+        """Whether anything beyond resizing and a centre crop happens to the geometry."""
+        return bool(self.warp or self.rotate or self.zoom != 1 or self.p_flip or self.random_crop)
+
+
+NONE = AugmentConfig()
+TRAIN = AugmentConfig(warp=0.25, rotate=10.0, zoom=1.2, lighting=0.5, p_flip=0.5, random_crop=True)
+CRITIC = AugmentConfig(warp=0.2, rotate=10.0, zoom=2.0, lighting=0.2, p_flip=0.5, random_crop=True)
+PRESETS = {"none": NONE, "train": TRAIN, "critic": CRITIC}
+
+
+def augment(
+    images: Tensor, sizes: Tensor, out_size: int, config: AugmentConfig = NONE, rng: torch.Generator | None = None
+) -> Tensor:
+    """Augment photographs of several sizes to square crops.
+
+    Args:
+        images: uint8 RGB ``(B, 3, h, w)``, on any device, padded on the right and at the bottom; what the padding holds
+            has no influence on the result.
+        sizes: int64 ``(B, 2)``, each photograph's own height and width; on the CPU by preference.
+        out_size: side of the result. The shorter side is resized to it; where that shrinks more than twofold, by
+            area-averaging first.
+        config: what to draw. :data:`NONE` resizes (with antialiasing) and crops the middle, with no draw.
+        rng: CPU generator; needed where ``config`` draws anything.
+
+    Returns:
+        float32 RGB ``(B, 3, out_size, out_size)`` in [0, 1], on the device of ``images``.
+    """
+    sizes = sizes.cpu()
+    if config == NONE:
+        return resize_and_crop(images, sizes, out_size)
+    if rng is None:
+        raise ValueError("an augmentation that draws needs a generator")
+    draws = draw(len(images), config, rng)
+    if config.resamples:
+        images, sizes = _reduce(images, sizes, 2 * out_size)
+        matrix = homography(sizes, out_size, draws)
+        out = _sample(images, sizes, matrix, out_size)
+    else:
+        out = resize_and_crop(images, sizes, out_size)
+    return _light(out, draws) if config.lighting else out
+
+
+# ---------------------------------------------------------------------------------------------------- the draw
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What was drawn for each image of a batch, float64 on the CPU; what does not happen has its neutral value."""
+
+    warp: Tensor
+    """``(B, 4)``: how far the right, left, bottom and top pair of corners move apart, in half heights or widths."""
+    angle: Tensor
+    """``(B,)`` radians."""
+    zoom: Tensor
+    """``(B,)`` >= 1."""
+    focus: Tensor
+    """``(B, 2)``: x and y of the zoom's focus in [0, 1]."""
+    flip: Tensor
+    """``(B,)`` bool."""
+    crop: Tensor
+    """``(B, 2)``: x and y of the crop in [0, 1) of the room there is."""
+    brightness: Tensor
+    """``(B,)``, added to logits."""
+    contrast: Tensor
+    """``(B,)``, multiplies logits."""
+
+
+def draw(count: int, config: AugmentConfig, rng: torch.Generator) -> Draws:
+    """Draw for ``count`` images. Takes the same numbers from ``rng`` whatever ``config`` switches off."""
+    u = torch.rand(count, 18, generator=rng, dtype=torch.float64)
+    warp, angle, zoom, focus, crop = u[:, 0:4], u[:, 4], u[:, 5], u[:, 6:8], u[:, 8:10]
+    brightness, contrast, chances = u[:, 10], u[:, 11], u[:, 12:18]
+    warps, rotates, zooms = (chances[:, :3] < config.p_geometry).unbind(1)
+    brightens, contrasts = (chances[:, 3:5] < config.p_lighting).unbind(1)
+    return Draws(
+        warp=config.warp * (2 * warp - 1) * warps[:, None],
+        angle=math.radians(config.rotate) * (2 * angle - 1) * rotates,
+        zoom=1 + (config.zoom - 1) * zoom * zooms,
+        focus=focus,
+        flip=chances[:, 5] < config.p_flip,
+        crop=crop if config.random_crop else torch.full_like(crop, 0.5),
+        brightness=torch.logit(0.5 + config.lighting * (brightness - 0.5)) * brightens,
+        contrast=torch.exp(-math.log1p(-config.lighting) * (2 * contrast - 1) * contrasts),
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- geometry
+
+
+def homography(sizes: Tensor, out_size: int, draws: Draws) -> Tensor:
+    """The matrices ``(B, 3, 3)``, float64, that take a pixel (x, y, 1) of the crop to one of the photograph.
+
+    Read from right to left: flip the crop, place it in the resized photograph, go to coordinates in which that spans
+    [-1, 1] (corner pixels' centres at the corners), warp, zoom, rotate, and go to the photograph's pixels. The corners
+    move in pairs, symmetrically, as in fastai v1: by one magnitude the two at the right apart vertically, by another
+    the two at the left, and likewise horizontally those at the bottom and at the top.
+    """
+    from kornia.geometry.transform import get_perspective_transform
+
+    height, width = sizes.double().unbind(1)
+    scale = out_size / torch.minimum(height, width)
+    room = torch.stack([width, height], 1).mul(scale[:, None]).round().clamp(min=out_size)  # the resized photograph
+    offset = torch.floor(draws.crop * (room - out_size + 1))
+    last = out_size - 1
+
+    flip = _matrix([[1 - 2.0 * draws.flip, 0, last * draws.flip], [0, 1, 0], [0, 0, 1]])
+    place = _matrix([[1, 0, offset[:, 0]], [0, 1, offset[:, 1]], [0, 0, 1]])
+    span = 2 / (room - 1).clamp(min=1)
+    normalise = _matrix([[span[:, 0], 0, -1], [0, span[:, 1], -1], [0, 0, 1]])
+
+    right, left, bottom, top = draws.warp.unbind(1)
+    corners = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=torch.float64).expand(len(sizes), 4, 2)
+    moved = [[-1 - top, -1 - left], [-1 - bottom, 1 + left], [1 + top, -1 - right], [1 + bottom, 1 + right]]
+    warp = get_perspective_transform(_matrix(moved), corners.contiguous())
+
+    shrink = 1 / draws.zoom
+    centre = (1 - shrink)[:, None] * (2 * draws.focus - 1)
+    zoom = _matrix([[shrink, 0, centre[:, 0]], [0, shrink, centre[:, 1]], [0, 0, 1]])
+
+    cos, sin, aspect = draws.angle.cos(), draws.angle.sin(), height / width
+    rotate = _matrix([[cos, -sin * aspect, 0], [sin / aspect, cos, 0], [0, 0, 1]])
+
+    half_w, half_h = (width - 1) / 2, (height - 1) / 2
+    to_pixels = _matrix([[half_w, 0, half_w], [0, half_h, half_h], [0, 0, 1]])
+    return to_pixels @ rotate @ zoom @ warp @ normalise @ place @ flip
+
+
+def _matrix(rows: list[list]) -> Tensor:
+    """Stack entries, each a number or ``(B,)``, to ``(B, rows, columns)`` float64."""
+    tensors = [[torch.as_tensor(entry, dtype=torch.float64) for entry in row] for row in rows]
+    return torch.stack([torch.stack(torch.broadcast_tensors(*row), -1) for row in _broadcast(tensors)], -2)
+
+
+def _broadcast(rows: list[list[Tensor]]) -> list[list[Tensor]]:
+    shape = torch.broadcast_shapes(*(entry.shape for row in rows for entry in row))
+    return [[entry.expand(shape) for entry in row] for row in rows]
+
+
+def _sample(images: Tensor, sizes: Tensor, matrix: Tensor, out_size: int) -> Tensor:
+    """Sample ``images`` bilinearly at ``matrix`` of each output pixel, reflecting at each image's own borders."""
+    device = images.device
+    m = matrix.float().to(device, non_blocking=True)[..., None, None]
+    steps = torch.arange(out_size, dtype=torch.float32, device=device)
+    x, y = steps[None, None, :], steps[None, :, None]
+    projected = [m[:, row, 0] * x + m[:, row, 1] * y + m[:, row, 2] for row in range(3)]
+    border = (sizes.flip(1) - 1).float().to(device, non_blocking=True)[..., None, None]
+    canvas = [max(images.shape[3] - 1, 1), max(images.shape[2] - 1, 1)]
+    grid = torch.stack(
+        [2 / canvas[i] * _reflect(projected[i] / projected[2], border[:, i]) - 1 for i in range(2)], dim=-1
+    )
+    values = images.float() / 255
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+# A coordinate this close to the far border is moved inside by it, so that rounding cannot reach into the padding.
+_BORDER_MARGIN = 1e-3
+
+
+def _reflect(x: Tensor, border: Tensor) -> Tensor:
+    """Fold pixel coordinates into [0, border], reflecting at both ends."""
+    period = 2 * border.clamp(min=1)
+    folded = (x.remainder(period) - border).abs()
+    return torch.minimum(border - folded, border - _BORDER_MARGIN).clamp(min=0)
+
+
+# ---------------------------------------------------------------------------------------------------- resizing
+
+
+def resize_and_crop(images: Tensor, sizes: Tensor, out_size: int) -> Tensor:
+    """Resize each shorter side to ``out_size`` and crop the middle: what evaluation and the making of fakes see.
+
+    Equals ``F.interpolate(mode="bilinear", antialias=True)`` of each photograph on its own, then a centre crop, without
+    a loop over the batch. Takes and returns what :func:`augment` does.
+    """
+    sizes = sizes.cpu()
+    resized = _scaled(sizes, out_size)
+    return _resample(images, sizes, resized, (resized - out_size) // 2, (out_size, out_size), _triangle)
+
+
+def _reduce(images: Tensor, sizes: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """Area-average the photographs whose shorter side is above ``limit`` down to it; the others stay as they are."""
+    too_large = sizes.min(dim=1).values > limit
+    if not too_large.any():
+        return images, sizes
+    new = torch.where(too_large[:, None], _scaled(sizes, limit), sizes)
+    height, width = new.max(dim=0).values.tolist()
+    return _resample(images, sizes, new, torch.zeros_like(new), (height, width), _box).mul(255), new
+
+
+def _scaled(sizes: Tensor, shorter: int) -> Tensor:
+    """``sizes`` scaled so that the shorter side is ``shorter``."""
+    return (sizes * (shorter / sizes.min(dim=1, keepdim=True).values.double())).round().long()
+
+
+def _resample(
+    images: Tensor, sizes: Tensor, resized: Tensor, offset: Tensor, window: tuple[int, int], kernel: Callable
+) -> Tensor:
+    """Resize photograph i from ``sizes[i]`` to ``resized[i]`` and cut ``window`` out at ``offset[i]``; in [0, 1].
+
+    Separable, so each axis is one batched product with a matrix of kernel weights, which are zero outside the
+    photograph's own size.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        vertical, horizontal = (
+            _weights(sizes[:, i], resized[:, i], offset[:, i], window[i], images.shape[2 + i], kernel).to(images.device)
+            for i in range(2)
+        )
+        values = images.to(torch.float32, memory_format=torch.contiguous_format)
+        return torch.matmul(vertical[:, None], torch.matmul(values, horizontal[:, None].mT)) / 255
+
+
+def _weights(old: Tensor, new: Tensor, offset: Tensor, count: int, canvas: int, kernel: Callable) -> Tensor:
+    """``(B, count, canvas)`` float32: what a pixel gives to outputs ``offset`` … ``offset + count - 1`` of its axis."""
+    old, new, offset = (x.double()[:, None, None] for x in (old, new, offset))
+    scale = old / new
+    centre = (torch.arange(count)[None, :, None] + offset + 0.5) * scale
+    source = torch.arange(canvas)[None, None, :] + 0.5
+    weights = kernel(source - centre, scale) * (source < old)
+    return (weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)).float()
+
+
+def _triangle(distance: Tensor, scale: Tensor) -> Tensor:
+    return (1 - distance.abs() / scale.clamp(min=1)).clamp(min=0)
+
+
+def _box(distance: Tensor, scale: Tensor) -> Tensor:
+    """How much of each source pixel the output pixel covers."""
+    return (0.5 + scale / 2 - distance.abs()).clamp(min=0).clamp(max=1)
+
+
+# ---------------------------------------------------------------------------------------------------- pixel values
+
+
+def _light(rgb: Tensor, draws: Draws) -> Tensor:
+    """Brightness, then contrast, in logit space: RGB ``(B, 3, H, W)`` in [0, 1] to the same."""
+    brightness, contrast = (
+        x.float().to(rgb.device, non_blocking=True)[:, None, None, None] for x in (draws.brightness, draws.contrast)
+    )
+    return torch.sigmoid((torch.logit(rgb, eps=1e-7) + brightness) * contrast)
+
+
+def add_noise(
+    gray: Tensor,
+    rng: torch.Generator,
+    p: float = 0.8,
+    share: tuple[float, float] = (0.001, 0.4),
+    amplitude: int = 30,
+) -> Tensor:
+    """The noise of the video recipe, for the generator's input only: it teaches steadiness against grain.
+
+    In a fraction ``p`` of the images, a number of pixels that is U(*share*) of all, drawn with replacement, each gain
+    an integer of [-amplitude, amplitude) / 255, the same on the three channels.
+
+    Args:
+        gray: ``(B, 3, H, W)`` in [0, 1].
+        rng: CPU generator.
+        p: probability of noise for an image.
+        share: range of the share of pixels drawn.
+        amplitude: in steps of 1/255.
+
+    Returns:
+        As ``gray``, not clamped.
+    """
+    count, _, height, width = gray.shape
+    pixels = height * width
+    low, high = share
+    hits = (pixels * (low + (high - low) * torch.rand(count, 1, generator=rng, dtype=torch.float64))).long()
+    hits = hits * (torch.rand(count, 1, generator=rng) < p)
+    most = max(int(pixels * high), 1)
+    where = torch.randint(pixels, (count, most), generator=rng)
+    value = torch.randint(-amplitude, amplitude, (count, most), generator=rng) * (torch.arange(most) < hits)
+    noise = torch.zeros(count, pixels).scatter_add_(1, where, value.float() / 255)
+    return gray + noise.view(count, 1, height, width).to(gray.device, gray.dtype, non_blocking=True)

@@ -1,0 +1,166 @@
+"""Files of every kind to pixels: 8-bit RGB, upright, opaque, and no larger than a loader needs.
+
+JPEG takes a fast path (libjpeg-turbo through ``simplejpeg``, which can reduce while it decodes); everything else, and
+every oddity of a JPEG file, goes through Pillow. Knows no torch, so that a worker process starts quickly.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# Pictures longer than this many times their shorter side are cut to their middle, so that a batch's memory is bounded.
+MAX_ASPECT = 2
+
+# A picture counts as gray where the 99th percentile of its pixels' max(R, G, B) - min(R, G, B) is at most this. JPEG
+# and scanning put up to 8 on photographs that have no colour; dull ones that have some reach 20 and more.
+GRAY_SPREAD = 10
+
+_JPEG_MAGIC = b"\xff\xd8\xff"
+
+
+class BadImage(Exception):
+    """A file that cannot be decoded; the message is the reason in a word or two: "zero bytes", "truncated", …"""
+
+
+def decode(data: bytes, size: int | None = None) -> np.ndarray:
+    """Decode the bytes of an image file to uint8 RGB ``(H, W, 3)``.
+
+    Upright by its EXIF tag, transparency laid over white, 16-bit scaled to 8, CMYK by its colour profile where it has
+    one, the first frame of an animation; cut to its middle where it is longer than 2:1.
+
+    Args:
+        data: the whole file.
+        size: reduce by area-averaging (libjpeg's DCT scaling, or a box filter) until the shorter side is at most
+            ``2 * size``; it stays at least ``size`` where the file allows it, for nothing is ever enlarged.
+
+    Raises:
+        BadImage: the file is empty, truncated, too large to be a photograph, or not an image.
+    """
+    if not data:
+        raise BadImage("zero bytes")
+    pixels = _decode_jpeg(data, size) if data.startswith(_JPEG_MAGIC) else None
+    if pixels is None:
+        pixels = _decode_any(data, size)
+    return cut_to_aspect(pixels)
+
+
+def cut_to_aspect(pixels: np.ndarray, limit: int = MAX_ASPECT) -> np.ndarray:
+    """The middle of ``pixels`` ``(H, W, 3)``, at most ``limit`` times as long as its shorter side (a view)."""
+    height, width = pixels.shape[:2]
+    longest = limit * min(height, width)
+    top, left = max(height - longest, 0) // 2, max(width - longest, 0) // 2
+    return pixels[top : top + longest, left : left + longest]
+
+
+def is_gray(pixels: np.ndarray) -> bool:
+    """Whether the picture, uint8 RGB ``(H, W, 3)``, has no colour of its own: see :data:`GRAY_SPREAD`."""
+    spread = pixels.max(axis=-1) - pixels.min(axis=-1)
+    return bool(np.count_nonzero(spread > GRAY_SPREAD) <= 0.01 * spread.size)
+
+
+@cache
+def _simplejpeg() -> ModuleType | None:
+    """The fast decoder, or None on the rare platform without a wheel of it, where Pillow does all the work."""
+    try:
+        import simplejpeg
+    except ImportError:
+        return None
+    return simplejpeg
+
+
+def _scale_divisor(shorter: int, size: int | None) -> int:
+    """The smallest of 1, 2, 4, 8 (libjpeg's fast scales) that brings ``shorter`` to at most ``2 * size``."""
+    return 1 if size is None else next((n for n in (1, 2, 4) if -(-shorter // n) <= 2 * size), 8)
+
+
+def _decode_jpeg(data: bytes, size: int | None) -> np.ndarray | None:
+    """The fast path; None where Pillow is needed: for CMYK, to turn upright, to forgive a flaw or say what is wrong."""
+    turbo = _simplejpeg()
+    if turbo is None or (data.find(b"Exif\0\0", 0, 1 << 16) >= 0 and _is_turned(data)):
+        return None
+    try:
+        height, width, space, _ = turbo.decode_jpeg_header(data)
+        if space not in ("YCbCr", "RGB", "Gray"):
+            return None
+        divisor = _scale_divisor(min(height, width), size)
+        pixels = turbo.decode_jpeg(data, min_height=-(-height // divisor), min_width=-(-width // divisor))
+    except ValueError:
+        return None
+    return _shrink(pixels, size)
+
+
+def _is_turned(data: bytes) -> bool:
+    with _pillow_errors(), Image.open(io.BytesIO(data)) as image:
+        return image.getexif().get(0x0112, 1) != 1
+
+
+def _decode_any(data: bytes, size: int | None) -> np.ndarray:
+    with _pillow_errors(), Image.open(io.BytesIO(data)) as image:
+        divisor = _scale_divisor(min(image.size), size)
+        image.draft(None, (image.width // divisor, image.height // divisor))  # reduces JPEG, leaves the rest alone
+        image.load()
+        pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    return _shrink(pixels, size)
+
+
+@contextlib.contextmanager
+def _pillow_errors() -> Iterator[None]:
+    """Say what Pillow raises as a :class:`BadImage`, and silence its warnings of harmless flaws.
+
+    Its plugins raise whatever their parsers ran into: OSError, SyntaxError, ValueError, struct.error, …
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except UnidentifiedImageError as error:
+            raise BadImage("not an image") from error
+        except Image.DecompressionBombError as error:
+            raise BadImage("too large") from error
+        except Exception as error:
+            raise BadImage("truncated" if "truncated" in str(error).lower() else f"damaged ({error})") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion clips to 255 instead of scaling
+        return Image.fromarray(_to_8_bit(np.asarray(image), image.mode)).convert("RGB")
+    if image.mode == "CMYK" and image.info.get("icc_profile"):
+        return _by_profile(image) or image.convert("RGB")
+    if image.has_transparency_data:
+        opaque = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:
+    """Gray of any depth to uint8: 16-bit by its range, 32-bit and floating point by the range that they seem to use."""
+    values = np.nan_to_num(values.astype(np.float64)).clip(min=0)
+    top = 65535 if mode.startswith("I;16") else next((t for t in (1, 255, 65535) if values.max() <= t), values.max())
+    return np.round(255 / top * values).astype(np.uint8)
+
+
+def _by_profile(image: Image.Image) -> Image.Image | None:
+    """``image`` in sRGB by its embedded colour profile; None where the profile cannot be used."""
+    from PIL import ImageCms
+
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        return ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def _shrink(pixels: np.ndarray, size: int | None) -> np.ndarray:
+    """Box-filter ``pixels`` so that the shorter side is ``2 * size``, where it is longer."""
+    height, width = pixels.shape[:2]
+    shorter = min(height, width)
+    if size is None or shorter <= 2 * size:
+        return pixels
+    new = (round(width * 2 * size / shorter), round(height * 2 * size / shorter))
+    return np.asarray(Image.fromarray(pixels).resize(new, Image.Resampling.BOX))

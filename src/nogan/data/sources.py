@@ -1,0 +1,295 @@
+"""Where photographs come from, how they are divided, and how a batch of them is loaded.
+
+A *source* has ``__len__()`` and ``load(index, size) -> uint8 RGB (H, W, 3)``. The shorter side is between ``size`` and
+``2 * size``, and below that only where the file is: nothing is enlarged here. The longer side is at most twice the
+shorter: what is longer is cut to its middle, so that the memory of a batch is bounded. Reducing is by area-averaging,
+which keeps the bilinear resampling of :mod:`nogan.data.augment` from aliasing.
+
+Sources hold no open file that a fork or a pickle would break, so any kind of DataLoader worker may use them.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nogan.data.images import BadImage, decode
+from nogan.errors import UserError
+from nogan.rng import Key, numpy_rng
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".avif", ".jp2", ".ppm", ".pgm", ".tga"),
+)
+
+
+class Source(Protocol):
+    """Anything that photographs can be loaded from by index."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        """Picture ``index`` as uint8 RGB ``(H, W, 3)``, shorter side in [size, 2 size] where the file allows it."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------------- dividing
+
+
+class Split(NamedTuple):
+    """Disjoint int64 indices of a source: what the networks train on, the critic's "real" pool, the held-out rest."""
+
+    train: np.ndarray
+    reals: np.ndarray
+    val: np.ndarray
+
+
+def split(length: int, seed: int, val_share: float, reals_share: float) -> Split:
+    """Divide ``length`` photographs by a permutation that depends on ``seed`` alone, so the same in every run.
+
+    Raises:
+        UserError: a share leaves its part, or training, without a single photograph.
+    """
+    shares = {"data.val_share": val_share, "data.reals_share": reals_share}
+    val, reals = counts = [round(length * share) for share in shares.values()]
+    for (key, share), count in zip(shares.items(), counts, strict=True):
+        if share > 0 and count == 0:
+            raise UserError(f"{key}={share:g} of {length} photographs is none: raise it, or give more photographs")
+    if val + reals >= length:
+        raise UserError(
+            f"of {length} photographs data.val_share={val_share:g} takes {val} and data.reals_share={reals_share:g}"
+            f" takes {reals}, which leaves none to train on"
+        )
+    order = numpy_rng("split", seed).permutation(length)
+    return Split(train=order[val + reals :], reals=order[val : val + reals], val=order[:val])
+
+
+def subset(indices: np.ndarray, share: float, *keys: Key) -> np.ndarray:
+    """The first ``share`` of a permutation of ``indices`` keyed by ``keys``.
+
+    The same keys give nested subsets: a larger share holds the smaller one.
+
+    Raises:
+        UserError: the share is so small that nothing is left.
+    """
+    count = round(len(indices) * share)
+    if count == 0:
+        raise UserError(
+            f"a share of {share:g} of {len(indices)} photographs is none: raise the phase's `share`, "
+            "or give more photographs (data.path, data.images)"
+        )
+    return numpy_rng("subset", *keys).permutation(indices)[:count]
+
+
+# ---------------------------------------------------------------------------------------------------- loading
+
+
+class Batch(NamedTuple):
+    """Photographs of several sizes on one canvas."""
+
+    images: Tensor
+    """uint8 RGB ``(B, 3, h, w)``, padded on the right and at the bottom; in channels-last memory."""
+    sizes: Tensor
+    """int64 ``(B, 2)``: each photograph's own height and width."""
+    bad: list[str]
+    """One "name: reason" for each photograph that could not be read and was replaced."""
+
+
+def load_batch(source: Source, indices: Sequence[int] | np.ndarray, size: int, pool: np.ndarray | None = None) -> Batch:
+    """Load ``indices`` of ``source`` for a phase of ``size`` pixels.
+
+    A photograph that cannot be read is replaced by the first readable one of an order keyed by its index, out of
+    ``pool`` (the indices that this phase may see; by default those of the batch itself), so that a run with a bad file
+    is as repeatable as one without, and nothing held out slips in.
+
+    Raises:
+        UserError: none of the replacements can be read either.
+    """
+    bad: list[str] = []
+    pictures = [_load_or_replace(source, int(index), size, indices if pool is None else pool, bad) for index in indices]
+    sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
+    # Rows are copied as they are decoded; a plane for each channel would cost as much again as the decoding.
+    canvas = np.zeros((len(pictures), *sizes.max(axis=0), 3), dtype=np.uint8)
+    for row, picture in zip(canvas, pictures, strict=True):
+        row[: picture.shape[0], : picture.shape[1]] = picture
+    return Batch(torch.from_numpy(canvas).permute(0, 3, 1, 2), torch.from_numpy(sizes), bad)
+
+
+_REPLACEMENTS = 100  # As many bad ones in a row, drawn at random, mean that the disk has gone, not that files are bad.
+
+
+def _load_or_replace(
+    source: Source, index: int, size: int, pool: Sequence[int] | np.ndarray, bad: list[str]
+) -> np.ndarray:
+    for candidate in _candidates(index, pool):
+        try:
+            return source.load(candidate, size)
+        except BadImage as error:
+            bad.append(f"{source.name(candidate) if hasattr(source, 'name') else candidate}: {error}")
+    raise UserError(f"{_REPLACEMENTS} photographs in a row cannot be read: is data.path still there? ({bad[-1]})")
+
+
+def _candidates(index: int, pool: Sequence[int] | np.ndarray) -> Iterator[int]:
+    yield index
+    rng = numpy_rng("replacement", index)
+    for _ in range(_REPLACEMENTS - 1):
+        yield int(pool[rng.integers(len(pool))])
+
+
+class BadImages:
+    """Counts the photographs that could not be read, and stops the run when they are more than ``max_share``.
+
+    Keep one in the main process and give it the ``bad`` of every batch; a photograph met again is not counted again.
+    """
+
+    def __init__(self, length: int, max_share: float):
+        self.length, self.max_share = length, max_share
+        self.bad: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.bad)
+
+    def add(self, bad: Iterable[str]) -> None:
+        """Note what a batch reports as ``bad``; each new one goes to the log.
+
+        Raises:
+            UserError: they are more than ``max_share`` of the source's ``length``.
+        """
+        for entry in bad:
+            if entry not in self.bad:
+                self.bad[entry] = None
+                log.warning("skipped an unreadable photograph, %s (%d of %d so far)", entry, len(self), self.length)
+        if len(self) > self.max_share * self.length:
+            raise UserError(
+                f"{len(self)} of {self.length} photographs cannot be read, more than"
+                f" data.max_bad_share={self.max_share:g} allows; the last one: {next(reversed(self.bad))}"
+            )
+
+
+# ---------------------------------------------------------------------------------------------------- folders
+
+
+class FolderSource:
+    """Every image file below a folder, in the order of their relative paths; decoded when asked for.
+
+    Hidden files, hidden folders and files without an image's suffix are passed over; links to folders are followed.
+    The listing takes one pass over the folders, sixteen of them at a time and no look at the files themselves, which
+    keeps a million files on a network disk to seconds.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        if not self.path.is_dir():
+            found = "a file" if self.path.exists() else "not there"
+            raise UserError(f"data.path={path} is {found}; expected a folder of photographs")
+        self._names = Strings(sorted(_image_files(self.path)))
+        if not len(self):
+            raise UserError(f"data.path={path} holds no photographs ({', '.join(IMAGE_SUFFIXES[:5])}, …) at any depth")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        """The path of photograph ``index``, relative to the folder, with ``/`` between its parts."""
+        return self._names[index]
+
+    def read(self, index: int) -> bytes:
+        """The file of photograph ``index`` as it is. Raises BadImage where it cannot be opened."""
+        try:
+            return (self.path / self.name(index)).read_bytes()
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
+        return decode(self.read(index), size)
+
+
+class Strings(Sequence[str]):
+    """A million strings in two arrays, which forked workers share and spawned ones receive at once."""
+
+    def __init__(self, strings: Iterable[str]):
+        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
+        self._ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
+        self._bytes = b"".join(encoded)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{index} of {len(self)}")
+        start = self._ends[index - 1] if index else 0
+        return self._bytes[start : self._ends[index]].decode("utf-8", "surrogateescape")
+
+
+def _image_files(root: Path) -> Iterator[str]:
+    """Relative paths of the image files below ``root``, in no order; a folder that links lead to twice is read once."""
+    seen = {os.path.realpath(root)}
+    folders, links = [""], []
+    with ThreadPoolExecutor(16) as pool:
+        while folders or links:
+            if not folders:  # All real folders are known by now, so that a link to one of them adds nothing.
+                folders = [folder for folder in links if os.path.realpath(root / folder) not in seen][:1]
+                links = [folder for folder in links if folder not in folders]
+            seen.update(os.path.realpath(root / folder) for folder in folders)
+            found = list(pool.map(lambda folder: _scan(root, folder), folders))
+            for listing in found:
+                yield from listing.files
+            folders = [folder for listing in found for folder in listing.folders]
+            links = sorted([*links, *(link for listing in found for link in listing.links)])
+
+
+class _Listing(NamedTuple):
+    files: list[str]
+    folders: list[str]
+    links: list[str]
+
+
+def _scan(root: Path, folder: str) -> _Listing:
+    """What is directly in ``root/folder``: image files, folders and links to folders, all relative to ``root``."""
+    listing = _Listing([], [], [])
+    prefix = f"{folder}/" if folder else ""
+    with os.scandir(root / folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                listing.files.append(prefix + entry.name)
+    return listing
+
+
+# ---------------------------------------------------------------------------------------------------- opening
+
+
+def open_source(kind: str = "scenes", path: str | Path | None = None, *, images: int | None = None, seed: int = 0):
+    """The source that ``data=kind data.path=path`` means.
+
+    Args:
+        kind: "scenes" (built-in, drawn), "folder" or "imagenet".
+        path: the photographs' folder; unused by scenes.
+        images: how many scenes there are.
+        seed: of the scenes.
+
+    Raises:
+        UserError: the photographs are not there.
+    """
+    if kind == "scenes":
+        from nogan.data.scenes import Scenes
+
+        return Scenes(seed, images or 10_000)
+    if kind == "folder":
+        if path is None:
+            raise UserError("data=folder takes the folder of photographs: data.path=DIR")
+        return FolderSource(path)
+    raise UserError(f"data={kind} is not known; choose scenes, folder or imagenet")
