@@ -5,9 +5,10 @@ position, so a network that sees the gray picture can learn it. The hue of a bal
 the same distribution of luma, shape and place. The best a pixel loss can do for a balloon is the median of all hues,
 which is a dull brown; only an adversarial loss asks for a vivid one. Photographs are like that too.
 
-Everything lies in unit coordinates (x to the right, y down, both in [0, 1]), and nothing that is drawn at random depends
-on the size: a scene at 64 and at 192 pixels is the same scene. Edges and textures are filtered to the size of a pixel
-analytically, not by supersampling. Every colour is a convex mix of colours inside the RGB cube, so nothing is clipped.
+Everything lies in unit coordinates (x to the right, y down, both in [0, 1]), and nothing that is drawn at random
+depends on the size: a scene at 64 and at 192 pixels is the same scene. Edges and textures are filtered to the size of
+a pixel analytically, without supersampling. Every colour is a convex mix of colours inside the RGB cube, so nothing is
+clipped.
 """
 
 from dataclasses import dataclass
@@ -314,7 +315,7 @@ class _Balloon:
 def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
     """One to three balloons, the smallest (farthest) first, apart from one another where there is room."""
     count = int(rng.integers(1, 4))
-    low, high = ((0.20, 0.25), (0.14, 0.20), (0.11, 0.165))[count - 1]
+    low, high = ((0.18, 0.24), (0.13, 0.185), (0.10, 0.15))[count - 1]
     balloons: list[_Balloon] = []
     for radius in np.sort(rng.uniform(low, high, count)):
         best, room = None, -np.inf
@@ -341,7 +342,7 @@ def chroma_direction(hue: float) -> np.ndarray:
 
 
 def _colour(luma: np.ndarray, hue: float, saturation: float) -> np.ndarray:
-    """RGB ``(3, h, w)`` of ``luma`` ``(h, w)`` with the share ``saturation`` of the chroma that the RGB cube can hold."""
+    """RGB ``(3, h, w)`` of ``luma`` ``(h, w)``, with the share ``saturation`` of the greatest chroma allowed there."""
     direction = chroma_direction(hue)
     chroma = np.minimum(luma / -direction.min(), (1 - luma) / direction.max())
     chroma = np.minimum(chroma, MAX_CHROMA, out=chroma)
