@@ -11,11 +11,13 @@ a pixel analytically, without supersampling. Every colour is a convex mix of col
 clipped.
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
+from nogan.color import REC601_LUMA
 from nogan.rng import numpy_rng
 
 BALLOON_HUES = (30.0, 108.0, 143.0, 245.0, 345.0)
@@ -31,9 +33,10 @@ MAX_CHROMA = 0.33
 
 GROUNDS = ("grass", "sea", "sand")
 
-_TAPER = np.deg2rad(44.0)  # latitude below which an envelope leaves the sphere along its tangent cone
-_MOUTH = 1.24  # depth of its mouth below the sphere's centre, in radii
-_MOUTH_WIDTH = (1 - _MOUTH * np.sin(_TAPER)) / np.cos(_TAPER)  # there the cone is that wide
+# The outline of a balloon, in radii of its sphere: the envelope ends in a cone that touches the sphere at a latitude.
+_TAPER_SINE, _TAPER_COSINE = math.sin(math.radians(44)), math.cos(math.radians(44))
+_MOUTH = 1.24
+_MOUTH_WIDTH = (1 - _MOUTH * _TAPER_SINE) / _TAPER_COSINE
 _BASKET_TOP, _BASKET_BOTTOM, _BASKET_WIDTH = 1.52, 1.76, 0.15
 
 
@@ -317,33 +320,33 @@ def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
     count = int(rng.integers(1, 4))
     low, high = ((0.18, 0.24), (0.13, 0.185), (0.10, 0.15))[count - 1]
     balloons: list[_Balloon] = []
-    for radius in np.sort(rng.uniform(low, high, count)):
-        best, room = None, -np.inf
-        for x, t in rng.random((12, 2)):
-            x, y = 0.04 + radius + x * (0.92 - 2 * radius), 0.04 + radius + t * (0.86 - 2.2 * radius - 0.08)
-            y = min(y, 0.97 - _BASKET_BOTTOM * radius)
-            clear = min((np.hypot(x - b.x, 0.75 * (y - b.y)) - radius - b.radius for b in balloons), default=0.0)
-            clear = min(clear, 0.03) - 0.02 * t
+    for radius in sorted(rng.uniform(low, high, count).tolist()):
+        best, room = None, -math.inf
+        for x, t in rng.random((12, 2)).tolist():
+            x, y = 0.04 + radius + x * (0.92 - 2 * radius), 0.04 + radius + t * (0.78 - 2.2 * radius)
+            y = min(y, 0.97 - _BASKET_BOTTOM * radius)  # the whole of it is in the picture
+            clear = min((math.hypot(x - b.x, 0.75 * (y - b.y)) - radius - b.radius for b in balloons), default=0.0)
+            clear = min(clear, 0.03) - 0.02 * t  # apart is enough; then rather higher
             if clear > room:
                 best, room = (x, y), clear
         mode = BALLOON_HUES[rng.integers(len(BALLOON_HUES))]
-        hue = np.deg2rad(mode + rng.uniform(-HUE_JITTER, HUE_JITTER))
+        hue = math.radians(mode + rng.uniform(-HUE_JITTER, HUE_JITTER))
         luma, stripe, band = rng.uniform(0.42, 0.57), rng.uniform(0.0, 0.05), rng.uniform(-0.06, 0.06)
-        gores, turn = int(rng.integers(5, 9)), rng.uniform(0, 2 * np.pi)
+        gores, turn = int(rng.integers(5, 9)), rng.uniform(0, 2 * math.pi)
         balloons.append(_Balloon(*best, radius, hue, rng.uniform(*SATURATION), luma, gores, stripe, band, turn))
     return balloons
 
 
-def chroma_direction(hue: float) -> np.ndarray:
+def _chroma_direction(hue: float) -> np.ndarray:
     """RGB ``(3,)`` of the unit chroma at ``hue`` (radians in the full-range Rec. 601 (Cb, Cr) plane), at luma 0."""
-    cb, cr = np.cos(hue), np.sin(hue)
+    cb, cr = math.cos(hue), math.sin(hue)
     red, blue = 1.402 * cr, 1.772 * cb
-    return np.array([red, -(0.299 * red + 0.114 * blue) / 0.587, blue], np.float32)
+    return np.array([red, -(REC601_LUMA[0] * red + REC601_LUMA[2] * blue) / REC601_LUMA[1], blue], np.float32)
 
 
 def _colour(luma: np.ndarray, hue: float, saturation: float) -> np.ndarray:
     """RGB ``(3, h, w)`` of ``luma`` ``(h, w)``, with the share ``saturation`` of the greatest chroma allowed there."""
-    direction = chroma_direction(hue)
+    direction = _chroma_direction(hue)
     chroma = np.minimum(luma / -direction.min(), (1 - luma) / direction.max())
     chroma = np.minimum(chroma, MAX_CHROMA, out=chroma)
     chroma *= np.float32(saturation)
@@ -363,23 +366,23 @@ def _paint_balloon(rgb: np.ndarray, balloon: _Balloon, sky: _Sky) -> None:
 
     rows = int(np.searchsorted(y[:, 0], _MOUTH + pixel))
     y, rgb = y[:rows], rgb[:, top : top + rows, left:right]
-    sine = np.clip(y, -1, np.sin(_TAPER))  # of the latitude; the cone keeps that of its rim
+    sine = np.clip(y, -1, _TAPER_SINE)  # of the latitude; the cone keeps that of its rim
     cosine = np.sqrt(1 - sine * sine)
-    width = np.where(y < np.sin(_TAPER), cosine, (1 - y * np.sin(_TAPER)) / np.cos(_TAPER))
+    width = np.where(y < _TAPER_SINE, cosine, (1 - y * _TAPER_SINE) / _TAPER_COSINE)
     across = np.clip(x / np.maximum(width, 1e-3), -1, 1)
 
     # Signed distance to the outline, which is a circle and its two tangents, cut off at the mouth.
     circle = np.sqrt(x * x + y * y) - 1
-    tangent = np.abs(x) * np.cos(_TAPER) + y * np.sin(_TAPER) - 1
-    distance = np.where(y * np.cos(_TAPER) > np.abs(x) * np.sin(_TAPER), tangent, circle)
+    tangent = np.abs(x) * _TAPER_COSINE + y * _TAPER_SINE - 1
+    distance = np.where(y * _TAPER_COSINE > np.abs(x) * _TAPER_SINE, tangent, circle)
     distance = np.maximum(distance, y - _MOUTH)
     alpha = np.clip(0.5 - distance / pixel, 0, 1)
 
-    light_x = np.clip((sky.sun - balloon.x) * 1.6, -0.7, 0.7)
-    light = np.array([light_x, -0.55, np.sqrt(1 - light_x**2 - 0.55**2)])
+    light_x = max(-0.7, min(0.7, (sky.sun - balloon.x) * 1.6))
+    light = (light_x, -0.55, math.sqrt(1 - light_x**2 - 0.55**2))
     facing = across * cosine * light[0] + sine * light[1] + np.sqrt(1 - across * across) * cosine * light[2]
     stripes = np.sin(balloon.gores * np.arcsin(across) * 2 + balloon.turn)
-    gore = np.pi / balloon.gores / 2  # a stripe's width, in radii
+    gore = math.pi / balloon.gores / 2  # a stripe's width, in radii
     stripes = np.clip(stripes * 2.2, -1, 1) * (balloon.stripe * min(1.0, gore / pixel / 2))
     bulge = 0.13 * np.sqrt(1 - across * across)  # seen from below, a parallel is an arch
     belt = _smoothstep(0.28 - np.abs(y - 0.02 + bulge), -pixel, pixel) * balloon.band
