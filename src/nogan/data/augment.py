@@ -190,8 +190,8 @@ def _sample(images: Tensor, sizes: Tensor, matrix: Tensor, out_size: int) -> Ten
     grid = torch.stack(
         [2 / canvas[i] * _reflect(projected[i] / projected[2], border[:, i]) - 1 for i in range(2)], dim=-1
     )
-    values = images.float() / 255
-    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    values = images.to(torch.float32, memory_format=torch.contiguous_format)
+    return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True) / 255
 
 
 # A coordinate this close to the far border is moved inside by it, so that rounding cannot reach into the padding.
@@ -216,7 +216,7 @@ def resize_and_crop(images: Tensor, sizes: Tensor, out_size: int) -> Tensor:
     """
     sizes = sizes.cpu()
     resized = _scaled(sizes, out_size)
-    return _resample(images, sizes, resized, (resized - out_size) // 2, (out_size, out_size), _triangle)
+    return _resample(images, sizes, resized, (resized - out_size) // 2, (out_size, out_size), _triangle) / 255
 
 
 def _reduce(images: Tensor, sizes: Tensor, limit: int) -> tuple[Tensor, Tensor]:
@@ -226,7 +226,7 @@ def _reduce(images: Tensor, sizes: Tensor, limit: int) -> tuple[Tensor, Tensor]:
         return images, sizes
     new = torch.where(too_large[:, None], _scaled(sizes, limit), sizes)
     height, width = new.max(dim=0).values.tolist()
-    return _resample(images, sizes, new, torch.zeros_like(new), (height, width), _box).mul(255), new
+    return _resample(images, sizes, new, torch.zeros_like(new), (height, width), _box), new
 
 
 def _scaled(sizes: Tensor, shorter: int) -> Tensor:
@@ -237,28 +237,40 @@ def _scaled(sizes: Tensor, shorter: int) -> Tensor:
 def _resample(
     images: Tensor, sizes: Tensor, resized: Tensor, offset: Tensor, window: tuple[int, int], kernel: Callable
 ) -> Tensor:
-    """Resize photograph i from ``sizes[i]`` to ``resized[i]`` and cut ``window`` out at ``offset[i]``; in [0, 1].
+    """Resize photograph i from ``sizes[i]`` to ``resized[i]`` and cut ``window`` out at ``offset[i]``.
 
-    Separable, so each axis is one batched product with a matrix of kernel weights, which are zero outside the
-    photograph's own size.
+    Gives float32 ``(B, 3, *window)`` in the range of ``images``. Each axis is a sum over the few source pixels that an
+    output pixel covers: sums of gathered rows, and no matrix product, whose precision a user may lower.
     """
-    with torch.autocast(images.device.type, enabled=False):
-        vertical, horizontal = (
-            _weights(sizes[:, i], resized[:, i], offset[:, i], window[i], images.shape[2 + i], kernel).to(images.device)
-            for i in range(2)
-        )
-        values = images.to(torch.float32, memory_format=torch.contiguous_format)
-        return torch.matmul(vertical[:, None], torch.matmul(values, horizontal[:, None].mT)) / 255
+    values = images.permute(0, 2, 3, 1)  # As the loader lays it out in memory: whole rows are gathered at once.
+    for axis in range(2):
+        taps = _taps(sizes[:, axis], resized[:, axis], offset[:, axis], window[axis], kernel)
+        values = _weighted_rows(values, *taps).transpose(1, 2)
+    return values.permute(0, 3, 1, 2).contiguous()
 
 
-def _weights(old: Tensor, new: Tensor, offset: Tensor, count: int, canvas: int, kernel: Callable) -> Tensor:
-    """``(B, count, canvas)`` float32: what a pixel gives to outputs ``offset`` … ``offset + count - 1`` of its axis."""
+def _taps(old: Tensor, new: Tensor, offset: Tensor, count: int, kernel: Callable) -> tuple[Tensor, Tensor]:
+    """Where each output of an axis, from ``offset`` on, looks and with what weight: both ``(B, count, taps)``."""
     old, new, offset = (x.double()[:, None, None] for x in (old, new, offset))
     scale = old / new
+    reach = scale.clamp(min=1)
     centre = (torch.arange(count)[None, :, None] + offset + 0.5) * scale
-    source = torch.arange(canvas)[None, None, :] + 0.5
-    weights = kernel(source - centre, scale) * (source < old)
-    return (weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-12)).float()
+    source = torch.floor(centre - reach) + torch.arange(math.ceil(2 * reach.max().item()) + 1) + 0.5
+    weight = kernel(source - centre, scale) * ((source > 0) & (source < old))
+    weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1e-12)
+    return source.long().clamp(min=0).minimum(old.long() - 1), weight.float()
+
+
+def _weighted_rows(values: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of the rows of ``(B, n, m, C)``, by ``_taps`` of their axis: float32 ``(B, count, m, C)``."""
+    batch, n, *rest = values.shape
+    rows = values.reshape(batch * n, -1)
+    index = (index + n * torch.arange(batch)[:, None, None]).flatten(0, 1).to(values.device, non_blocking=True)
+    weight = weight.flatten(0, 1)[..., None].to(values.device, non_blocking=True)
+    total = rows[index[:, 0]] * weight[:, 0]
+    for tap in range(1, index.shape[1]):
+        total.addcmul_(rows[index[:, tap]].float(), weight[:, tap])
+    return total.view(batch, -1, *rest)
 
 
 def _triangle(distance: Tensor, scale: Tensor) -> Tensor:
