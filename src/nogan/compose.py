@@ -1,0 +1,105 @@
+"""From the command line to a checked config: the only place, beside ``train.py``, that knows Hydra.
+
+Hydra composes ``conf/`` and the files of ``experiments/``; what comes out is checked by :mod:`nogan.config` and handed on as
+a plain :class:`~nogan.config.RunConfig`. Users' mistakes end in one line, whoever noticed them.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nogan.config import RunConfig, parse_config, unknown_key
+from nogan.errors import UserError
+
+# A resumed run keeps everything of its own config but these.
+RESUME_ONLY = ("resume", "dry_run")
+
+
+def command_line(main: Callable[[], Any], experiments: Path) -> None:
+    """Run a ``hydra.main`` function as a program: mistakes of the user end in one line on stderr and exit code 1.
+
+    Args:
+        main: decorated by ``hydra.main``.
+        experiments: the folder whose ``NAME.yaml`` files ``experiment=NAME`` chooses from.
+    """
+    register(experiments)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us; Hydra would print many lines and exit itself
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{error}")
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, UserError):
+            sys.exit(f"{error.__cause__}")
+        sys.exit(one_line(error))
+
+
+def register(experiments: Path) -> None:
+    """Make the experiments and the run folder's name known to Hydra. Calling it again changes nothing."""
+    store = ConfigStore.instance()
+    for file in sorted(experiments.glob("*.yaml")):
+        content = yaml.safe_load(file.read_text())
+        if isinstance(content, dict):
+            store.store(group="experiment", name=file.stem, node=content, package="_global_")
+    OmegaConf.register_new_resolver("nogan.run_dir", _run_dir, replace=True)
+    OmegaConf.register_new_resolver("nogan.hydra_dir", _hydra_dir, replace=True)
+
+
+def _run_dir(resume: str | None, dry_run: bool, fresh: str) -> str:
+    if dry_run:
+        return str(Path(tempfile.gettempdir()) / "nogan-dry-run")
+    return resume or fresh
+
+
+def _hydra_dir(resume: str | None) -> str:
+    # The overrides of a resumption do not replace those that the run was started with.
+    return ".hydra/resumed" if resume else ".hydra"
+
+
+def run_config(cfg: DictConfig) -> RunConfig:
+    """The checked config of this job; with ``resume=RUN_DIR`` that run's own, with the command line laid over it."""
+    if not cfg.resume:
+        return parse_config(OmegaConf.to_container(cfg, resolve=True))
+    from nogan.run_folder import saved_config
+
+    saved = OmegaConf.create(saved_config(Path(cfg.resume)).model_dump(mode="json"))
+    groups = set(HydraConfig.get().runtime.choices)
+    for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
+        if override.key_or_group in groups:
+            raise UserError(
+                f"{override.input_line}: a resumed run keeps its own config; only single keys can change, "
+                "such as nogan.repeats=N"
+            )
+        OmegaConf.update(saved, override.key_or_group, override.value())
+    return parse_config(OmegaConf.to_container(saved, resolve=True))
+
+
+def chosen_groups() -> dict[str, str]:
+    """The option taken in each config group, e.g. ``{"model": "artistic"}``, without Hydra's own groups."""
+    choices = HydraConfig.get().runtime.choices
+    return {str(group): str(choice) for group, choice in choices.items() if not str(group).startswith("hydra/")}
+
+
+def one_line(error: Exception) -> str:
+    """What Hydra or OmegaConf found wrong, in one line."""
+    text = str(error)
+    if match := re.match(r"Could not override '([^']+)'", text):
+        return unknown_key(match[1])
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':\s*(.*)", text, re.DOTALL):
+        group, found, options = match.groups()
+        return f"{group}={found} is not known: expected one of {', '.join(sorted(options.split()))}"
+    if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
+        return unknown_key(match[1])
+    return " ".join(text.split())

@@ -1,0 +1,303 @@
+"""What a run may be told: the schema behind ``conf/``, checked whole before any data or network is touched.
+
+The YAML files under ``conf/`` hold every default; this module holds none, so that there is one place to read a value and
+one place to read what is allowed. :func:`parse_config` turns a plain mapping into a :class:`RunConfig` or raises a
+:class:`~nogan.errors.UserError` with one line for each mistake.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from nogan.errors import UserError
+
+
+def _no_booleans(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not a truth value")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_booleans), Field(ge=1)]
+Natural = Annotated[int, BeforeValidator(_no_booleans), Field(ge=0)]
+Pixels = Annotated[int, BeforeValidator(_no_booleans), Field(ge=32, le=2048)]
+Share = Annotated[float, BeforeValidator(_no_booleans), Field(gt=0, le=1)]
+Fraction = Annotated[float, BeforeValidator(_no_booleans), Field(ge=0, lt=1)]
+Rate = Annotated[float, BeforeValidator(_no_booleans), Field(gt=0, le=1)]
+Weight = Annotated[float, BeforeValidator(_no_booleans), Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A mapping of the config: immutable, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GeneratorPhase(Section):
+    """One conventional pretraining pass of the generator."""
+
+    size: Pixels
+    batch_size: Count
+    share: Share
+    epochs: Count = 1
+    lr: Rate | tuple[Rate, Rate]
+    pct_start: Share
+    trains: Literal["all", "decoder"] = "all"
+    noise: bool = False
+
+    @model_validator(mode="after")
+    def _ordered_pair(self) -> "GeneratorPhase":
+        if isinstance(self.lr, tuple) and self.lr[0] > self.lr[1]:
+            raise ValueError(f"lr={list(self.lr)}: expected [encoder, decoder] rates in ascending order")
+        return self
+
+
+class CriticPhase(Section):
+    """One training of the critic on fakes of the generator as it stands."""
+
+    size: Pixels
+    batch_size: Count
+    epochs: Count
+    lr: Rate
+    pct_start: Share
+    cycles: Literal["first", "all"] = "all"
+
+
+class Fakes(Section):
+    """The generator's pictures that the critic trains on, made anew in each cycle."""
+
+    size: Pixels
+    batch_size: Count
+    share: Share
+
+
+class Critic(Section):
+    """Critic pretraining: ``nogan.critic``."""
+
+    fakes: Fakes
+    reals: Literal["heldout", "train"]
+    restart: Literal["pre_gan", "post_gan"]
+    phases: dict[str, CriticPhase | None]
+
+
+class LossWeights(Section):
+    """Weights of the generator's two losses in the GAN phase."""
+
+    adversarial: Weight
+    feature: Weight
+
+
+class Gan(Section):
+    """Direct adversarial training: ``nogan.gan``."""
+
+    size: Pixels
+    batch_size: Count
+    share: Share
+    lr: Rate
+    critic_lr_mult: Annotated[float, Field(gt=0)]
+    critic_threshold: Annotated[float, Field(gt=0)]
+    max_critic_steps: Count | None
+    weights: LossWeights
+    betas: tuple[Fraction, Fraction]
+
+
+class Inflection(Section):
+    """The detector of the inflection point and what follows its verdict; further keys are the detector's parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    action: Literal["stop", "mark"]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The detector's own parameters, as ``make_detector`` takes them."""
+        return dict(self.model_extra or {})
+
+
+class Optimizer(Section):
+    """Adam with decoupled weight decay on every parameter that trains."""
+
+    weight_decay: Weight
+    eps: Annotated[float, Field(gt=0)]
+    beta2: Fraction
+
+
+class Nogan(Section):
+    """The recipe."""
+
+    repeats: Natural
+    pretrain: dict[str, GeneratorPhase | None]
+    critic: Critic
+    gan: Gan
+    inflection: Inflection
+    snapshot_every: Share
+    optimizer: Optimizer
+
+
+class CriticNetwork(Section):
+    """The critic's architecture."""
+
+    width: Count
+    doublings: Count
+    dropout: Fraction
+
+
+class Model(Section):
+    """The two networks."""
+
+    name: str
+    encoder: str
+    decoder: Literal["deep", "wide"]
+    width: Annotated[float, Field(gt=0)]
+    pretrained: bool
+    encoder_weights: str | None
+    init: str | None
+    critic: CriticNetwork
+
+
+class Loss(Section):
+    """The generator's conventional loss: pixels and the features of a frozen network (``network: null`` for none)."""
+
+    network: str | None
+    layers: tuple[Natural, ...]
+    weights: tuple[Weight, ...]
+    pixel_weight: Weight
+    network_weights: str | None
+
+    @model_validator(mode="after")
+    def _a_weight_a_layer(self) -> "Loss":
+        if len(self.layers) != len(self.weights):
+            raise ValueError(
+                f"loss.layers has {len(self.layers)} entries and loss.weights {len(self.weights)}: expected as many"
+            )
+        return self
+
+
+class Data(Section):
+    """Where the photographs come from and how they are divided."""
+
+    kind: Literal["scenes", "folder", "imagenet"]
+    path: str | None
+    val_path: str | None
+    images: Count | None
+    val_share: Fraction
+    reals_share: Fraction
+    augment: bool
+    workers: Natural
+    max_bad_share: Fraction
+
+
+class Trainer(Section):
+    """What the run is run on."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Count | Literal["auto"]
+    num_nodes: Count
+    strategy: str
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    limit_batches: Count | None
+    log_every_n_steps: Count
+    checkpoint_every_n_batches: Count
+
+
+class Logger(Section):
+    """Where metrics go beside ``metrics.csv``, which is always written."""
+
+    kind: Literal["wandb", "csv", "tensorboard"]
+    project: str
+    entity: str | None
+
+
+class ProbeConfig(Section):
+    """The held-out measurement at phase ends and snapshots."""
+
+    images: Count
+    size: Pixels
+    grid: Count
+    batch_size: Count
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: str
+    seed: Natural
+    model: Model
+    loss: Loss
+    data: Data
+    nogan: Nogan
+    trainer: Trainer
+    logger: Logger
+    probe: ProbeConfig
+    objective: str | None
+    resume: str | None
+    dry_run: bool
+
+
+def parse_config(config: Mapping[str, Any]) -> RunConfig:
+    """Check ``config`` and return it typed; a :class:`~nogan.errors.UserError` names key, value and what is allowed."""
+    try:
+        return RunConfig.model_validate(config)
+    except ValidationError as error:
+        lines = dict.fromkeys(_one_line(dict(item)) for item in error.errors(include_url=False))
+        raise UserError("\n".join(lines)) from None
+
+
+def _one_line(error: dict[str, Any]) -> str:
+    path = [str(part) for part in error["loc"] if not _is_union_branch(str(part))]
+    key = ".".join(path)
+    if error["type"] == "extra_forbidden":
+        return unknown_key(key)
+    if error["type"] == "missing":
+        return f"{key} is missing: {_allowed_for(path)}"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    expected = error["msg"].replace("Input should be", "expected").replace("a valid ", "a ").split(", unable")[0]
+    return f"{key}={error['input']}: {expected}"
+
+
+def _is_union_branch(part: str) -> bool:
+    # pydantic adds the tried alternative of a union to the location: "float", "tuple[...]", "literal[...]", "function-before…"
+    return part in {"int", "float", "str"} or "[" in part
+
+
+def unknown_key(key: str) -> str:
+    """The one line for a key that the schema does not have: the nearest known one, and all that stand beside it."""
+    *parents, name = key.split(".")
+    allowed = sorted(_keys_at(parents))
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"did you mean {'.'.join([*parents, close[0]])}? " if close else ""
+    where = ".".join(parents) or "the top level"
+    return f"unknown key {key}: {hint}allowed in {where}: {', '.join(allowed)}"
+
+
+def _keys_at(path: list[str]) -> list[str]:
+    section: type[BaseModel] | None = RunConfig
+    for part in path:
+        if section is None:
+            return []
+        field = section.model_fields.get(part)
+        # An unknown name inside a mapping of phases is a phase: look into the mapping's value type.
+        section = next(_sections(field.annotation), None) if field else None
+        if field is not None and _is_mapping(field.annotation):
+            rest = path[path.index(part) + 1 :]
+            return list(section.model_fields) if section and len(rest) == 1 else []
+    return list(section.model_fields) if section else []
+
+
+def _allowed_for(path: list[str]) -> str:
+    return f"expected beside {', '.join(_keys_at(path[:-1]))}"
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) is dict
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)

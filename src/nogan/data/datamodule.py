@@ -1,0 +1,236 @@
+"""Batches of each phase: of its kind, at its size, from its share of the data.
+
+Which images a batch holds is a pure function of (seed, phase, step). Workers deliver uint8 pictures; normalisation,
+augmentation and the making of gray happen on the device, once, for input and target together.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from nogan import color
+from nogan.config import RunConfig
+from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment
+from nogan.data.fakes import FakeStore, fingerprint
+from nogan.data.sources import BadImages, Source, Split, load_batch, subset
+from nogan.errors import UserError
+from nogan.modules import Labelled, Pair
+from nogan.plan import Phase, Plan
+from nogan.rng import numpy_rng, torch_rng
+
+
+class RawBatch(NamedTuple):
+    """What a worker delivers: RGB uint8 ``(B, 3, h, w)``, padded to the largest, and each picture's own ``(h, w)``."""
+
+    images: Tensor
+    sizes: Tensor
+    is_real: Tensor  # (B,) in a critic phase, else empty
+    step: int
+    bad: list[str]
+
+
+class StepSampler:
+    """The batches of a phase as ``(step, picks)``, from ``start`` on; ``picks`` are this rank's part of the batch.
+
+    Every pass over ``pool`` is a new keyed permutation; the last partial batch is dropped.
+    """
+
+    def __init__(
+        self, pool: int, phase: Phase, keys: tuple[Any, ...], start: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.pool, self.phase, self.keys, self.start = pool, phase, keys, start
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return self.phase.steps
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        size, per_epoch = self.phase.batch_size, self.phase.steps // self.phase.epochs
+        for step in range(self.start, self.phase.steps):
+            epoch, batch = divmod(step, per_epoch)
+            if batch == 0 or step == self.start:
+                order = numpy_rng("order", *self.keys, epoch).permutation(self.pool)
+            whole = order[batch * size : (batch + 1) * size]
+            yield step, np.array_split(whole, self.world)[self.rank]
+
+
+class PhotoBatches(Dataset):
+    """Photographs for the generator; an item is a whole batch."""
+
+    def __init__(self, source: Source, indices: np.ndarray, size: int) -> None:
+        self.source, self.indices, self.size = source, indices, size
+
+    def __getitems__(self, item: tuple[int, np.ndarray]) -> RawBatch:
+        step, picks = item
+        images, sizes, bad = load_batch(self.source, self.indices[picks], self.size, pool=self.indices)
+        return RawBatch(images, sizes, torch.empty(0), step, bad)
+
+
+class CriticBatches(Dataset):
+    """Photographs and fakes for the critic; an item is a whole batch.
+
+    Picks below the number of fakes are fakes, the rest photographs, which go through the same resize as the fakes did.
+    """
+
+    def __init__(self, source: Source, reals: np.ndarray, fakes: FakeStore, keys: tuple[Any, ...]) -> None:
+        self.source, self.store, self.fakes = source, fakes, None
+        rounds = -(-fakes.count // len(reals))  # a small pool of photographs is gone through more than once
+        shuffled = [numpy_rng("reals", *keys, turn).permutation(reals) for turn in range(rounds)]
+        self.reals = np.concatenate(shuffled)[: fakes.count]
+
+    def __getitems__(self, item: tuple[int, np.ndarray]) -> RawBatch:
+        if self.fakes is None:
+            self.fakes = self.store.open()  # in the worker: a memory map is not sent through a pipe
+        step, picks = item
+        is_real = picks >= self.store.count
+        size = self.store.size
+        images = torch.empty(len(picks), 3, size, size, dtype=torch.uint8)
+        images[torch.from_numpy(~is_real)] = torch.from_numpy(self.fakes[np.sort(picks[~is_real])])
+        bad: list[str] = []
+        if is_real.any():
+            numbers = self.reals[picks[is_real] - self.store.count]
+            photographs, sizes, bad = load_batch(self.source, numbers, size, pool=self.reals)
+            squares = augment(photographs, sizes, size, NONE)
+            images[torch.from_numpy(is_real)] = squares.mul(255).round().to(torch.uint8)
+        sizes = torch.full((len(picks), 2), size)
+        return RawBatch(images, sizes, torch.from_numpy(is_real).float(), step, bad)
+
+
+def _as_is(batch: RawBatch) -> RawBatch:
+    return batch
+
+
+class NoGANData(pl.LightningDataModule):
+    """The data of a whole run.
+
+    Args:
+        config: the run's configuration.
+        plan: its phases; Lightning's epoch number says which is on.
+        source: every photograph.
+        split: which are for training, for the critic alone, and held out.
+        folder: the run folder, where the fakes are kept.
+        held_out: where the held-out photographs come from, if not from ``source``.
+        report: called with (done, count) while fakes are made.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        plan: Plan,
+        source: Source,
+        split: Split,
+        folder: Path,
+        held_out: Source | None = None,
+        report: Callable[[int, int], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.plan, self.source, self.split, self.folder = config, plan, source, split, folder
+        self.held_out = held_out
+        self.report = report
+        self.bad_images = BadImages(len(source), config.data.max_bad_share)
+
+    @property
+    def phase_index(self) -> int:
+        """The phase to deliver batches for.
+
+        When a run is resumed at the boundary between two phases Lightning asks for a loader before it has counted the
+        finished epoch as completed, but ``processed`` already counts it.
+        """
+        return min(self.trainer.fit_loop.epoch_progress.current.processed, len(self.plan) - 1)
+
+    def train_dataloader(self) -> DataLoader:
+        """The loader of the phase that is on, from the batch on that a resumed run has not yet seen."""
+        index = self.phase_index
+        phase = self.plan[index]
+        keys = (self.config.seed, phase.name)
+        if phase.kind == "critic":
+            dataset, pool = self._critic_batches(phase, keys)
+        else:
+            indices = subset(self.split.train, phase.share, *keys)
+            dataset, pool = PhotoBatches(self.source, indices, phase.size), len(indices)
+        loop = self.trainer.fit_loop
+        start = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
+        sampler = StepSampler(pool, phase, keys, start, self.trainer.global_rank, self.trainer.world_size)
+        workers = self.config.data.workers
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=_as_is,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Pair | Labelled:
+        """Augment on the device, and make gray of colour."""
+        index = self.trainer.current_epoch
+        phase = self.plan[index]
+        self.bad_images.add(batch.bad)
+        keys = (self.config.seed, self.trainer.global_rank, phase.name, batch.step)
+        style = (CRITIC if phase.kind == "critic" else TRAIN) if self.config.data.augment else NONE
+        images = augment(batch.images, batch.sizes, phase.size, style, torch_rng("augment", *keys))
+        if phase.kind == "critic":
+            return Labelled(color.normalize(images), batch.is_real)
+        gray = color.to_gray(images)
+        if phase.noise:
+            gray = add_noise(gray, torch_rng("noise", *keys))
+        return Pair(color.normalize(gray), color.normalize(images))
+
+    def probe_photographs(self, count: int, size: int) -> Tensor:
+        """The first ``count`` held-out photographs as RGB ``(N, 3, size, size)`` in [0, 1]: always the same."""
+        source = self.held_out or self.source
+        indices = np.arange(len(source)) if self.held_out else self.split.val
+        return self._load_square(source, indices[:count], size)
+
+    def make_fakes(self, phase: Phase) -> FakeStore:
+        """The fakes that a critic ``phase`` needs: found on disk, or made by the generator as it stands."""
+        settings = self.config.nogan.critic.fakes
+        store = FakeStore(self.folder / "fakes" / f"cycle-{phase.cycle}", phase.fakes, phase.fakes_size)
+        indices = subset(self.split.train, settings.share, self.config.seed, "fakes", phase.cycle)[: phase.fakes]
+        generator = self.trainer.lightning_module.generator
+        device = self.trainer.strategy.root_device
+
+        def colorize(numbers: np.ndarray) -> Tensor:
+            photographs = self._load_square(self.source, indices[numbers], phase.fakes_size).to(device)
+            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+                output = generator(color.normalize(color.to_gray(photographs)))
+            return color.denormalize(output.float()).clamp(0, 1)
+
+        was_training = generator.training
+        generator.eval()
+        store.fill(colorize, fingerprint(generator.network), settings.batch_size, self.report)
+        generator.train(was_training)
+        self._remove_fakes_before(phase.cycle)
+        return store
+
+    def _critic_batches(self, phase: Phase, keys: tuple[Any, ...]) -> tuple[CriticBatches, int]:
+        held_out = self.config.nogan.critic.reals == "heldout"
+        reals = self.split.reals if held_out else self.split.train
+        if len(reals) == 0:
+            raise UserError(
+                "nogan.critic.reals=heldout, but data.reals_share=0 holds none: expected data.reals_share above 0, "
+                "or nogan.critic.reals=train"
+            )
+        store = self.make_fakes(phase)
+        return CriticBatches(self.source, reals, store, keys), 2 * store.count
+
+    def _load_square(self, source: Source, indices: np.ndarray, size: int) -> Tensor:
+        chunks = []
+        for part in np.array_split(indices, max(1, len(indices) // 16)):
+            images, sizes, bad = load_batch(source, part, size)
+            self.bad_images.add(bad)
+            chunks.append(augment(images, sizes, size, NONE))
+        return torch.cat(chunks)
+
+    def _remove_fakes_before(self, cycle: int) -> None:
+        for folder in (self.folder / "fakes").glob("cycle-*"):
+            if int(folder.name.removeprefix("cycle-")) < cycle:
+                for file in folder.iterdir():
+                    file.unlink()
+                folder.rmdir()

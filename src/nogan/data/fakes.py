@@ -1,0 +1,89 @@
+"""The generator's pictures that the critic trains on: a memory-mapped cache in the run folder, never through a codec.
+
+Making them is interruptible: how many are done is written after each batch, and the next call goes on from there, if the
+generator is still the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nogan.files import write_atomically
+
+Colorize = Callable[[np.ndarray], Tensor]
+
+
+class FakeStore:
+    """``count`` pictures of ``size`` px for one cycle, in one folder.
+
+    Args:
+        folder: made by :meth:`fill`.
+        count: pictures.
+        size: px, square.
+    """
+
+    def __init__(self, folder: Path, count: int, size: int) -> None:
+        self.folder, self.count, self.size = folder, count, size
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """Size of the whole cache."""
+        return self.count * 3 * self.size**2
+
+    def done(self, fingerprint: str) -> int:
+        """How many pictures of the generator with this ``fingerprint`` are there."""
+        try:
+            note = json.loads((self.folder / "progress.json").read_text())
+        except (OSError, json.JSONDecodeError):
+            return 0
+        matches = note["fingerprint"] == fingerprint and (note["count"], note["size"]) == (self.count, self.size)
+        return note["done"] if matches and (self.folder / "fakes.npy").is_file() else 0
+
+    def fill(
+        self, colorize: Colorize, fingerprint: str, batch_size: int, report: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Make the pictures that are missing.
+
+        Args:
+            colorize: numbers of the pictures ``(B,)`` to their RGB ``(B, 3, size, size)`` in [0, 1].
+            fingerprint: of the generator; a cache made by another is made anew.
+            batch_size: pictures a call.
+            report: called with (done, count) after each batch.
+        """
+        done = self.done(fingerprint)
+        if done == self.count:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shape = (self.count, 3, self.size, self.size)
+        mode = "r+" if done else "w+"
+        cache = np.lib.format.open_memmap(self.folder / "fakes.npy", mode=mode, dtype=np.uint8, shape=shape)
+        while done < self.count:
+            numbers = np.arange(done, min(done + batch_size, self.count))
+            cache[numbers] = colorize(numbers).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+            done = int(numbers[-1]) + 1
+            cache.flush()
+            self._note(done, fingerprint)
+            if report:
+                report(done, self.count)
+
+    def open(self) -> np.ndarray:
+        """The pictures, ``(count, 3, size, size)`` uint8 RGB, memory-mapped."""
+        return np.load(self.folder / "fakes.npy", mmap_mode="r")
+
+    def _note(self, done: int, fingerprint: str) -> None:
+        note = {"done": done, "count": self.count, "size": self.size, "fingerprint": fingerprint}
+        write_atomically(self.folder / "progress.json", lambda path: path.write_text(json.dumps(note)))
+
+
+def fingerprint(network: nn.Module) -> str:
+    """A hash of every parameter and buffer of ``network``."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,143 @@
+"""Where metrics go: ``metrics.csv`` in the run folder always, and W&B or TensorBoard beside it."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from nogan.config import RunConfig
+from nogan.files import write_atomically
+
+
+class MetricsCSV(Logger):
+    """``metrics.csv``: a row for each logged step, a column for each metric, in the order of their first appearance.
+
+    Lightning's own ``CSVLogger`` removes the files of an earlier run in the same folder, which a resumed run must not.
+
+    Args:
+        path: the file; an existing one is continued.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows = 0
+        self.columns: list[str] = ["step"]
+        if path.is_file():
+            with path.open(newline="") as file:
+                reader = csv.reader(file)
+                self.columns = next(reader, self.columns)
+                self.rows = sum(1 for _ in reader)
+
+    @property
+    def name(self) -> str:
+        """Lightning's name of this logger."""
+        return "metrics.csv"
+
+    @property
+    def version(self) -> str:
+        """Lightning wants one; the run folder has a single file."""
+        return ""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> "MetricsCSV":
+        """The logger itself."""
+        return self
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one row; a metric not seen before gets a new last column."""
+        new = [name for name in metrics if name not in self.columns]
+        if new:
+            self.columns += new
+            self._rewrite(self.rows)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, restval="").writerow({"step": step, **metrics})
+        self.rows += 1
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The config is written beside the metrics, not into them."""
+
+    @rank_zero_only
+    def truncate(self, rows: int) -> None:
+        """Keep the first ``rows`` rows: a resumed run writes the later ones again."""
+        if self.rows > rows:
+            self._rewrite(rows)
+
+    def _rewrite(self, rows: int) -> None:
+        kept: list[dict[str, str]] = []
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                kept = [row for row, _ in zip(csv.DictReader(file), range(rows), strict=False)]
+
+        def write(path: Path) -> None:
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self.columns, restval="")
+                writer.writeheader()
+                writer.writerows(kept)
+
+        write_atomically(self.path, write)
+        self.rows = len(kept)
+
+
+def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> list[Logger]:
+    """``metrics.csv`` and what ``logger=`` asks for.
+
+    Args:
+        config: the run's configuration.
+        folder: the run folder.
+        choices: the chosen config groups (``model: artistic``), for dashboards to group by.
+    """
+    loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
+    if config.logger.kind == "wandb":
+        loggers.append(_wandb(config, folder, choices))
+    elif config.logger.kind == "tensorboard":
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+    return loggers
+
+
+def _wandb(config: RunConfig, folder: Path, choices: dict[str, str]) -> Logger:
+    from pytorch_lightning.loggers import WandbLogger
+
+    offline = not wandb_logged_in()
+    os.environ.setdefault("WANDB_SILENT", "true")
+    run_id = _run_id(folder)
+    return WandbLogger(
+        name=config.name,
+        project=config.logger.project,
+        entity=config.logger.entity,
+        save_dir=folder,
+        offline=offline,
+        id=run_id,
+        resume=None if offline else "allow",
+        config={"config": config.model_dump(), "choices": choices},
+        tags=[config.model.name, config.data.kind],
+    )
+
+
+def wandb_logged_in() -> bool:
+    """Whether W&B has credentials (and is not told to stay offline), without asking it over the network."""
+    if os.environ.get("WANDB_MODE") in {"offline", "disabled", "dryrun"}:
+        return False
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    import wandb
+
+    return bool(wandb.login(prompt=False, verify=False))
+
+
+def _run_id(folder: Path) -> str:
+    """The W&B id of the run in ``folder``, the same when it is resumed."""
+    path = folder / "wandb-id.txt"
+    if not path.is_file():
+        import wandb.util
+
+        write_atomically(path, lambda temporary: temporary.write_text(wandb.util.generate_id()))
+    return path.read_text().strip()

@@ -1,0 +1,150 @@
+"""The root module of a run: generator and critic, each phase training what the plan says.
+
+Optimization is manual, and every ``training_step`` takes exactly one optimizer step, since each batch serves one network:
+so Lightning's ``global_step`` is the number of batches trained on.
+"""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from nogan.losses import critic_loss, generator_adversarial_loss
+from nogan.modules.critic import CriticModule, Labelled
+from nogan.modules.generator import GeneratorModule, Metrics, Pair
+from nogan.networks import trainable_parameters
+from nogan.plan import Phase
+from nogan.rng import derive_seed
+from nogan.schedule import Hyper
+from nogan.switch import Turn
+
+
+class GANModule(pl.LightningModule):
+    """Generator and critic under one roof.
+
+    The scheduler callback tells it which phase is on (:meth:`enter_phase`) and, batch by batch, whose turn it is and with
+    which rates (:meth:`prepare_batch`).
+
+    Args:
+        generator: trained in generator phases and on its turns of a GAN phase.
+        critic: trained in critic phases and on its turns of a GAN phase.
+        adversarial_weight: of the critic's judgement in the generator's GAN loss.
+        feature_weight: of the feature loss in the generator's GAN loss.
+        seed: of what the networks draw themselves (dropout), with the rank, phase and step.
+    """
+
+    def __init__(
+        self,
+        generator: GeneratorModule,
+        critic: CriticModule,
+        *,
+        adversarial_weight: float = 1.0,
+        feature_weight: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator = generator
+        self.critic = critic
+        self.adversarial_weight = adversarial_weight
+        self.feature_weight = feature_weight
+        self.seed = seed
+        self.phase: Phase | None = None
+        self.phase_over = False  # set by the scheduler: no further batch in this phase
+        self._serving: str | None = None
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The generator's optimizer and the critic's."""
+        return [self.generator.configure_optimizers(), self.critic.configure_optimizers()]
+
+    @property
+    def generator_optimizer(self) -> torch.optim.Optimizer:
+        """The generator's own Adam, as Lightning wrapped it."""
+        return self.optimizers()[0]
+
+    @property
+    def critic_optimizer(self) -> torch.optim.Optimizer:
+        """The critic's own Adam, as Lightning wrapped it."""
+        return self.optimizers()[1]
+
+    def enter_phase(self, phase: Phase) -> None:
+        """Make ready for ``phase``; calling it again changes nothing."""
+        self.phase = phase
+        self.phase_over = False
+        self._serving = None
+
+    def start_optimizers_afresh(self) -> None:
+        """Forget both optimizers' moments: every phase starts without any."""
+        for optimizer in self.optimizers():
+            optimizer.optimizer.state.clear()
+
+    def prepare_batch(self, turn: Turn, hyper: Hyper) -> None:
+        """Set modes, trainable parameters and rates for a batch that serves the network whose ``turn`` it is."""
+        if turn != self._serving:
+            self._serve(turn)
+        optimizer = self.critic_optimizer if turn == "critic" else self.generator_optimizer
+        groups = optimizer.param_groups
+        rates = hyper.lr if len(hyper.lr) == len(groups) else hyper.lr * len(groups)
+        for group, lr in zip(groups, rates, strict=True):
+            group["lr"] = lr
+            group["betas"] = hyper.betas
+
+    def _serve(self, turn: Turn) -> None:
+        assert self.phase is not None
+        trains_generator = turn == "generator"
+        # The other network is in eval mode: no dropout, running statistics, no power iteration.
+        self.generator.train(trains_generator)
+        self.critic.train(not trains_generator)
+        trained = trainable_parameters(self.generator.network, self.phase.trains) if trains_generator else frozenset()
+        for name, parameter in self.generator.network.named_parameters():
+            parameter.requires_grad_(name in trained)
+        self.critic.requires_grad_(not trains_generator)
+        self._serving = turn
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """End the epoch once the scheduler has called the phase over (Lightning's convention: -1)."""
+        return -1 if self.phase_over else None
+
+    def training_step(self, batch: Pair | Labelled, batch_idx: int) -> Metrics:
+        """One batch for one network; returns detached metrics, ``loss`` among them."""
+        assert self.phase is not None
+        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
+        if self.phase.kind == "generator":
+            loss, metrics = self.generator.pretrain_loss(batch)
+        elif self.phase.kind == "critic":
+            loss, metrics = self.critic.pretrain_loss(batch)
+        elif self._serving == "critic":
+            loss, metrics = self.critic_batch(batch)
+        else:
+            loss, metrics = self.generator_batch(batch)
+        optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return metrics
+
+    def critic_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
+        """The critic's loss in the GAN phase: photographs against the generator's colours for the same photographs."""
+        with torch.no_grad():
+            fake = self.generator(batch.gray)
+        loss = critic_loss(self.critic(batch.colour), self.critic(fake))
+        return loss, {"loss": loss.detach(), "critic_loss": loss.detach()}
+
+    def generator_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
+        """The generator's loss in the GAN phase: the critic's judgement and the feature loss."""
+        fake = self.generator(batch.gray)
+        adversarial = generator_adversarial_loss(self.critic(fake))
+        feature, parts = self.generator.feature_loss(fake, batch.colour)
+        loss = self.adversarial_weight * adversarial + self.feature_weight * feature
+        return loss, {
+            "loss": loss.detach(),
+            "adversarial_loss": adversarial.detach(),
+            "feature_loss": feature.detach(),
+            **parts,
+        }
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The plain networks by name."""
+        return {"generator": self.generator.network, "critic": self.critic.network}

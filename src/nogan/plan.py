@@ -1,0 +1,222 @@
+"""The plan of a run: a flat, immutable tuple of phases, computed from the config before anything heavy is touched.
+
+A phase is one Lightning epoch. Where a run stands is a pure function of (plan, current epoch, batch index), which is what
+lets it be printed before it starts, cut anywhere and resumed.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, NamedTuple
+
+from nogan.config import RunConfig, parse_config
+from nogan.errors import UserError
+from nogan.schedule import Hyper, layer_group_lr, one_cycle_hyper
+
+PhaseKind = Literal["generator", "critic", "gan"]
+Trains = Literal["all", "decoder", "critic"]
+
+# One batch of a phase costs about (this factor) x (images) x (pixels); only the ratio matters, for the time left.
+RELATIVE_COST: dict[PhaseKind, float] = {"generator": 1.0, "critic": 0.5, "gan": 1.0}
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training in which the same thing is done at each batch."""
+
+    name: str
+    kind: PhaseKind
+    cycle: int  # 0: generator pretraining; 1 and up: the critic/GAN cycles
+    size: int  # px, square
+    batch_size: int  # images an optimizer step, over all devices
+    share: float  # of the training images
+    epochs: int  # passes over that share
+    images: int  # one pass, whole batches only
+    steps: int  # optimizer steps, all passes
+    lr: tuple[float, ...]  # maximum, for each generator layer group; (critic,); or (generator, critic) in a GAN phase
+    betas: tuple[float, float] | None  # fixed betas, or None where beta1 cycles against the learning rate
+    beta2: float
+    pct_start: float | None  # the share of steps in which the rate rises; None: constant rate
+    trains: Trains
+    noise: bool = False
+    fakes: int = 0  # generated pictures that the phase needs on disk
+    fakes_size: int = 0  # px
+    snapshot_every: int = 0  # batches; 0: none
+
+    def hyper(self, step: int, turn: PhaseKind | None = None) -> Hyper:
+        """Learning rates and betas in effect at ``step``; in a GAN phase, of the network whose ``turn`` it is."""
+        if self.kind == "gan":
+            assert self.betas is not None
+            return Hyper(lr=(self.lr[1] if turn == "critic" else self.lr[0],), betas=self.betas)
+        assert self.pct_start is not None
+        return one_cycle_hyper(step, self.steps, self.lr, self.pct_start, self.beta2)
+
+    def is_snapshot(self, batches_done: int) -> bool:
+        """Whether the generator is kept after ``batches_done`` batches of this phase."""
+        return self.snapshot_every > 0 and (batches_done % self.snapshot_every == 0 or batches_done == self.steps)
+
+    @property
+    def cost(self) -> float:
+        """Work in this phase, in arbitrary units that compare between phases of one plan."""
+        return RELATIVE_COST[self.kind] * self.steps * self.batch_size * self.size**2
+
+    @property
+    def title(self) -> str:
+        """A name for people: ``cycle 2 · GAN`` or ``pretrain g1 · 64 px``."""
+        kind = {"generator": f"pretrain {self.name}", "critic": f"critic {self.name}", "gan": "GAN"}[self.kind]
+        return f"{f'cycle {self.cycle} · ' if self.cycle else ''}{kind.split('@')[0]} · {self.size} px"
+
+
+Plan = tuple[Phase, ...]
+
+
+class SplitSizes(NamedTuple):
+    """How many images each part of the data has."""
+
+    train: int
+    reals: int  # photographs that only the critic sees as real
+    val: int
+
+
+def split_sizes(images: int, val_share: float, reals_share: float) -> SplitSizes:
+    """How ``images`` are divided; training gets the rest."""
+    val, reals = round(images * val_share), round(images * reals_share)
+    train = images - val - reals
+    if train < 1:
+        raise UserError(
+            f"{images} images leave none to train on after data.val_share={val_share} and data.reals_share={reals_share}: "
+            "expected more images or smaller shares"
+        )
+    return SplitSizes(train, reals, val)
+
+
+def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None) -> Plan:
+    """Every phase of the run that ``config`` describes, in order.
+
+    Args:
+        config: the run's configuration, as a mapping or already parsed.
+        images: how many images the data holds, where the config does not say (``data.images: null``).
+
+    Raises:
+        UserError: the config is invalid, or a phase would have no batch.
+    """
+    cfg = config if isinstance(config, RunConfig) else parse_config(config)
+    images = images if images is not None else cfg.data.images
+    if images is None:
+        raise UserError("data.images=null: expected the number of images, which is counted when the data is opened")
+    train = split_sizes(images, cfg.data.val_share, cfg.data.reals_share).train
+    phases = list(_pretraining(cfg, train))
+    for cycle in range(1, cfg.nogan.repeats + 2):
+        phases += _critic_phases(cfg, train, cycle)
+        phases.append(_gan_phase(cfg, train, cycle))
+    _check_names(phases)
+    return tuple(phases)
+
+
+def _pretraining(cfg: RunConfig, train: int) -> Iterator[Phase]:
+    for name, phase in cfg.nogan.pretrain.items():
+        if phase is None:
+            continue
+        batches = _batches(cfg, f"nogan.pretrain.{name}", train * phase.share, phase.batch_size)
+        yield Phase(
+            name=name,
+            kind="generator",
+            cycle=0,
+            size=phase.size,
+            batch_size=phase.batch_size,
+            share=phase.share,
+            epochs=phase.epochs,
+            images=batches * phase.batch_size,
+            steps=batches * phase.epochs,
+            lr=layer_group_lr(phase.lr),
+            betas=None,
+            beta2=cfg.nogan.optimizer.beta2,
+            pct_start=phase.pct_start,
+            trains=phase.trains,
+            noise=phase.noise,
+        )
+
+
+def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
+    fakes = cfg.nogan.critic.fakes
+    fake_count = _batches(cfg, "nogan.critic.fakes", train * fakes.share, fakes.batch_size) * fakes.batch_size
+    for name, phase in cfg.nogan.critic.phases.items():
+        if phase is None or (phase.cycles == "first" and cycle > 1):
+            continue
+        # Half of every batch is real and half fake, so one pass over the fakes takes twice as many images.
+        batches = _batches(cfg, f"nogan.critic.phases.{name}", 2 * fake_count, phase.batch_size)
+        yield Phase(
+            name=f"{name}@{cycle}",
+            kind="critic",
+            cycle=cycle,
+            size=phase.size,
+            batch_size=phase.batch_size,
+            share=fakes.share,
+            epochs=phase.epochs,
+            images=batches * phase.batch_size,
+            steps=batches * phase.epochs,
+            lr=(phase.lr,),
+            betas=None,
+            beta2=cfg.nogan.optimizer.beta2,
+            pct_start=phase.pct_start,
+            trains="critic",
+            fakes=fake_count,
+            fakes_size=fakes.size,
+        )
+
+
+def _gan_phase(cfg: RunConfig, train: int, cycle: int) -> Phase:
+    gan = cfg.nogan.gan
+    batches = _batches(cfg, "nogan.gan", train * gan.share, gan.batch_size)
+    return Phase(
+        name=f"gan@{cycle}",
+        kind="gan",
+        cycle=cycle,
+        size=gan.size,
+        batch_size=gan.batch_size,
+        share=gan.share,
+        epochs=1,
+        images=batches * gan.batch_size,
+        steps=batches,
+        lr=(gan.lr, gan.lr * gan.critic_lr_mult),
+        betas=gan.betas,
+        beta2=gan.betas[1],
+        pct_start=None,
+        trains="decoder",
+        snapshot_every=max(1, round(cfg.nogan.snapshot_every * train / gan.batch_size)),
+    )
+
+
+def _batches(cfg: RunConfig, key: str, images: float, batch_size: int) -> int:
+    """Whole batches in ``images`` (the last partial one is dropped), within ``trainer.limit_batches``."""
+    batches = int(images) // batch_size
+    if batches == 0:
+        raise UserError(
+            f"{key}: a share of {int(images)} images gives no batch of {batch_size}: expected a larger {key}.share, "
+            "a smaller batch_size or more data"
+        )
+    return min(batches, cfg.trainer.limit_batches or batches)
+
+
+def _check_names(phases: Iterable[Phase]) -> None:
+    names = [phase.name for phase in phases]
+    if len(set(names)) != len(names):
+        raise UserError(f"phase names must differ: found {', '.join(names)} (nogan.pretrain, nogan.critic.phases)")
+
+
+def gan_phases(plan: Plan) -> list[int]:
+    """Indices of the GAN phases in ``plan``."""
+    return [index for index, phase in enumerate(plan) if phase.kind == "gan"]
+
+
+def as_rows(plan: Plan) -> list[dict[str, Any]]:
+    """The plan as plain dicts, to be written as JSON."""
+    return [asdict(phase) for phase in plan]
+
+
+def from_rows(rows: Iterable[Mapping[str, Any]]) -> Plan:
+    """Inverse of :func:`as_rows`."""
+    names = {field.name for field in fields(Phase)}
+    return tuple(
+        Phase(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key in names})
+        for row in rows
+    )

@@ -1,0 +1,101 @@
+"""What a run leaves behind, and how a later command reads it.
+
+=============================  =====================================================================================
+``config.yaml``                the composed config, as the run used it
+``plan.json``                  every phase
+``environment.json``           git commit, package versions, the command, when
+``metrics.csv``                every logged step
+``records.json``               each phase: what it cost, how it ended, held-out metrics
+``samples/``                   the fixed grid (gray | output | truth) from step 0 on
+``checkpoints/``               to resume from
+``snapshots/``                 the generator within each GAN phase
+``generator.safetensors``      the final generator, and ``generator.json``, which says how to rebuild it
+``wandb/``, ``tensorboard/``   where asked for
+=============================  =====================================================================================
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nogan.callbacks.checkpoints import LAST
+from nogan.config import RunConfig, parse_config
+from nogan.errors import UserError
+from nogan.files import write_atomically
+from nogan.plan import Plan, as_rows
+
+PACKAGES = ("nogan", "torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "kornia", "wandb", "datasets")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content``, atomically and for people to read."""
+    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
+
+
+def describe_run(folder: Path, config: RunConfig, plan: Plan) -> None:
+    """Write config, plan and environment."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
+    write_json(folder / "plan.json", as_rows(plan))
+    write_json(folder / "environment.json", environment())
+
+
+def environment() -> dict[str, Any]:
+    """Where and with what this runs."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
+        "git": git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this runs from, with ``+changes`` where files differ from it; None outside one."""
+    here = Path(__file__).parent
+    try:
+        describe = ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
+        return subprocess.run(describe, cwd=here, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """The config of the run in ``folder``.
+
+    Raises:
+        UserError: there is no run in it.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"resume={folder}: expected a run folder, but there is no config.yaml in it")
+    return parse_config(yaml.safe_load(path.read_text()))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of the run in ``folder``, or None before the first."""
+    path = folder / "checkpoints" / LAST
+    return path if path.is_file() else None
+
+
+def write_records(folder: Path, records: list[Mapping[str, Any]]) -> None:
+    """Write what each phase cost and how it ended."""
+    write_json(folder / "records.json", records)

@@ -1,0 +1,221 @@
+"""The NoGAN program as a Lightning callback: which phase is on, whose turn it is, and where the GAN phase ends.
+
+Every phase of the plan is one epoch of a single ``Trainer.fit``. The scheduler enters phases, sets learning rates and betas
+at each batch, runs the adaptive critic/generator switch, keeps snapshots of the generator, feeds the critic's loss to the
+detector, and on its verdict takes the generator back to the snapshot nearest the inflection point and ends the cycle.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from nogan.inflection import Detector, Verdict
+from nogan.modules import GANModule
+from nogan.plan import Phase, Plan
+from nogan.snapshots import SnapshotStore, load_state, save_state
+from nogan.switch import AdaptiveSwitch, Turn
+
+log = logging.getLogger(__name__)
+
+STARVED_AFTER = 3  # forced hand-overs in one phase before the log says what to do
+
+
+class NoGANScheduler(pl.Callback):
+    """Sequences the phases of ``plan``.
+
+    Args:
+        plan: one phase an epoch.
+        folder: the run folder; snapshots and the critic before each GAN phase are kept there.
+        make_detector: a fresh inflection detector for a GAN phase.
+        critic_threshold: a critic batch whose loss is below it hands over to the generator.
+        max_critic_steps: consecutive critic batches after which the generator gets one all the same.
+        action: "stop" ends the GAN phase at the verdict and rolls the generator back; "mark" records it and goes on.
+        restart: whether a later cycle trains the critic on from before ("pre_gan") or after ("post_gan") the GAN phase.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        make_detector: Callable[[Phase], Detector],
+        *,
+        critic_threshold: float = 0.65,
+        max_critic_steps: int | None = 100,
+        action: Literal["stop", "mark"] = "stop",
+        restart: Literal["pre_gan", "post_gan"] = "pre_gan",
+    ) -> None:
+        self.plan, self.folder, self.make_detector = plan, folder, make_detector
+        self.critic_threshold, self.max_critic_steps = critic_threshold, max_critic_steps
+        self.action, self.restart = action, restart
+        self.switch = self._new_switch()
+        self.detector: Detector | None = None
+        self.verdict: Verdict | None = None
+        self.images_seen = 0
+        self.records: list[dict[str, Any]] = []  # one for each phase entered: what it cost and how it ended
+        self._clock = time.monotonic()
+
+    # --- where the run stands -----------------------------------------------------------------------------------------
+
+    def phase(self, trainer: pl.Trainer) -> Phase:
+        """The phase that is on."""
+        return self.plan[trainer.current_epoch]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of the phase that is on; other callbacks add to it."""
+        return self.records[-1]
+
+    def snapshots(self, phase: Phase) -> SnapshotStore:
+        """The generator's snapshots in a GAN ``phase``."""
+        return SnapshotStore(self.folder / "snapshots" / phase.name)
+
+    # --- entering a phase ---------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Take up the phase that is on; a run resumed within a phase gets no ``on_train_epoch_start``."""
+        self._clock = time.monotonic()
+        if trainer.current_epoch >= len(self.plan):
+            return
+        phase = self.phase(trainer)
+        module.enter_phase(phase)
+        within_phase = bool(self.records) and self.record["name"] == phase.name and "end" not in self.record
+        if within_phase:
+            self.snapshots(phase).discard_after(self.record["steps"])
+        if within_phase and self.verdict and self.action == "stop":
+            module.phase_over = True
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Enter a phase afresh."""
+        phase = self.phase(trainer)
+        module.enter_phase(phase)
+        module.start_optimizers_afresh()
+        self._clock = time.monotonic()
+        self.records = [record for record in self.records if record["name"] != phase.name]
+        self.records.append({"name": phase.name, "kind": phase.kind, "cycle": phase.cycle, "steps": 0, "seconds": 0.0})
+        self.detector = self.verdict = None
+        if phase.kind == "gan":
+            self.switch = self._new_switch()
+            self.detector = self.make_detector(phase)
+            if trainer.is_global_zero:
+                self.snapshots(phase).discard_after(-1)
+                self.snapshots(phase).save(0, module.generator.network)
+                save_state(module.critic.network, self._critic_before(phase.cycle))
+        elif phase.kind == "critic" and self._opens_cycle(phase) and phase.cycle > 1 and self.restart == "pre_gan":
+            load_state(module.critic.network, self._critic_before(phase.cycle - 1))
+
+    def _opens_cycle(self, phase: Phase) -> bool:
+        return next(p for p in self.plan if p.cycle == phase.cycle) is phase
+
+    def _critic_before(self, cycle: int) -> Path:
+        return self.folder / "snapshots" / f"gan@{cycle}" / "critic-before.safetensors"
+
+    def _new_switch(self) -> AdaptiveSwitch:
+        return AdaptiveSwitch(self.critic_threshold, self.max_critic_steps)
+
+    # --- batch by batch -----------------------------------------------------------------------------------------------
+
+    def turn(self, phase: Phase) -> Turn:
+        """The network that the next batch of ``phase`` serves."""
+        return self.switch.turn if phase.kind == "gan" else phase.kind
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: GANModule, batch: Any, batch_idx: int) -> None:
+        """Set modes, trainable parameters and rates for this batch."""
+        phase = self.phase(trainer)
+        turn = self.turn(phase)
+        module.prepare_batch(turn, phase.hyper(batch_idx, turn))
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+    ) -> None:
+        """Count the batch; in a GAN phase switch, look for the inflection point and keep a snapshot."""
+        phase = self.phase(trainer)
+        self.images_seen += phase.batch_size
+        self._tick(batch_idx + 1)
+        if phase.kind != "gan":
+            return
+        if self.switch.turn == "critic":
+            # Ranks must agree on whose turn is next, so they decide by the mean of their losses.
+            self._after_critic(
+                trainer, module, float(trainer.strategy.reduce(outputs["loss"], reduce_op="mean")), batch_idx
+            )
+        else:
+            self.switch.after_generator()
+        if phase.is_snapshot(batch_idx + 1) and trainer.is_global_zero:
+            self.snapshots(phase).save(batch_idx + 1, module.generator.network)
+
+    def _after_critic(self, trainer: pl.Trainer, module: GANModule, loss: float, step: int) -> None:
+        forced = self.switch.forced
+        self.switch.after_critic(loss)
+        if self.switch.forced > forced and self.switch.forced == STARVED_AFTER:
+            log.warning(
+                "The generator starves: %d times the critic needed nogan.gan.max_critic_steps=%s batches without a loss below "
+                "nogan.gan.critic_threshold=%s. Train the critic longer (nogan.critic.phases), or lower nogan.gan.lr.",
+                *(STARVED_AFTER, self.max_critic_steps, self.critic_threshold),
+            )
+        assert self.detector is not None
+        verdict = self.detector.update(step, loss)
+        if verdict is not None and self.verdict is None:
+            self.verdict = verdict
+            self.record["verdict"] = {
+                "inflection": verdict.inflection,
+                "step": step,
+                "detector": verdict.detector,
+                "reason": verdict.reason,
+                "action": self.action,
+            }
+            log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, step, verdict.reason)
+            module.phase_over = self.action == "stop"
+
+    def _tick(self, steps: int) -> None:
+        now = time.monotonic()
+        self.record["seconds"] += now - self._clock
+        self.record["steps"] = steps
+        self._clock = now
+
+    # --- leaving a phase ----------------------------------------------------------------------------------------------
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Close the phase; after a verdict, go back to the snapshot nearest the inflection point."""
+        phase = self.phase(trainer)
+        self.record["end"] = "complete"
+        if phase.kind != "gan":
+            return
+        self.record.update(critic_steps=self.switch.critic_steps, generator_steps=self.switch.generator_steps)
+        if self.verdict and self.action == "stop":
+            trainer.strategy.barrier("snapshots are written")
+            store = self.snapshots(phase)
+            back_to = store.nearest(self.verdict.inflection)
+            assert back_to is not None  # snapshot 0 is always there
+            store.restore(back_to, module.generator.network)
+            self.record.update(end="inflection", rolled_back_to=back_to)
+        elif not self.verdict:
+            self.record["end"] = "budget"
+            log.info("%s ended by its budget: the detector was not sure of an inflection point", phase.title)
+
+    # --- what a checkpoint holds --------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scheduler's whole state, as plain values."""
+        return {
+            "switch": self.switch.state_dict(),
+            "detector": self.detector.state_dict() if self.detector else None,
+            "images_seen": self.images_seen,
+            "records": self.records,
+            "verdict": vars(self.verdict) if self.verdict else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.switch.load_state_dict(state["switch"])
+        self.images_seen = state["images_seen"]
+        self.records = state["records"]
+        self.verdict = Verdict(**state["verdict"]) if state["verdict"] else None
+        if state["detector"] is not None:
+            phase = next(phase for phase in self.plan if phase.name == self.record["name"])
+            self.detector = self.make_detector(phase)
+            self.detector.load_state_dict(state["detector"])

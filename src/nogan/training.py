@@ -1,0 +1,203 @@
+"""A run from its config to its files: validate, plan, build, fit, sum up."""
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from nogan import exports, networks
+from nogan.callbacks.checkpoints import RunCheckpoints
+from nogan.callbacks.probe import Probe
+from nogan.callbacks.progress import PlanProgress
+from nogan.callbacks.telemetry import Telemetry
+from nogan.config import RunConfig
+from nogan.data.datamodule import NoGANData
+from nogan.data.sources import Source, open_source, split
+from nogan.errors import UserError
+from nogan.inflection import Detector, make_detector
+from nogan.loggers import make_loggers
+from nogan.losses import FeatureLoss
+from nogan.modules import CriticModule, GANModule, GeneratorModule
+from nogan.plan import Phase, Plan, build_plan
+from nogan.run_folder import describe_run, last_checkpoint, write_records
+from nogan.scheduler import NoGANScheduler
+from nogan.summary import clock, plan_table, summary_table
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: RunConfig,
+    folder: Path,
+    *,
+    choices: Mapping[str, str] | None = None,
+    console: Console | None = None,
+) -> dict[str, float]:
+    """Run ``config`` in ``folder``, or go on with the run that is there.
+
+    Args:
+        config: the whole run.
+        folder: the run folder; ``config.resume`` says that it holds an interrupted run.
+        choices: the config groups that were chosen, for dashboards.
+        console: where tables and the progress bar go.
+
+    Returns:
+        The held-out metrics at the end, as ``val/…``.
+
+    Raises:
+        UserError: something that the user can mend.
+    """
+    console = console or Console()
+    source = open_photographs(config)
+    plan = build_plan(config, len(source))
+    check_detector(config, plan)
+    console.print(plan_table(plan))
+    describe_run(folder, config, plan)
+
+    started = time.monotonic()
+    # The plan, the progress bar and the summary say what Lightning's tips would.
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    run = build_run(config, plan, source, folder, choices or {}, console)
+    _fit(run, last_checkpoint(folder) if config.resume else None)
+    return _sum_up(run, console, time.monotonic() - started)
+
+
+class Run:
+    """The parts of a run, wired together."""
+
+    def __init__(self, config: RunConfig, plan: Plan, folder: Path) -> None:
+        self.config, self.plan, self.folder = config, plan, folder
+        self.module: GANModule
+        self.data: NoGANData
+        self.scheduler: NoGANScheduler
+        self.trainer: pl.Trainer
+
+
+def build_run(
+    config: RunConfig, plan: Plan, source: Source, folder: Path, choices: Mapping[str, str], console: Console
+) -> Run:
+    """Build networks, data, callbacks and trainer; nothing is trained yet."""
+    run = Run(config, plan, folder)
+    nogan = config.nogan
+    run.module = build_module(config)
+    run.scheduler = NoGANScheduler(
+        plan,
+        folder,
+        lambda phase: detector_for(config, phase, len(source)),
+        critic_threshold=nogan.gan.critic_threshold,
+        max_critic_steps=nogan.gan.max_critic_steps,
+        action=nogan.inflection.action,
+        restart=nogan.critic.restart,
+    )
+    telemetry = Telemetry(run.scheduler, config.trainer.log_every_n_steps)
+    progress = PlanProgress(plan, run.scheduler, telemetry, console)
+    probe = Probe(run.scheduler, telemetry, folder, **config.probe.model_dump())
+    held_out = open_source("folder", config.data.val_path) if config.data.val_path else None
+    parts = split(len(source), config.seed, config.data.val_share, config.data.reals_share)
+    run.data = NoGANData(config, plan, source, parts, folder, held_out, progress.fakes)
+    run.trainer = pl.Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=config.trainer.devices,
+        num_nodes=config.trainer.num_nodes,
+        strategy=config.trainer.strategy,
+        precision=config.trainer.precision,
+        max_epochs=len(plan),
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,  # batches are divided between the ranks by StepSampler
+        limit_val_batches=0,  # the probe measures instead, without moving training state
+        num_sanity_val_steps=0,
+        logger=make_loggers(config, folder, dict(choices)),
+        # The order matters: the scheduler acts, telemetry and probe report on it, checkpoints hold the result.
+        callbacks=[
+            run.scheduler,
+            telemetry,
+            probe,
+            progress,
+            RunCheckpoints(run.scheduler, folder, config.trainer.checkpoint_every_n_batches),
+        ],
+        enable_model_summary=False,
+        default_root_dir=folder,
+    )
+    return run
+
+
+def build_module(config: RunConfig) -> GANModule:
+    """Generator, critic and their losses."""
+    model, loss, adam = config.model, config.loss, config.nogan.optimizer.model_dump()
+    generator = GeneratorModule(
+        networks.build_generator(
+            model.encoder,
+            model.decoder,
+            model.width,
+            pretrained=model.pretrained,
+            encoder_weights=model.encoder_weights,
+            seed=config.seed,
+        ),
+        FeatureLoss(
+            loss.network,
+            pixel_weight=loss.pixel_weight,
+        ),
+        **adam,
+    )
+    critic = CriticModule(networks.build_critic(**model.critic.model_dump(), seed=config.seed), **adam)
+    weights = config.nogan.gan.weights
+    return GANModule(
+        generator, critic, adversarial_weight=weights.adversarial, feature_weight=weights.feature, seed=config.seed
+    )
+
+
+def open_photographs(config: RunConfig) -> Source:
+    """The data that ``data=`` asks for."""
+    data = config.data
+    return open_source(data.kind, data.path, images=data.images, seed=config.seed)
+
+
+def detector_for(config: RunConfig, phase: Phase, images: int) -> Detector:
+    """A fresh inflection detector for a GAN ``phase``."""
+    inflection = config.nogan.inflection
+    known = {"total_steps": phase.steps, "batch_size": phase.batch_size, "lr": phase.lr[0], "images": images}
+    return make_detector(name=inflection.name, **{**known, **inflection.parameters})
+
+
+def check_detector(config: RunConfig, plan: Plan) -> None:
+    """Raise a UserError for wrong ``nogan.inflection`` settings before anything is built."""
+    for phase in plan:
+        if phase.kind == "gan":
+            detector_for(config, phase, 1)
+            return
+
+
+def _fit(run: Run, checkpoint: Path | None) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+        # The scheduler sets the modes itself, and the loaders continue where the checkpoint was taken.
+        warnings.filterwarnings("ignore", message=".*eval mode at the start of training.*")
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+    if run.trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
+    records = run.scheduler.records
+    final = next((record["metrics"] for record in reversed(records) if "metrics" in record), {})
+    metrics = {f"val/{name}": value for name, value in final.items()}
+    if run.trainer.is_global_zero:
+        write_records(run.folder, records)
+        exports.save_generator(
+            run.module.generator.network, run.folder, model=run.config.model.name, metrics=final, run=run.config.name
+        )
+        console.print(summary_table(run.plan, records, None))
+        console.print(f"Done in {clock(seconds)}. The run is in {run.folder}")
+        console.print(f"Next: python colorize.py PHOTO -o OUT --checkpoint {run.folder}")
+    return metrics
+
+
+__all__ = ["Run", "UserError", "build_run", "train"]
