@@ -18,45 +18,50 @@ from pydantic import ValidationError
 from nogan.errors import UserError
 from nogan.inflection.base import Detector, Settings, Verdict
 from nogan.inflection.budget import Budget
+from nogan.inflection.burden import Burden
+from nogan.inflection.combined import Combined
 from nogan.inflection.curvature import Curvature
+from nogan.inflection.drift import Drift
+from nogan.inflection.knee import Knee
+from nogan.inflection.window import Window
 
 __all__ = ["DEFAULT", "DETECTORS", "Detector", "Settings", "Verdict", "make_detector"]
 
-DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (Curvature, Budget)}
-DEFAULT = "curvature"
+DETECTORS: dict[str, type[Detector]] = {
+    kind.name: kind for kind in (Combined, Curvature, Knee, Burden, Drift, Budget, Window)
+}
+DEFAULT = "combined"
 
 
-def make_detector(name: str = DEFAULT, **conf: Any) -> Detector:
+def make_detector(name: str = DEFAULT, *, key: str = "nogan.inflection", **conf: Any) -> Detector:
     """Build a detector for one GAN phase.
 
     Args:
         name: which one, a key of ``DETECTORS``.
+        key: where in the config the rest comes from, for messages.
         **conf: the detector's parameters (see its ``Settings``) and what the program knows of the phase:
             ``total_steps``, the GAN batches planned, always; ``batch_size``, ``images`` (in the whole data set) and
-            ``lr`` (the generator's)
-            where known: `budget` and `window` need them. Every detector accepts them all.
+            ``lr`` (the generator's) where known: `budget` needs all three, `window` ``lr``. Every detector takes all.
 
     Raises:
         UserError: an unknown name or parameter, or a value out of its range; names ``nogan.inflection.<key>``.
     """
     if name not in DETECTORS:
-        raise UserError(f"nogan.inflection.name is {name!r}; expected one of {', '.join(DETECTORS)}.")
+        raise UserError(f"{key}.name is {name!r}; expected one of {', '.join(DETECTORS)}.")
     kind = DETECTORS[name]
     try:
         settings = kind.Settings(**conf)
     except ValidationError as error:
-        raise UserError(_one_line(name, kind, conf, error)) from None
+        raise UserError(_one_line(key, kind, conf, error)) from None
     return kind(settings)
 
 
-def _one_line(name: str, kind: type[Detector], conf: dict[str, Any], error: ValidationError) -> str:
+def _one_line(key: str, kind: type[Detector], conf: dict[str, Any], error: ValidationError) -> str:
     first = error.errors()[0]
-    key = str(first["loc"][0])
+    field = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        return (
-            f"nogan.inflection.{key} is not a parameter of {name!r}; it takes {', '.join(kind.Settings.model_fields)}."
-        )
+        return f"{key}.{field} is not a parameter of {kind.name!r}; it takes {', '.join(kind.Settings.model_fields)}."
     if first["type"] == "missing":
-        return f"nogan.inflection.{key} is missing: the program must tell the detector ({name})."
+        return f"{key}.{field} is missing: the program must tell the detector ({kind.name})."
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"nogan.inflection.{key} is {conf[key]!r}; expected {wanted}."
+    return f"{key}.{field} is {conf[field]!r}; expected {wanted}."

@@ -174,7 +174,7 @@ class Detector:
         if not math.isfinite(critic_loss):
             return None
         verdict = self._observe(step, self.guard(critic_loss))
-        self.fired = verdict is not None
+        self.fired = self.fired or verdict is not None
         return verdict
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
@@ -222,3 +222,15 @@ def _restore(owner: Any, key: str, value: Any) -> None:
             _restore(getattr(owner, key), inner, item)
     else:
         setattr(owner, key, list(value) if isinstance(value, list) else value)
+
+
+def correlation_inflation(residuals: np.ndarray, weights: np.ndarray, parameters: int) -> float:
+    """(1 + r) / (1 - r), the factor by which AR(1) residuals widen a variance; r is freed of its bias and at least
+    0."""
+    scaled = residuals * np.sqrt(weights)
+    power = float(scaled @ scaled)
+    if power <= 0 or len(scaled) < 4:
+        return 1.0
+    r = float(scaled[1:] @ scaled[:-1]) / power + parameters / len(scaled)
+    r = min(max(r, 0.0), 0.95)
+    return (1 + r) / (1 - r)

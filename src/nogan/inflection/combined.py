@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from nogan.inflection.base import Blocks, Detector, Settings, Verdict
-from nogan.inflection.curvature import correlation_inflation
+from nogan.inflection.base import Blocks, Detector, Settings, Verdict, correlation_inflation
 
 BLOCKS = 512  # block means over the planned phase; what the memory and the cost of a look are bounded by
 S_SHAPED = ("logistic", "Gompertz", "smoothstep")
@@ -46,7 +45,7 @@ def shapes(block_share: float) -> Shapes:
     columns, family, at = [], [], []
     for index, name in enumerate(S_SHAPED):
         # An S whose lower bend lies before the phase is not seen as one: it is a rise that only slows down.
-        keep = point - tails[name] * duration >= -0.05
+        keep = point - tails[name] * duration >= -0.01
         u = (x - point[keep]) / duration[keep]  # one unit: from 5 % to 95 % of the rise
         if name == "logistic":
             curve = 1 / (1 + np.exp(-np.clip(u * 2 * math.log(19), -50, 50)))
@@ -83,7 +82,7 @@ class CombinedSettings(Settings):
     """
 
     sure: float = Field(0.95, gt=0.5, lt=1)
-    spread: float = Field(0.12, gt=0, le=1)
+    spread: float = Field(0.3, gt=0, le=1)
     min_rise: float = Field(0.05, gt=0, le=1)
     patience: float = Field(0.02, ge=0, le=0.5)
     first: float = Field(0.08, ge=0.02, le=0.9)
@@ -92,14 +91,14 @@ class CombinedSettings(Settings):
 class Combined(Detector):
     """Fires when an S-shape or a knee, with its inflection point in the past, has won against all other explanations.
 
-    Assumes that the loss is one of: an S-shaped rise (logistic, Gompertz, smoothstep), a rise that only slows down, a ramp
-    that ends in a plateau; or none of these: a constant, a drift, a fall, an oscillation, a rise whose turn is yet to come;
-    each with or without a dip or a jump in the first few hundredths of the phase, in AR(1) noise.
+    Assumes that the loss is one of: an S-shaped rise (logistic, Gompertz, smoothstep), a rise that only slows down, a
+    ramp that ends in a plateau; or none of these: a constant, a drift, a fall, an oscillation, a rise whose turn is
+    yet to come; each with or without a dip or a jump in the first few hundredths of the phase, in AR(1) noise.
 
-    All of some thousand such curves are fitted by least squares to the block means of the whole past, from running sums, so
-    that a look costs the same at every batch. Their likelihoods (Gaussian, at the effective number of blocks that the
-    autocorrelation of the best one's residuals leaves) with BIC's price for each linear parameter and equal odds between the
-    families give the probability that the point has been passed; its posterior median is the answer.
+    All of some thousand such curves are fitted by least squares to the block means of the whole past, from running
+    sums, so that a look costs the same at every batch. Their likelihoods (Gaussian, at the effective number of blocks
+    that the autocorrelation of the best one's residuals leaves) with BIC's price for each linear parameter and equal
+    odds between the families give the probability that the point has been passed; its posterior median is the answer.
 
     Source: Bayesian model averaging with the BIC approximation (Raftery 1995; Kass & Raftery 1995) over a grid.
     """
@@ -159,7 +158,8 @@ class Combined(Detector):
         self.taken = len(means)
 
     def _fits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Residual sums of squares of all fits and the rises' heights: (J,), (J, G), (J, G), (J, F); J dips, row 0 none."""
+        """Residual sums of squares of all fits and the rises' heights: (J,), (J, G), (J, G), (J, F); J dips, row 0
+        none."""
         n, y1, yy = self._one
         d1, dd, dy = self._dip
         dd, dy, yy = dd - d1 * d1 / n, dy - d1 * y1 / n, yy - y1 * y1 / n
@@ -178,7 +178,11 @@ class Combined(Detector):
         c1, s1, cc, ss, cs, cy, sy = self._wave
         dc, ds = self._dip_wave - d1[:, None] * (np.stack([c1, s1]) / n)[:, None]
         per = share[:, None]
-        cc, ss, cs = cc - c1 * c1 / n - dc * dc * per, ss - s1 * s1 / n - ds * ds * per, cs - c1 * s1 / n - dc * ds * per
+        cc, ss, cs = (
+            cc - c1 * c1 / n - dc * dc * per,
+            ss - s1 * s1 / n - ds * ds * per,
+            cs - c1 * s1 / n - dc * ds * per,
+        )
         cy = cy - c1 * y1 / n - dc * (dy * share)[:, None]
         sy = sy - s1 * y1 / n - ds * (dy * share)[:, None]
         det = cc * ss - cs * cs
@@ -218,8 +222,12 @@ class Combined(Detector):
         if passed < settings.sure:
             self.held_since = -1
             return None
-        order = np.argsort(grid.point, kind="stable")
-        low, middle, high = np.interp([0.1, 0.5, 0.9], np.cumsum(p_rise[order]) / passed, grid.point[order])
+        # An S and a knee place the point apart: take the likelier of the two, not a point between them.
+        s_shaped = float(p_rise[grid.family < len(S_SHAPED)].sum()) / passed
+        kind = (grid.family < len(S_SHAPED)) == (s_shaped > 0.5)
+        order = np.flatnonzero(kind)[np.argsort(grid.point[kind], kind="stable")]
+        mass = np.cumsum(p_rise[order])
+        low, middle, high = np.interp([0.1, 0.5, 0.9], mass / mass[-1], grid.point[order])
         if high - low > settings.spread:
             self.held_since = -1
             return None
@@ -233,7 +241,9 @@ class Combined(Detector):
         """Residuals of the most probable fit, at the blocks where a loss was seen."""
         log_constant, log_rise, log_wave = weights
         best = max((log_constant.max(), 0), (log_rise.max(), 1), (log_wave.max(), 2))[1]
-        dip, column = np.unravel_index(np.argmax(weights[best]), weights[best].shape if best else (len(log_constant), 1))
+        dip, column = np.unravel_index(
+            np.argmax(weights[best]), weights[best].shape if best else (len(log_constant), 1)
+        )
         m = len(means)
         columns = [np.ones(m)]
         if dip:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from pydantic import Field
 
-from nogan.inflection.base import Blocks, Detector, Settings, Verdict
+from nogan.inflection.base import Blocks, Detector, Settings, Verdict, correlation_inflation
 
 
 class CurvatureSettings(Settings):
@@ -93,15 +93,3 @@ def local_quadratic(means: np.ndarray, counts: np.ndarray) -> tuple[float, float
     variance = float(weights @ residuals**2) / free
     error = math.sqrt(max(0.0, variance * inverse[2, 2]) * correlation_inflation(residuals, weights, 3))
     return 2 * float(beta[1]), float(beta[2]), max(error, 1e-12)
-
-
-def correlation_inflation(residuals: np.ndarray, weights: np.ndarray, parameters: int) -> float:
-    """(1 + r) / (1 - r), the factor by which AR(1) residuals widen a variance; r is freed of its bias and at least
-    0."""
-    scaled = residuals * np.sqrt(weights)
-    power = float(scaled @ scaled)
-    if power <= 0 or len(scaled) < 4:
-        return 1.0
-    r = float(scaled[1:] @ scaled[:-1]) / power + parameters / len(scaled)
-    r = min(max(r, 0.0), 0.95)
-    return (1 + r) / (1 - r)

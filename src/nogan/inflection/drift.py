@@ -1,0 +1,85 @@
+"""Repeated CUSUM alarms: the rise is on while they come, and over when they stop."""
+
+import math
+
+import numpy as np
+from pydantic import Field
+
+from nogan.inflection.base import Blocks, Detector, Settings, Verdict
+
+
+class DriftSettings(Settings):
+    """Parameters of `drift`.
+
+    Attributes:
+        slack: rise that is let pass, in standard deviations of a block mean.
+        alarm: sum of the rises beyond the slack that is an alarm, in standard deviations of a block mean.
+        patience: how long no alarm must have come for the rise to be over, as a share of the phase.
+        min_rise: loss that the curve must have climbed by then.
+        skip: what is left out at the start (the first dip), as a share of the phase.
+    """
+
+    slack: float = Field(0.5, ge=0)
+    alarm: float = Field(5.0, gt=0)
+    patience: float = Field(0.12, gt=0, lt=1)
+    min_rise: float = Field(0.08, ge=0)
+    skip: float = Field(0.05, ge=0, lt=1)
+
+
+class Drift(Detector):
+    """Fires when the critic loss has stopped drifting upwards; names the batch where it was half way up.
+
+    Assumes one rise between two levels, symmetric about its inflection point. A one-sided CUSUM runs over the means of
+    64 blocks, standardised by the median difference of neighbours (an unscaled alarm of 50, as is common for
+    Page–Hinkley, never sounds at losses of 0.6). Each alarm says that the level has risen; the reference then starts
+    anew from the last three blocks. Knees are placed far too early, and an oscillation slower than ``patience`` is
+    taken for a rise.
+
+    Source: Page 1954; Hinkley 1971.
+    """
+
+    name = "drift"
+    Settings = DriftSettings
+    STATE = ("blocks", "reference", "total", "first_alarm", "last_alarm")
+    POINTS = 64
+
+    def __init__(self, settings: DriftSettings):
+        super().__init__(settings)
+        self.blocks = Blocks(math.ceil(settings.total_steps / self.POINTS), self.POINTS + 1, doubling=False)
+        self.reference, self.total = math.nan, 0.0
+        self.first_alarm = self.last_alarm = -1
+
+    def _observe(self, step: int, loss: float) -> Verdict | None:
+        if not self.blocks.add(step, loss):
+            return None
+        settings = self.settings
+        centres, means, counts = self.blocks.closed()
+        keep = (counts > 0) & (centres >= settings.skip * settings.total_steps)
+        centres, means = centres[keep], means[keep]
+        if len(means) < 6:
+            return None
+        scale = float(np.median(np.abs(np.diff(means)))) / (0.6745 * math.sqrt(2))
+        if math.isnan(self.reference):
+            self.reference = float(means.mean())
+        self.total = max(0.0, self.total + (means[-1] - self.reference) / max(scale, 1e-9) - settings.slack)
+        if self.total > settings.alarm:
+            self.total, self.reference, self.last_alarm = 0.0, float(means[-3:].mean()), step
+            if self.first_alarm < 0:
+                self.first_alarm = step
+        if self.first_alarm < 0 or step - self.last_alarm < settings.patience * settings.total_steps:
+            return None
+        return self._end_of_rise(centres, means)
+
+    def _end_of_rise(self, centres: np.ndarray, means: np.ndarray) -> Verdict | None:
+        high = float(means[centres > self.last_alarm].mean())
+        low = float(np.sort(means)[:5].mean())
+        if high - low < self.settings.min_rise:
+            return None
+        below = np.flatnonzero(means < (low + high) / 2)
+        i = min(int(below[-1]), len(means) - 2)
+        step = np.interp((low + high) / 2, means[i : i + 2], centres[i : i + 2])
+        reason = (
+            f"the critic loss rose from {low:.3f} to {high:.3f} between batches {self.first_alarm} and {self.last_alarm} "
+            f"(CUSUM alarms), none since; half way at batch {step:.0f}"
+        )
+        return self._verdict(step, reason, 1 - math.exp(-self.settings.alarm))
