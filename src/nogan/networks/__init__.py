@@ -1,4 +1,8 @@
-"""The networks, as plain ``nn.Module``s: :func:`build_generator`, :func:`build_critic` and what training needs of them."""
+"""The networks as plain ``nn.Module``s: :func:`build_generator`, :func:`build_critic`, and what training needs of them.
+
+Each carries ``config``, a dict of plain values: ``build_generator(**network.config, pretrained=False)`` builds the same
+architecture again, and so does ``build_critic(**network.config)``.
+"""
 
 from pathlib import Path
 
@@ -30,11 +34,11 @@ def build_generator(
 ) -> UNet:
     """A generator: model space ``(B, 3, H, W)`` (gray, on three channels) to model space, any H and W from 32 px up.
 
-    DeOldify's artistic network is ``("resnet34", "deep", 1.5)``, its stable and video network ``("resnet101", "wide", 2)``.
+    DeOldify's artistic network is ``("resnet34", "deep", 1.5)``, its stable and video one ``("resnet101", "wide", 2)``.
 
     Args:
-        encoder: "tiny" (ours, trained from scratch), or the name of a timm backbone with a feature pyramid, with or without
-            its tag: "resnet34.tv_in1k".
+        encoder: "tiny" (ours, trained from scratch), or the name of a timm backbone with a feature pyramid, with or
+            without its tag: "resnet34.tv_in1k".
         decoder: "deep" or "wide".
         width: factor on the decoder's width.
         pretrained: start the encoder from ImageNet weights, through timm's hub. The tiny encoder has none.
@@ -63,16 +67,40 @@ def build_generator(
 
 
 def build_critic(
-    width: int = 256, *, doublings: int = 3, dropout: float = 0.15, attention: bool = True, seed: int = 0
+    width: int = 256,
+    *,
+    doublings: int = 3,
+    dropout: float = 0.15,
+    attention: bool = True,
+    normalized_weights: bool = True,
+    seed: int = 0,
 ) -> Critic:
-    """A critic: model space ``(B, 3, H, W)`` to logits ``(B, N)``. See :class:`nogan.networks.critic.Critic`."""
+    """A critic: model space ``(B, 3, H, W)`` to logits ``(B, N)``, one for each patch; DeOldify's by default.
+
+    Args:
+        width: channels behind the first convolution.
+        doublings: how often the size is halved and the width doubled; the smallest image is 2^(doublings + 3) px.
+        dropout: probability that a channel is dropped (half of it behind the first convolution).
+        attention: self-attention behind the first doubling.
+        normalized_weights: spectral norm; False gives the layout of :func:`fold_spectral_norm`.
+        seed: seeds the initial weights. The global generator is left as it was.
+
+    Raises:
+        UserError: a value out of range.
+    """
+    if width < 1 or doublings < 1:
+        raise UserError(f"model.critic: width={width}, doublings={doublings}: expected whole numbers of 1 and above")
+    if not 0 <= dropout < 1:
+        raise UserError(f"model.critic.dropout={dropout}: expected a number from 0 to below 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("networks", "critic", seed))
-        return Critic(width, doublings=doublings, dropout=dropout, attention=attention)
+        network = Critic(width, doublings=doublings, dropout=dropout, attention=attention)
+    network.config = {"width": width, "doublings": doublings, "dropout": dropout, "attention": attention}
+    return network if normalized_weights else fold_spectral_norm(network).train()
 
 
 def trainable_parameters(network: nn.Module, part: str = "all") -> dict[str, nn.Parameter]:
-    """Named parameters that train: "all", or "decoder", which is everything behind the encoder and the encoder's norms.
+    """Named parameters that train: "all", or "decoder", which is all behind the encoder and the encoder's norms.
 
     The frozen encoder of the NoGAN recipe keeps its normalisation layers trainable (and in train mode).
     """
@@ -87,7 +115,5 @@ def trainable_parameters(network: nn.Module, part: str = "all") -> dict[str, nn.
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
         for parameter in module.parameters(recurse=False)
     }
-    encoder = {id(parameter) for parameter in network.encoder.parameters()}
-    return {
-        name: parameter for name, parameter in named.items() if id(parameter) not in encoder or id(parameter) in norms
-    }
+    frozen = {id(parameter) for parameter in network.encoder.parameters()} - norms
+    return {name: parameter for name, parameter in named.items() if id(parameter) not in frozen}

@@ -1,16 +1,14 @@
-"""The blocks that the generator and the critic share: normalised convolutions, pixel-shuffle upsampling, self-attention.
+"""The blocks that the generator and the critic share: normalised convolutions, pixel-shuffle upsampling, attention.
 
 Weights under spectral or weight norm are computed in float32 even under autocast; so are, by PyTorch's own rules, the
-statistics of batch norm. Spectral norm takes one power iteration for each forward pass in train mode, and none in eval mode.
+statistics of batch norm. Spectral norm takes one power iteration a forward pass in train mode, and none in eval mode.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
 
 
 class _Float32Weight:
@@ -48,6 +46,26 @@ def icnr_(weight: Tensor, upscale: int = 2) -> Tensor:
         return weight.copy_(kernel.repeat_interleave(upscale**2, dim=0))
 
 
+class SpectralNorm(_SpectralNorm):
+    """PyTorch's spectral norm, its power iteration in DeOldify's order: v from u first, then u from v.
+
+    Source: Miyato et al., "Spectral normalization for generative adversarial networks", arXiv:1802.05957.
+    """
+
+    @torch.autograd.no_grad()
+    def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
+        for _ in range(n_power_iterations):
+            # Into the buffers' own memory: distributed replicas broadcast them.
+            self._v = F.normalize(torch.mv(weight_mat.T, self._u), dim=0, eps=self.eps, out=self._v)
+            self._u = F.normalize(torch.mv(weight_mat, self._v), dim=0, eps=self.eps, out=self._u)
+
+
+def spectral_norm(conv: nn.Module) -> nn.Module:
+    """Put the weight of ``conv`` under spectral norm, one power iteration a forward pass in train mode."""
+    parametrize.register_parametrization(conv, "weight", SpectralNorm(conv.weight, eps=1e-12))
+    return conv
+
+
 def sn_conv(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int | None = None, bias: bool = False
 ) -> nn.Module:
@@ -65,6 +83,7 @@ class ConvReluNorm(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, in, H, W)`` to ``(B, out, H, W)``."""
         return self.norm(F.relu(self.conv(x), inplace=True))
 
 
@@ -74,8 +93,8 @@ class ShuffleUp(nn.Module):
     Args:
         in_channels: channels given.
         out_channels: channels returned.
-        norm: "spectral" puts the convolution under spectral norm and adds batch norm (the U-Net's blocks); "weight" puts it
-            under weight norm, with a bias and no batch norm (DeOldify's last upsampling).
+        norm: "spectral" puts the convolution under spectral norm and adds batch norm (the U-Net's blocks); "weight"
+            puts it under weight norm, with a bias and no batch norm (DeOldify's last upsampling).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, norm: str) -> None:
@@ -87,6 +106,7 @@ class ShuffleUp(nn.Module):
         self.norm = nn.BatchNorm2d(4 * out_channels) if spectral else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, in, H, W)`` to ``(B, out, 2H, 2W)``."""
         return blur(F.pixel_shuffle(F.relu(self.norm(self.conv(x)), inplace=True), 2))
 
 
@@ -117,6 +137,7 @@ class SelfAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the same shape."""
         flat = x.flatten(2)
         q, k, v = (layer(flat).transpose(1, 2) for layer in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)
@@ -129,8 +150,8 @@ def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def halved(size: tuple[int, int], reduction: int) -> tuple[int, int]:
-    """Height and width of a feature map at ``reduction``: rounded up, as a strided convolution with "same" padding does."""
-    return math.ceil(size[0] / reduction), math.ceil(size[1] / reduction)
+    """Height and width of a feature map at ``reduction``: rounded up, as a strided, padded convolution does."""
+    return -(-size[0] // reduction), -(-size[1] // reduction)
 
 
 def fold_spectral_norm(network: nn.Module) -> nn.Module:
@@ -140,9 +161,8 @@ def fold_spectral_norm(network: nn.Module) -> nn.Module:
     parametrization, as in a network built with ``normalized_weights=False``. Batch norm is not touched.
     """
     network.eval()
-    for module in list(network.modules()):
+    for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-    if isinstance(getattr(network, "config", None), dict):
-        network.config = {**network.config, "normalized_weights": False}
+    network.config = {**network.config, "normalized_weights": False}
     return network

@@ -24,6 +24,7 @@ class ConvLeaky(nn.Module):
         self.attention = SelfAttention(out_channels) if attention else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, in, H, W)`` to ``(B, out, H', W')``."""
         return self.attention(F.leaky_relu(self.conv(x), 0.2, inplace=True))
 
 
@@ -42,7 +43,7 @@ class Critic(nn.Module):
 
     def __init__(self, width: int = 256, *, doublings: int = 3, dropout: float = 0.15, attention: bool = True) -> None:
         super().__init__()
-        self.config = {"width": width, "doublings": doublings, "dropout": dropout, "attention": attention}
+        self.doublings = doublings
         self.min_size = 2 ** (doublings + 3)
         layers: list[nn.Module] = [ConvLeaky(3, width, 4, 2), nn.Dropout2d(dropout * INPUT_DROPOUT_SHARE)]
         for index in range(doublings):
@@ -53,10 +54,15 @@ class Critic(nn.Module):
         self.head = sn_conv(width, 1, 4, padding=0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Model space ``(B, 3, H, W)`` to logits ``(B, N)`` in float32.
+
+        Raises:
+            UserError: a side below ``min_size``.
+        """
         height, width = x.shape[-2:]
         if min(height, width) < self.min_size:
             raise UserError(
-                f"image of {width} x {height} px: a critic of {self.config['doublings']} doublings needs at least "
+                f"image of {width} x {height} px: a critic of {self.doublings} doublings needs at least "
                 f"{self.min_size} px a side; take larger images, or fewer doublings (model.critic.doublings)"
             )
         return self.head(self.layers(x)).flatten(1).float()

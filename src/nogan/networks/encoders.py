@@ -1,57 +1,298 @@
 """Encoders: image classifiers without their heads, as pyramids of features.
 
-An encoder is an ``nn.Module`` that turns model space ``(B, 3, H, W)`` into a list of features, shallowest first, each at
-half the size of the one before. It also offers
-
-- ``channels`` and ``reductions``: a tuple each, one entry for each feature;
-- ``groups()``: its modules in two lists, split behind the feature at reduction 8 (a ResNet: stem … layer2, then the rest).
+An encoder is an ``nn.Module`` that turns model space ``(B, 3, H, W)`` into a list of features, shallowest first, each half the
+size of the one before. It also offers ``channels`` and ``reductions``, a tuple each with one entry for each feature.
 """
 
+import inspect
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from nogan.color import IMAGENET_MEAN, IMAGENET_STD
+from nogan.errors import UserError
+from nogan.networks.blocks import halved
+from nogan.networks.weights import check_fit, read_tensors
 
 TINY_CHANNELS = (16, 32, 48, 80)
 """Channels of the tiny encoder at reductions 2, 4, 8, 16."""
 
+TORCHVISION_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+"""Asked for without a tag, these take torchvision's weights (as DeOldify does) in place of timm's own recipe."""
+
+GROUP_REDUCTION = 8
+"""The encoder's first layer group ends with the feature at this reduction (a ResNet's layer2)."""
+
 
 class TinyEncoder(nn.Module):
-    """Four plain stages, each two 3x3 convolutions of which the first halves the size: to train from scratch on a CPU."""
+    """Four plain stages, each two 3x3 convolutions of which the first halves the size: trains from scratch on a CPU."""
 
     def __init__(self) -> None:
         super().__init__()
         self.channels = TINY_CHANNELS
         self.reductions = (2, 4, 8, 16)
         inputs = (3, *TINY_CHANNELS[:-1])
-        self.stages = nn.ModuleList(_TinyStage(i, o) for i, o in zip(inputs, TINY_CHANNELS, strict=True))
+        self.stages = nn.ModuleList(_tiny_stage(i, o) for i, o in zip(inputs, TINY_CHANNELS, strict=True))
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at reductions 2, 4, 8 and 16."""
         features = []
         for stage in self.stages:
             x = stage(x)
             features.append(x)
         return features
 
-    def groups(self) -> tuple[list[nn.Module], list[nn.Module]]:
-        return list(self.stages[:3]), list(self.stages[3:])
+
+def _tiny_stage(in_channels: int, out_channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels, stride in ((in_channels, 2), (out_channels, 1)):
+        conv = nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1, bias=False)
+        nn.init.kaiming_normal_(conv.weight)
+        layers += [conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
 
 
-class _TinyStage(nn.Module):
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+class TimmEncoder(nn.Module):
+    """Any timm backbone with a feature pyramid.
+
+    The backbone's own input statistics are converted to from model space. Sizes that are no multiple of its deepest reduction
+    are padded and its features cropped, except in a ResNet, which takes any size (and gives DeOldify's numbers that way).
+    """
+
+    def __init__(self, name: str, backbone: nn.Module, *, pad: bool) -> None:
         super().__init__()
-        self.down = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(out_channels)
-        self.conv = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(out_channels)
-        for conv in (self.down, self.conv):
-            nn.init.kaiming_normal_(conv.weight)
+        self.backbone = backbone
+        self.pad = pad
+        info = backbone.feature_info
+        kept = [index for index, reduction in enumerate(info.reduction()) if reduction > 1]
+        self.skipped = len(info.reduction()) - len(kept)
+        self.channels = tuple(info.channels()[index] for index in kept)
+        self.reductions = tuple(info.reduction()[index] for index in kept)
+        if len(kept) < 3 or any(2 * a != b for a, b in zip(self.reductions, self.reductions[1:], strict=False)):
+            raise UserError(
+                f"model.encoder={name}: its features stand at reductions {self.reductions}; expected a pyramid, each half "
+                "the size of the one before (resnet34.tv_in1k, convnext_tiny, pvt_v2_b1, …)"
+            )
+        self.channels_last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
+        self.renormalize = Renormalize.for_timm(backbone.pretrained_cfg)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features from reduction 2 or 4 on, each of height ceil(H / reduction) and width ceil(W / reduction)."""
+        height, width = x.shape[-2:]
+        if self.pad:
+            multiple = self.reductions[-1]
+            x = F.pad(x, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        features = self.backbone(self.renormalize(x))[self.skipped :]
+        if self.channels_last:
+            features = [feature.permute(0, 3, 1, 2) for feature in features]
+        if self.pad:
+            sizes = [halved((height, width), reduction) for reduction in self.reductions]
+            features = [feature[..., :h, :w] for feature, (h, w) in zip(features, sizes, strict=True)]
+        return features
+
+
+class Renormalize(nn.Module):
+    """From model space to another network's input statistics."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        ours_mean, ours_std, mean, std = (
+            torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD, mean, std)
+        )
+        self.register_buffer("scale", ours_std / std, persistent=False)
+        self.register_buffer("shift", (ours_mean - mean) / std, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.norm1(self.down(x)), inplace=True)
-        return F.relu(self.norm2(self.conv(x)), inplace=True)
+        """Model space ``(B, 3, H, W)`` in, the other network's space out."""
+        return x * self.scale + self.shift
+
+    @classmethod
+    def for_timm(cls, pretrained_cfg: Mapping) -> nn.Module:
+        """What a timm network with this ``pretrained_cfg`` needs; the identity where it wants ImageNet's statistics."""
+        mean, std = tuple(pretrained_cfg["mean"]), tuple(pretrained_cfg["std"])
+        return nn.Identity() if (mean, std) == (IMAGENET_MEAN, IMAGENET_STD) else cls(mean, std)
 
 
-def build_encoder(name: str, *, pretrained: bool = True, weights: str | None = None) -> nn.Module:
-    """The encoder called ``name``."""
+def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | None = None) -> nn.Module:
+    """The encoder called ``name``: "tiny", or a timm backbone with or without its tag.
+
+    Args:
+        name: as in ``model.encoder``.
+        pretrained: take ImageNet weights from timm's hub (the tiny encoder has none).
+        weights: a file to take them from instead: timm's or torchvision's format, ``.pth`` or ``.safetensors``.
+
+    Raises:
+        UserError: unknown, without a pyramid, tied to one image size; weights that cannot be had or do not fit.
+    """
     if name == "tiny":
+        if weights is not None:
+            raise UserError(f"model.encoder_weights={weights}: the tiny encoder has no pretrained weights; take it out")
         return TinyEncoder()
-    raise NotImplementedError(name)
+    import timm
+
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('.')[0].rstrip('0123456789')}*")[:5]
+        hint = f"; close: {', '.join(close)}" if close else ""
+        raise UserError(f"model.encoder={name}: expected 'tiny' or a backbone that timm {timm.__version__} knows{hint}")
+    tagged = f"{name}.tv_in1k" if name in TORCHVISION_RESNETS else name
+    fixed_size = timm.get_pretrained_cfg(tagged).fixed_input_size
+    options = _free_size_options(tagged) if fixed_size else {}
+    try:
+        backbone = create_timm(
+            tagged,
+            pretrained=pretrained,
+            weights=weights,
+            weights_setting="model.encoder_weights",
+            without="model.pretrained=false",
+            features_only=True,
+            **options,
+        )
+        encoder = TimmEncoder(name, backbone, pad=not name.startswith("resnet"))
+    except (AttributeError, NotImplementedError, AssertionError) as error:
+        raise UserError(f"model.encoder={name}: timm offers no feature pyramid of it ({error})") from error
+    if encoder.pad:
+        _check_free_size(name, encoder)
+    return encoder
+
+
+def _free_size_options(name: str) -> dict[str, bool]:
+    """The option by which a backbone of fixed image size is told to take any (swin and its kind), if it has one."""
+    import timm
+
+    module = sys.modules[timm.model_entrypoint(name.split(".")[0]).__module__]
+    classes = [
+        member for member in vars(module).values() if inspect.isclass(member) and member.__module__ == module.__name__
+    ]
+    accepted = {parameter for member in classes for parameter in inspect.signature(member).parameters}
+    return {option: value for option, value in (("strict_img_size", False),) if option in accepted}
+
+
+def _check_free_size(name: str, encoder: nn.Module) -> None:
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            encoder(torch.zeros(1, 3, 96, 64))
+    except Exception as error:
+        raise UserError(
+            f"model.encoder={name}: cannot take images of any size from 64 px up ({error}); choose another backbone"
+        ) from error
+    finally:
+        encoder.train()
+
+
+def create_timm(
+    name: str,
+    *,
+    pretrained: bool,
+    weights: str | Path | None,
+    weights_setting: str,
+    without: str,
+    **options,
+) -> nn.Module:
+    """``timm.create_model`` with weights from the hub or from a file, and errors that say what to do.
+
+    Args:
+        name: the timm model, with or without its tag.
+        pretrained: take weights from the hub, if no file is given.
+        weights: file with weights in timm's or torchvision's format.
+        weights_setting: the config key that names ``weights``.
+        without: the setting that does without pretrained weights.
+        options: for ``timm.create_model``.
+
+    Raises:
+        UserError: the hub cannot be reached or has no such file; the file does not fit.
+    """
+    import timm
+
+    if weights is not None:
+        tensors = fit_to_timm(
+            read_tensors(weights, setting=weights_setting), name, source=f"{weights_setting}={weights}"
+        )
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **options)
+    if not pretrained:
+        return timm.create_model(name, pretrained=False, **options)
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # whatever the hub's client raises: its kinds differ by version
+        cfg = timm.get_pretrained_cfg(name)
+        wanted = f"huggingface.co/{cfg.hf_hub_id}, model.safetensors" if cfg.hf_hub_id else (cfg.url or "no such file")
+        reason = (str(error).strip().splitlines() or [""])[0][:120]
+        raise UserError(
+            f"pretrained weights of {name} ({wanted}) could not be had: {type(error).__name__}: {reason}\n"
+            f"Fetch that file elsewhere and set {weights_setting}=FILE, or do without: {without}"
+        ) from error
+
+
+def fit_to_timm(tensors: Mapping[str, Tensor], name: str, *, source: str) -> dict[str, Tensor]:
+    """Tensors of a timm, original or torchvision checkpoint under timm's names, all that the headless network needs.
+
+    Where no name fits, torchvision's order of layers is tried: every tensor in turn of the same kind and shape.
+
+    Raises:
+        UserError: naming the first tensor that does not fit.
+    """
+    import timm
+
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    needed = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
+    convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    candidates = [dict(tensors)]
+    if convert is not None:
+        try:
+            candidates.append(convert(dict(tensors), model))
+        except (KeyError, IndexError, RuntimeError, AttributeError, TypeError, ValueError):
+            pass  # not the original's format either
+    candidates.append(_renamed_in_order(tensors, model.state_dict()))
+    for candidate in candidates:
+        if all(key in candidate and candidate[key].shape == tensor.shape for key, tensor in needed.items()):
+            return candidate
+    known = {key: tensor for key, tensor in tensors.items() if key in needed}
+    check_fit(known, needed, source=source, target=f"the encoder {name}")
+    raise AssertionError("unreachable: check_fit raises where no candidate fits")
+
+
+def _renamed_in_order(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors`` under the names of ``state`` where both run alike (kind and shape) from the start; else empty."""
+    pairs = list(zip(state.items(), tensors.items(), strict=False))
+    alike = all(
+        ours.shape == theirs.shape and our_key.rsplit(".", 1)[-1] == their_key.rsplit(".", 1)[-1]
+        for (our_key, ours), (their_key, theirs) in pairs
+    )
+    return {our_key: theirs for (our_key, _), (_, theirs) in pairs} if alike and len(pairs) == len(state) else {}
+
+
+def encoder_groups(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The encoder's modules in two lists: those that the feature at reduction 8 depends on, and the rest.
+
+    Found by a backward pass without numbers (on the meta device), so that it holds for whatever timm builds.
+    """
+    index = max(i for i, reduction in enumerate(encoder.reductions) if reduction <= GROUP_REDUCTION)
+    parameters = {
+        name: torch.empty_like(parameter, device="meta", requires_grad=True)
+        for name, parameter in encoder.named_parameters()
+    }
+    buffers = {name: torch.empty_like(buffer, device="meta") for name, buffer in encoder.named_buffers()}
+    with torch.enable_grad(), torch.autocast("cpu", enabled=False):
+        x = torch.empty(2, 3, 128, 128, device="meta")
+        feature = torch.func.functional_call(encoder, parameters | buffers, (x,))[index]
+        gradients = torch.autograd.grad(feature.sum(), list(parameters.values()), allow_unused=True)
+    shallow = {name for name, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+    groups: tuple[list[nn.Module], list[nn.Module]] = ([], [])
+    _split(encoder, "", shallow, groups)
+    return groups
+
+
+def _split(module: nn.Module, prefix: str, shallow: set[str], groups: tuple[list[nn.Module], list[nn.Module]]) -> None:
+    """Sort ``module`` into ``groups``, whole if its parameters all fall into one of them, else child by child."""
+    sides = {f"{prefix}{name}" in shallow for name, _ in module.named_parameters()}
+    if len(sides) == 1:
+        groups[0 if True in sides else 1].append(module)
+    elif sides:
+        for name, parameter in module.named_parameters(recurse=False):
+            groups[0 if f"{prefix}{name}" in shallow else 1].append(nn.ParameterList([parameter]))
+        for name, child in module.named_children():
+            _split(child, f"{prefix}{name}.", shallow, groups)

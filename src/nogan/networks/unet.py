@@ -1,7 +1,7 @@
 """The generator: a U-Net over a classifier's encoder, with spectral norm and self-attention.
 
-Source: DeOldify (https://github.com/jantic/DeOldify), whose "deep" decoder (artistic) has two convolutions a block and whose
-"wide" decoder (stable, video) has one. ``docs/deoldify.md`` maps the names here to the original's.
+Source: DeOldify (https://github.com/jantic/DeOldify), whose "deep" decoder (artistic) has two convolutions a block and
+whose "wide" decoder (stable, video) has one. ``docs/deoldify.md`` maps the names here to the original's.
 """
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nogan.errors import UserError
 from nogan.networks.blocks import ConvReluNorm, SelfAttention, ShuffleUp, halved, resize_like, sn_conv
+from nogan.networks.encoders import encoder_groups
 
 MIN_SIZE = 32
 """Smallest height and width, px."""
@@ -44,6 +45,7 @@ class UpBlock(nn.Module):
         self.attention = SelfAttention(out_channels) if attention else nn.Identity()
 
     def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """``x`` from below and ``skip`` (or none) to the block's result, of height and width ``size``."""
         x = resize_like(self.up(x), size)
         if self.skip_norm is not None:
             x = torch.cat([x, self.skip_norm(skip)], dim=1)
@@ -59,6 +61,7 @@ class Residual(nn.Module):
         self.conv2 = sn_conv(channels, channels, 3, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to the same shape."""
         return F.relu(self.conv2(F.relu(self.conv1(x), inplace=True)), inplace=True) + x
 
 
@@ -67,8 +70,8 @@ class UNet(nn.Module):
 
     Args:
         encoder: see :mod:`nogan.networks.encoders`.
-        decoder: "deep" (two convolutions a block, as wide as what goes in, times ``width``) or "wide" (one convolution a
-            block, 256 times ``width`` channels wide, half of that in the last).
+        decoder: "deep" (two convolutions a block, as wide as what goes in, times ``width``) or "wide" (one convolution
+            a block, 256 times ``width`` channels wide, half of that in the last).
         width: factor on the width of the decoder.
         attention: self-attention at reduction 8.
     """
@@ -100,6 +103,11 @@ class UNet(nn.Module):
         self.head = sn_conv(channels + 3, 3, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Model space ``(B, 3, H, W)`` in and out; the output within (-3, 3), in float32 under autocast too.
+
+        Raises:
+            UserError: a side below 32 px.
+        """
         size = tuple(x.shape[-2:])
         if min(size) < MIN_SIZE:
             raise UserError(f"image of {size[1]} x {size[0]} px: a generator needs at least {MIN_SIZE} px a side")
@@ -118,7 +126,7 @@ class UNet(nn.Module):
 
     def layer_groups(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
         """Modules for discriminative learning rates: stem … reduction 8, the rest of the encoder, the decoder."""
-        shallow, deep = self.encoder.groups()
+        shallow, deep = encoder_groups(self.encoder)
         return shallow, deep, [module for name, module in self.named_children() if name != "encoder"]
 
 
