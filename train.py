@@ -14,13 +14,14 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from nogan.compose import chosen_groups, command_line, run_config
+from nogan.compose import chosen_groups, command_line, job, run_config
 from nogan.summary import show_plan
 
 HERE = Path(__file__).parent
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
+@job
 def main(cfg: DictConfig) -> float | None:
     """Run one job; returns the value of ``objective``, for sweeps."""
     config = run_config(cfg)

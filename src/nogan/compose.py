@@ -4,6 +4,7 @@ Hydra composes ``conf/`` and the files of ``experiments/``; what comes out is ch
 a plain :class:`~nogan.config.RunConfig`. Users' mistakes end in one line, whoever noticed them.
 """
 
+import functools
 import os
 import re
 import sys
@@ -17,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -39,11 +41,27 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
     try:
         main()
     except UserError as error:
-        sys.exit(f"{error}")
+        sys.exit(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        if isinstance(error.__cause__, UserError):
-            sys.exit(f"{error.__cause__}")
         sys.exit(one_line(error))
+
+
+def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Decorate the function below ``hydra.main``, so that a user's mistake is not reported as a crash of the job.
+
+    In a sweep the error goes on to Hydra, which has other jobs to run.
+    """
+
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> Any:
+        try:
+            return task(cfg)
+        except UserError as error:
+            if HydraConfig.get().mode == RunMode.RUN:
+                sys.exit(str(error))
+            raise
+
+    return run
 
 
 def register(experiments: Path) -> None:
@@ -97,7 +115,7 @@ def one_line(error: Exception) -> str:
     text = str(error)
     if match := re.match(r"Could not override '([^']+)'", text):
         return unknown_key(match[1])
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':\s*(.*)", text, re.DOTALL):
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL):
         group, found, options = match.groups()
         return f"{group}={found} is not known: expected one of {', '.join(sorted(options.split()))}"
     if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):

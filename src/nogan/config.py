@@ -111,6 +111,14 @@ class Inflection(Section):
     name: str
     action: Literal["stop", "mark"]
 
+    @model_validator(mode="after")
+    def _a_detector_takes_them(self) -> "Inflection":
+        from nogan.inflection import make_detector
+
+        # Any phase will do: names and ranges of the parameters do not depend on it.
+        make_detector(self.name, **{"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6, **self.parameters})
+        return self
+
     @property
     def parameters(self) -> dict[str, Any]:
         """The detector's own parameters, as ``make_detector`` takes them."""
@@ -255,7 +263,7 @@ def _one_line(error: dict[str, Any]) -> str:
         return f"{key} is missing: {_allowed_for(path)}"
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
-    expected = error["msg"].replace("Input should be", "expected").replace("a valid ", "a ").split(", unable")[0]
+    expected = error["msg"].replace("Input should be", "expected").replace("a valid ", "a ").replace("a integer", "an integer").split(", unable")[0]
     return f"{key}={error['input']}: {expected}"
 
 

@@ -138,11 +138,11 @@ def _pretraining(cfg: RunConfig, train: int) -> Iterator[Phase]:
 
 def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
     fakes = cfg.nogan.critic.fakes
-    fake_count = _batches(cfg, "nogan.critic.fakes", train * fakes.share, fakes.batch_size) * fakes.batch_size
+    fake_count = _fakes(cfg, train)
     for name, phase in cfg.nogan.critic.phases.items():
         if phase is None or (phase.cycles == "first" and cycle > 1):
             continue
-        # Half of every batch is real and half fake, so one pass over the fakes takes twice as many images.
+        # As many photographs as fakes, so one pass is twice the fakes.
         batches = _batches(cfg, f"nogan.critic.phases.{name}", 2 * fake_count, phase.batch_size)
         yield Phase(
             name=f"{name}@{cycle}",
@@ -162,6 +162,21 @@ def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
             fakes=fake_count,
             fakes_size=fakes.size,
         )
+
+
+def _fakes(cfg: RunConfig, train: int) -> int:
+    """Pictures that the generator makes for the critic in a cycle; with ``trainer.limit_batches``, as many as are used."""
+    fakes = cfg.nogan.critic.fakes
+    count = int(train * fakes.share) // fakes.batch_size * fakes.batch_size
+    if limit := cfg.trainer.limit_batches:
+        largest = max((phase.batch_size for phase in cfg.nogan.critic.phases.values() if phase), default=0)
+        count = min(count, limit * largest)
+    if count == 0:
+        raise UserError(
+            f"nogan.critic.fakes: a share of {int(train * fakes.share)} images gives no batch of {fakes.batch_size}: "
+            "expected a larger nogan.critic.fakes.share, a smaller batch_size or more data"
+        )
+    return count
 
 
 def _gan_phase(cfg: RunConfig, train: int, cycle: int) -> Phase:

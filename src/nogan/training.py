@@ -5,7 +5,6 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -55,7 +54,6 @@ def train(
     console = console or Console()
     source = open_photographs(config)
     plan = build_plan(config, len(source))
-    check_detector(config, plan)
     console.print(plan_table(plan))
     describe_run(folder, config, plan)
 
@@ -162,14 +160,6 @@ def detector_for(config: RunConfig, phase: Phase, images: int) -> Detector:
     inflection = config.nogan.inflection
     known = {"total_steps": phase.steps, "batch_size": phase.batch_size, "lr": phase.lr[0], "images": images}
     return make_detector(name=inflection.name, **{**known, **inflection.parameters})
-
-
-def check_detector(config: RunConfig, plan: Plan) -> None:
-    """Raise a UserError for wrong ``nogan.inflection`` settings before anything is built."""
-    for phase in plan:
-        if phase.kind == "gan":
-            detector_for(config, phase, 1)
-            return
 
 
 def _fit(run: Run, checkpoint: Path | None) -> None:
