@@ -8,8 +8,10 @@ which keeps the bilinear resampling of :mod:`nogan.data.augment` from aliasing.
 Sources hold no open file that a fork or a pickle would break, so any kind of DataLoader worker may use them.
 """
 
+import json
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -269,15 +271,156 @@ def _scan(root: Path, folder: str) -> _Listing:
     return listing
 
 
+def ilsvrc_folder(path: str | Path) -> FolderSource | None:
+    """The training photographs of an ILSVRC download: ``ILSVRC/Data/CLS-LOC/train/n01440764/*.JPEG``, …
+
+    ``path`` may be any of these folders, down to ``train``. None where it is none of them.
+    """
+    inner = Path("ILSVRC/Data/CLS-LOC/train").parts
+    for depth in range(len(inner) + 1):
+        root = Path(path).expanduser().joinpath(*inner[depth:])
+        if root.is_dir() and any(_WORDNET_ID.fullmatch(entry.name) for entry in os.scandir(root)):
+            return FolderSource(root)
+    return None
+
+
+_WORDNET_ID = re.compile(r"n\d{8}")
+
+
+# ---------------------------------------------------------------------------------------------------- Arrow
+
+
+class PreparedSource:
+    """The copy that ``python -m nogan.data.prepare`` makes: Arrow shards of JPEG files, mapped into memory.
+
+    Any folder that ``datasets`` wrote with ``save_to_disk`` will do, if it has an ``image`` column. Opening reads only
+    what says where the rows are, and the pages that hold them are the system's file cache, shared by all workers.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        try:
+            state = json.loads((self.path / "state.json").read_text())
+            self._open([self.path / entry["filename"] for entry in state["_data_files"]])
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is not a whole prepared copy: {error.filename} is missing") from error
+        except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are among these
+            raise UserError(f"{path} is not a prepared copy that can be read: {error}") from error
+
+    def _open(self, shards: list[Path]) -> None:
+        import pyarrow as pa
+
+        tables = [pa.ipc.open_stream(pa.memory_map(os.fspath(shard))).read_all() for shard in shards]
+        batches = [batch for table in tables for batch in table.to_batches()]
+        self._files = [batch.column("image").field("bytes") for batch in batches]
+        named = bool(batches) and "name" in batches[0].schema.names
+        self._labels = [batch.column("name") if named else batch.column("image").field("path") for batch in batches]
+        self._ends = np.cumsum([len(batch) for batch in batches], dtype=np.int64)
+
+    def __getstate__(self) -> Path:
+        return self.path
+
+    def __setstate__(self, path: Path) -> None:
+        self.__init__(path)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"photograph {index} of {len(self)}")
+        batch = int(np.searchsorted(self._ends, index, side="right"))
+        return batch, int(index - self._ends[batch])  # Arrow counts from the end where an index is negative.
+
+    def name(self, index: int) -> str:
+        """The name that the photograph's file had in what the copy was prepared from."""
+        batch, row = self._locate(index)
+        return self._labels[batch][row].as_py() or f"row {index}"
+
+    def read(self, index: int) -> bytes:
+        """The JPEG file of photograph ``index``. Raises BadImage where the row holds none."""
+        batch, row = self._locate(index)
+        data = self._files[batch][row].as_py()
+        if data is None:
+            raise BadImage("no bytes in its row")
+        return data
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
+        return decode(self.read(index), size)
+
+
+def arrow_folder(path: str | Path) -> Path | None:
+    """Where ``datasets`` saved what a :class:`PreparedSource` opens: ``path``, or its ``train`` part; None if nowhere."""
+    root = Path(path).expanduser()
+    return next((folder for folder in (root, root / "train") if (folder / "state.json").is_file()), None)
+
+
+HUB_IMAGENET = "ILSVRC/imagenet-1k"
+
+
+class HubSource:
+    """A ``datasets.Dataset`` with an ``image`` column, decoded here and not by ``datasets``."""
+
+    def __init__(self, dataset):
+        from datasets import Image
+
+        self._dataset = dataset.select_columns("image").cast_column("image", Image(decode=False))
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def name(self, index: int) -> str:
+        """ "row N": file names are not read, for they cost as much as the files."""
+        return f"row {index}"
+
+    def read(self, index: int) -> bytes:
+        """The file of photograph ``index``. Raises BadImage where the row holds none."""
+        data = self._dataset[int(index)]["image"]["bytes"]
+        if data is None:
+            raise BadImage("no bytes in its row")
+        return data
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
+        return decode(self.read(index), size)
+
+
+def hub_imagenet(name: str = HUB_IMAGENET, part: str = "train") -> HubSource:
+    """ImageNet from the Hugging Face hub, downloaded on first use (about 150 GB) to the cache of ``datasets``.
+
+    Raises:
+        UserError: the hub does not give it; says in three lines how to get access and log in.
+    """
+    import datasets
+
+    try:
+        return HubSource(datasets.load_dataset(name, split=part))
+    except (
+        Exception
+    ) as error:  # The hub's client raises a wide family: gated, not found, HTTP status, no network, disk full.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{name} did not come from the hub: {reason}\n"
+            f"to get access: accept its terms at https://huggingface.co/datasets/{name}, then run `hf auth login`\n"
+            f"or use data.path=DIR (a prepared copy or the ILSVRC folders), or the built-in data: {_BUILT_IN}"
+        ) from error
+
+
 # ---------------------------------------------------------------------------------------------------- opening
 
+_BUILT_IN = "`python train.py experiment=quickstart`, or data=scenes"
 
-def open_source(kind: str = "scenes", path: str | Path | None = None, *, images: int | None = None, seed: int = 0):
+
+def open_source(
+    kind: str = "scenes", path: str | Path | None = None, *, images: int | None = None, seed: int = 0
+) -> Source:
     """The source that ``data=kind data.path=path`` means.
 
     Args:
         kind: "scenes" (built-in, drawn), "folder" or "imagenet".
-        path: the photographs' folder; unused by scenes.
+        path: where the photographs are, unused by scenes. A prepared copy does for both of the others; "imagenet" also
+            takes the ILSVRC folders, and "hub" for the hub's :data:`HUB_IMAGENET`.
         images: how many scenes there are.
         seed: of the scenes.
 
@@ -287,9 +430,33 @@ def open_source(kind: str = "scenes", path: str | Path | None = None, *, images:
     if kind == "scenes":
         from nogan.data.scenes import Scenes
 
-        return Scenes(seed, images or 10_000)
-    if kind == "folder":
-        if path is None:
-            raise UserError("data=folder takes the folder of photographs: data.path=DIR")
-        return FolderSource(path)
-    raise UserError(f"data={kind} is not known; choose scenes, folder or imagenet")
+        return Scenes(seed, 10_000 if images is None else images)
+    if kind not in ("folder", "imagenet"):
+        raise UserError(f"data={kind} is not known; expected scenes, folder or imagenet")
+    if kind == "imagenet" and path == "hub":
+        return hub_imagenet()
+    if path is not None and (folder := arrow_folder(path)):
+        return PreparedSource(folder)
+    if path is not None and (Path(path).expanduser() / PREPARING).is_file():
+        raise UserError(f"data.path={path} is half prepared; finish it: `python -m nogan.data.prepare SRC {path}`")
+    if kind == "imagenet":
+        found = None if path is None else ilsvrc_folder(path)
+        if found is None:
+            raise _no_imagenet(path)
+        return found
+    if path is None:
+        raise UserError("data=folder needs to know which: data.path=DIR")
+    return FolderSource(path)
+
+
+PREPARING = "prepare.json"
+"""What a prepared copy was begun with; a copy that has it without ``state.json`` is not finished."""
+
+
+def _no_imagenet(path: str | Path | None) -> UserError:
+    found = "data.path is not set" if path is None else f"nothing of the kind at data.path={path}"
+    return UserError(
+        f"ImageNet: {found}; looked for a prepared copy, or ILSVRC/Data/CLS-LOC/train/n01440764/*.JPEG, …\n"
+        f"point to it: data.path=DIR, or data.path=hub for {HUB_IMAGENET} (gated: accept its terms, `hf auth login`)\n"
+        f"or run on the built-in data instead: {_BUILT_IN}"
+    )

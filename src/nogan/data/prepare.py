@@ -1,0 +1,423 @@
+"""``python -m nogan.data.prepare SRC DEST``: a copy of ImageNet, or of any photographs, that loads fast.
+
+The copy is a folder that ``datasets.load_from_disk`` opens too: Arrow shards of JPEG files (shorter side 256, quality
+90, chroma at full resolution; what is longer than 2:1 cut to its middle, as the loader would), one row a photograph, in
+the order of the source. It is written shard by shard, each by an atomic rename, so a run that was cut short goes on
+where it stopped when the same command is given again::
+
+    DEST/prepare.json               what the copy was begun with
+    DEST/data-00012-of-00626.arrow  a shard of 2048 photographs, less those left out
+    DEST/data-00012-of-00626.json   what was left out of it, and why
+    DEST/left_out.tsv               all of that in one file, once every shard is there
+    DEST/state.json, dataset_info.json   last of all: the copy is whole
+
+Left out, and listed with their reasons, are files that cannot be read and photographs that are themselves gray, which
+would teach a colorizer gray.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nogan.data.images import BadImage, decode, is_gray
+from nogan.data.sources import (
+    PREPARING,
+    FolderSource,
+    PreparedSource,
+    Source,
+    arrow_folder,
+    hub_imagenet,
+    ilsvrc_folder,
+)
+from nogan.errors import UserError
+
+GRAY = "gray photograph"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the bytes of a copy: one that was begun with others is not continued."""
+
+    size: int = 256
+    """Shorter side in pixels; smaller photographs stay as they are."""
+    quality: int = 90
+    """JPEG quality. Chroma is kept at full resolution (4:4:4): colour is what is learnt from it."""
+    shard: int = 2048
+    """Photographs to a shard."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the photographs."""
+
+    kept: int
+    left_out: list[tuple[str, str]]
+    """(name, reason) of each, in the order of the source."""
+    bytes: int
+    """Size of the copy."""
+
+    def reasons(self) -> Counter:
+        """How many were left out for each reason."""
+        return Counter(reason for _, reason in self.left_out)
+
+
+def prepare(
+    source: Source,
+    dest: str | Path,
+    settings: Settings = Settings(),
+    workers: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Write the prepared copy of ``source`` to ``dest``, or what is missing of it.
+
+    Args:
+        source: has ``__len__``, ``name(index)`` and ``read(index) -> bytes``.
+        dest: a new folder, or one that the same source and settings began.
+        settings: see there.
+        workers: processes; by default one for each core that this process may use. 1 works in this process.
+        progress: told ``(done, total)`` photographs a few times a second.
+
+    Raises:
+        UserError: ``dest`` was begun with something else, is being written by another process, or nothing is left.
+    """
+    dest = Path(dest).expanduser()
+    with _claimed(dest):
+        _begin(dest, source, settings)
+        total = len(source)
+        shards = math.ceil(total / settings.shard)
+        jobs = [_Job(dest, number, shards, total, settings) for number in range(shards)]
+        missing = [job for job in jobs if not job.arrow.exists()]
+        before = sum(job.stop - job.start for job in jobs) - sum(job.stop - job.start for job in missing)
+        try:
+            _run(missing, source, workers or _cores(), lambda done: progress(before + done, total))
+            return _finish(dest, jobs)
+        except OSError as error:  # Reading the source raises BadImage, so this is of writing.
+            raise UserError(
+                f"cannot write to DEST {dest}: {error.strerror or error}; finished shards are kept, give the same command"
+                " again to go on"
+            ) from error
+
+
+# ---------------------------------------------------------------------------------------------------- a shard
+
+
+@dataclass(frozen=True)
+class _Job:
+    dest: Path
+    number: int
+    shards: int
+    total: int
+    settings: Settings
+
+    @property
+    def start(self) -> int:
+        return self.number * self.settings.shard
+
+    @property
+    def stop(self) -> int:
+        return min(self.start + self.settings.shard, self.total)
+
+    @property
+    def arrow(self) -> Path:
+        return self.dest / f"data-{self.number:05d}-of-{self.shards:05d}.arrow"
+
+    @property
+    def notes(self) -> Path:
+        return self.arrow.with_suffix(".json")
+
+
+def _features():
+    from datasets import Features, Value
+    from datasets import Image as ImageFeature
+
+    return Features({"image": ImageFeature(), "name": Value("string")})
+
+
+def _write_shard(job: _Job, source: Source, tick: Callable[[], None]) -> None:
+    from datasets.arrow_writer import ArrowWriter
+
+    left_out = []
+    temporary = job.arrow.with_suffix(f".{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        writer = ArrowWriter(stream=file, features=_features())
+        for index in range(job.start, job.stop):
+            try:
+                image = {"bytes": convert(source.read(index), job.settings), "path": None}
+                writer.write({"image": image, "name": source.name(index)})
+            except BadImage as error:
+                left_out.append((source.name(index), str(error)))
+            tick()
+        writer.finalize(close_stream=False)
+        file.flush()
+        os.fsync(file.fileno())
+    _write_text(job.notes, json.dumps({"kept": job.stop - job.start - len(left_out), "left_out": left_out}))
+    temporary.replace(job.arrow)  # The shard is done when it has its name, and not before.
+
+
+def convert(data: bytes, settings: Settings) -> bytes:
+    """An image file of any kind to the JPEG file that the copy holds. Raises BadImage, also for a gray photograph."""
+    pixels = decode(data, settings.size)
+    height, width = pixels.shape[:2]
+    scale = settings.size / min(height, width)
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if scale < 1:
+        image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+    if is_gray(np.asarray(image)):
+        raise BadImage(GRAY)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=settings.quality, subsampling="4:4:4")
+    return out.getvalue()
+
+
+# ---------------------------------------------------------------------------------------------------- processes
+
+
+def _run(jobs: list[_Job], source: Source, workers: int, progress: Callable[[int], None]) -> None:
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            progress(done)
+
+        progress(0)
+        for job in jobs:
+            _write_shard(job, source, tick)
+        return
+    context = multiprocessing.get_context("spawn")  # A fork would copy the locks of whatever threads run here.
+    counter = context.Value("q", 0)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, counter))
+    try:
+        pending = {pool.submit(_work, job) for job in jobs}
+        while pending:
+            progress(counter.value)
+            finished, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in finished:
+                future.result()
+        progress(counter.value)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process was killed (out of memory?); what is finished is kept: give the same command again,"
+            f" with fewer than --workers {workers} if it was"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(source: Source, counter) -> None:
+    global _source, _counter
+    _source, _counter = source, counter
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; a shard at hand is finished.
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next job for ever."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
+def _work(job: _Job) -> None:
+    def tick() -> None:
+        with _counter.get_lock():
+            _counter.value += 1
+
+    _write_shard(job, _source, tick)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# ---------------------------------------------------------------------------------------------------- the folder
+
+
+@contextlib.contextmanager
+def _claimed(dest: Path) -> Iterator[None]:
+    """Hold ``dest`` for this process alone; the system lets go of it however the process ends."""
+    try:
+        dest.mkdir(parents=True, exist_ok=True)
+        lock = (dest / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"cannot write to DEST {dest}: {error.strerror}") from error
+    with lock:
+        try:
+            import fcntl
+        except ImportError:  # Not on Windows, where two at once are the user's own care.
+            pass
+        else:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"another process is preparing {dest} right now") from error
+        yield
+
+
+def _begin(dest: Path, source: Source, settings: Settings) -> None:
+    begun_with = {**asdict(settings), "photographs": len(source), "names": _digest(source)}
+    record = dest / PREPARING
+    for pattern in ("data-*.tmp", "*.json.*.tmp", "left_out.tsv.*.tmp"):
+        for leftover in dest.glob(pattern):
+            leftover.unlink()
+    if not record.exists():
+        if others := sorted(entry.name for entry in dest.iterdir() if entry.name != ".lock"):
+            raise UserError(f"DEST {dest} holds other files ({others[0]}, …); expected a new or empty folder")
+        _write_text(record, json.dumps(begun_with, indent=2))
+        return
+    before = json.loads(record.read_text())
+    if changed := [key for key in begun_with if before.get(key) != begun_with[key]]:
+        key = changed[0]
+        raise UserError(
+            f"DEST {dest} was begun with other {key} ({before.get(key)}, now {begun_with[key]});"
+            " give the same source and settings to go on, or another DEST"
+        )
+
+
+def _digest(source: Source) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    for index in range(len(source)):
+        digest.update(source.name(index).encode("utf-8", "surrogateescape") + b"\0")
+    return digest.hexdigest()
+
+
+def _finish(dest: Path, jobs: list[_Job]) -> Report:
+    from datasets import DatasetInfo
+
+    notes = [json.loads(job.notes.read_text()) for job in jobs]
+    report = Report(
+        kept=sum(note["kept"] for note in notes),
+        left_out=[(name, reason) for note in notes for name, reason in note["left_out"]],
+        bytes=sum(job.arrow.stat().st_size for job in jobs),
+    )
+    _write_text(dest / "left_out.tsv", "".join(f"{name}\t{reason}\n" for name, reason in report.left_out))
+    if not report.kept:
+        raise UserError(f"none of the {len(report.left_out)} photographs can be used: see {dest / 'left_out.tsv'}")
+    DatasetInfo(features=_features()).write_to_directory(os.fspath(dest))
+    state = {
+        "_data_files": [{"filename": job.arrow.name} for job in jobs],
+        "_fingerprint": hashlib.blake2b((dest / PREPARING).read_bytes(), digest_size=8).hexdigest(),
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": "train",
+    }
+    _write_text(dest / "state.json", json.dumps(state, indent=2))
+    return report
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, errors="surrogateescape")
+    temporary.replace(path)
+
+
+# ---------------------------------------------------------------------------------------------------- command line
+
+
+def find_source(path: str) -> Source:
+    """What SRC means: "hub", an Arrow folder, the ILSVRC folders at any level, or any folder of photographs."""
+    if path == "hub":
+        return hub_imagenet()
+    if arrow := arrow_folder(path):
+        return PreparedSource(arrow)
+    if Path(path).expanduser().is_dir():
+        return ilsvrc_folder(path) or FolderSource(path)
+    raise UserError(f"SRC {path} is not there; expected a folder of photographs, the ILSVRC folders, or hub")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    defaults = Settings()
+    parser = argparse.ArgumentParser(prog="python -m nogan.data.prepare", description=__doc__.split("\n\n")[0])
+    parser.add_argument(
+        "src", metavar="SRC", help="folder of photographs, ILSVRC download, or hub (ILSVRC/imagenet-1k)"
+    )
+    parser.add_argument("dest", metavar="DEST", help="new folder for the copy, or one to go on with")
+    parser.add_argument("--size", type=int, default=defaults.size, help="shorter side in pixels (%(default)s)")
+    parser.add_argument("--quality", type=int, default=defaults.quality, help="JPEG quality, 1 to 100 (%(default)s)")
+    parser.add_argument("--shard", type=int, default=defaults.shard, help="photographs to a shard (%(default)s)")
+    parser.add_argument("--workers", type=int, default=None, help="processes (one for each core)")
+    given = parser.parse_args(arguments)
+    for flag, low, high in (("size", 16, 4096), ("quality", 1, 100), ("shard", 1, 1 << 20), ("workers", 1, 1024)):
+        value = getattr(given, flag)
+        if value is not None and not low <= value <= high:
+            parser.error(f"--{flag} {value} is out of range; expected {low} to {high}")
+    try:
+        _prepare_with_bar(given)
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; give the same command again to go on with {given.dest}", file=sys.stderr)
+        sys.exit(130)
+
+
+def _prepare_with_bar(given: argparse.Namespace) -> None:
+    from rich import progress as rich
+    from rich.console import Console
+
+    console = Console()
+    with console.status(f"looking through {given.src}"):
+        source = find_source(given.src)
+    settings = Settings(given.size, given.quality, given.shard)
+    columns = (
+        rich.TextColumn("preparing"),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[rate]}"),
+        rich.TimeRemainingColumn(),
+    )
+    began, first = time.monotonic(), None
+    with rich.Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=len(source), rate="")
+
+        def show(done: int, total: int) -> None:
+            nonlocal first
+            first = done if first is None else first
+            rate = (done - first) / max(time.monotonic() - began, 1e-3)
+            bar.update(task, completed=done, total=total, rate=f"{rate:.0f} images/s")
+
+        report = prepare(source, given.dest, settings, given.workers, show)
+    _print_report(console, report, len(source), given.dest, time.monotonic() - began)
+
+
+_SHOWN = 10
+
+
+def _print_report(console, report: Report, total: int, dest: str, seconds: float) -> None:
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"{report.kept} of {total} photographs prepared in {seconds:.0f} s: {report.bytes / 1e9:.2f} GB in {dest}")
+    for reason, count in report.reasons().most_common():
+        say(f"left out, {reason}: {count}")
+        names = [name for name, why in report.left_out if why == reason]
+        for name in names[:_SHOWN]:
+            say(f"    {name}")
+        if count > _SHOWN:
+            say(f"    … all of them in {Path(dest) / 'left_out.tsv'}")
+    say(f"to train on it: data.path={dest}")
+
+
+if __name__ == "__main__":
+    main()
