@@ -111,8 +111,8 @@ def prepare(
             return _finish(dest, jobs)
         except OSError as error:  # Reading the source raises BadImage, so this is of writing.
             raise UserError(
-                f"cannot write to DEST {dest}: {error.strerror or error}; finished shards are kept, give the same command"
-                " again to go on"
+                f"cannot write to DEST {dest}: {error.strerror or error}; finished shards are kept,"
+                " give the same command again to go on"
             ) from error
 
 

@@ -290,6 +290,10 @@ _WORDNET_ID = re.compile(r"n\d{8}")
 # ---------------------------------------------------------------------------------------------------- Arrow
 
 
+# What a prepared copy was begun with. A copy that has this and not yet ``state.json`` is unfinished.
+PREPARING = "prepare.json"
+
+
 class PreparedSource:
     """The copy that ``python -m nogan.data.prepare`` makes: Arrow shards of JPEG files, mapped into memory.
 
@@ -351,7 +355,7 @@ class PreparedSource:
 
 
 def arrow_folder(path: str | Path) -> Path | None:
-    """Where ``datasets`` saved what a :class:`PreparedSource` opens: ``path``, or its ``train`` part; None if nowhere."""
+    """Where ``datasets`` saved what :class:`PreparedSource` opens: ``path``, or its ``train`` part; None if nowhere."""
     root = Path(path).expanduser()
     return next((folder for folder in (root, root / "train") if (folder / "state.json").is_file()), None)
 
@@ -447,10 +451,6 @@ def open_source(
     if path is None:
         raise UserError("data=folder needs to know which: data.path=DIR")
     return FolderSource(path)
-
-
-PREPARING = "prepare.json"
-"""What a prepared copy was begun with; a copy that has it without ``state.json`` is not finished."""
 
 
 def _no_imagenet(path: str | Path | None) -> UserError:
