@@ -1,0 +1,23 @@
+"""Files that are written whole or not at all."""
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write(temporary)`` fill a temporary file beside ``path``, flush it to the disk, then rename it to ``path``.
+
+    Whatever happens, ``path`` is the old file or the whole new one, and no temporary file stays behind. The temporary
+    name keeps the suffix, which tells many writers the format.
+    """
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
