@@ -1,7 +1,7 @@
 """Read and write DeOldify's weight files: generators (artistic, stable, video) and the critic.
 
-The layout is DeOldify's own (https://github.com/jantic/DeOldify): fastai's nested lists of layers, PyTorch's old spectral
-and weight norm. ``docs/deoldify.md`` is the table of names. Nothing in a file is run: see
+The layout is DeOldify's own (https://github.com/jantic/DeOldify): fastai's nested lists of layers, PyTorch's old
+spectral and weight norm. ``docs/deoldify.md`` is the table of names. Nothing in a file is run: see
 :func:`nogan.networks.weights.read_tensors`.
 """
 
@@ -48,7 +48,7 @@ def load_generator(path: str | Path, *, setting: str = "checkpoint") -> UNet:
     """The generator of a DeOldify file, in eval mode on the CPU; encoder, decoder and width follow from its tensors.
 
     Args:
-        path: a plain state dict or ``{"model": ..., "opt": ...}``, as ``.pth``; or the same tensors as ``.safetensors``.
+        path: a plain state dict or ``{"model": ..., "opt": ...}`` as ``.pth``, or the same tensors as ``.safetensors``.
         setting: the config key or flag that gave ``path``, for the messages.
 
     Raises:

@@ -1,7 +1,7 @@
 """Encoders: image classifiers without their heads, as pyramids of features.
 
-An encoder is an ``nn.Module`` that turns model space ``(B, 3, H, W)`` into a list of features, shallowest first, each half the
-size of the one before. It also offers ``channels`` and ``reductions``, a tuple each with one entry for each feature.
+An encoder is an ``nn.Module`` that turns model space ``(B, 3, H, W)`` into a list of features, shallowest first, each
+half the size of the one before. It also offers ``channels`` and ``reductions``, tuples with one entry for each feature.
 """
 
 import inspect
@@ -59,8 +59,8 @@ def _tiny_stage(in_channels: int, out_channels: int) -> nn.Sequential:
 class TimmEncoder(nn.Module):
     """Any timm backbone with a feature pyramid.
 
-    The backbone's own input statistics are converted to from model space. Sizes that are no multiple of its deepest reduction
-    are padded and its features cropped, except in a ResNet, which takes any size (and gives DeOldify's numbers that way).
+    Model space is converted to the backbone's own input statistics. Sizes that are no multiple of its deepest reduction
+    are padded and its features cropped, except in a ResNet, which takes any size (and so gives DeOldify's numbers).
     """
 
     def __init__(self, name: str, backbone: nn.Module, *, pad: bool) -> None:
@@ -72,7 +72,8 @@ class TimmEncoder(nn.Module):
         self.skipped = len(info.reduction()) - len(kept)
         self.channels = tuple(info.channels()[index] for index in kept)
         self.reductions = tuple(info.reduction()[index] for index in kept)
-        if len(kept) < 3 or any(2 * a != b for a, b in zip(self.reductions, self.reductions[1:], strict=False)):
+        doubled = tuple(2 * reduction for reduction in self.reductions[:-1])
+        if len(kept) < 3 or doubled != self.reductions[1:]:
             raise UserError(
                 f"model.encoder={name}: its features stand at reductions {self.reductions}; expected a pyramid, each half "
                 "the size of the one before (resnet34.tv_in1k, convnext_tiny, pvt_v2_b1, …)"
@@ -219,12 +220,17 @@ def create_timm(
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # whatever the hub's client raises: its kinds differ by version
         cfg = timm.get_pretrained_cfg(name)
-        wanted = f"huggingface.co/{cfg.hf_hub_id}, model.safetensors" if cfg.hf_hub_id else (cfg.url or "no such file")
-        reason = (str(error).strip().splitlines() or [""])[0][:120]
-        raise UserError(
-            f"pretrained weights of {name} ({wanted}) could not be had: {type(error).__name__}: {reason}\n"
-            f"Fetch that file elsewhere and set {weights_setting}=FILE, or do without: {without}"
-        ) from error
+        wanted = f"huggingface.co/{cfg.hf_hub_id}, model.safetensors" if cfg.hf_hub_id else cfg.url
+        raise hub_error(name, wanted or "timm offers none", weights_setting, without, error) from error
+
+
+def hub_error(name: str, wanted: str, setting: str, without: str, error: Exception) -> UserError:
+    """The message for weights of ``name`` that could not be downloaded: which file, how to give it, how to do without."""
+    reason = (str(error).strip().splitlines() or [""])[0][:120]
+    return UserError(
+        f"pretrained weights of {name} ({wanted}) could not be had: {type(error).__name__}: {reason}\n"
+        f"Fetch the file elsewhere and set {setting}=FILE, or do without: {without}"
+    )
 
 
 def fit_to_timm(tensors: Mapping[str, Tensor], name: str, *, source: str) -> dict[str, Tensor]:
@@ -237,7 +243,8 @@ def fit_to_timm(tensors: Mapping[str, Tensor], name: str, *, source: str) -> dic
     """
     import timm
 
-    model = timm.create_model(name, pretrained=False, num_classes=0)
+    with torch.device("meta"):  # for the names and shapes only
+        model = timm.create_model(name, pretrained=False, num_classes=0)
     needed = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     candidates = [dict(tensors)]

@@ -1,6 +1,8 @@
 """Weight files: read without running anything from them, and fitted to a network tensor by tensor."""
 
+import codecs
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,14 +22,14 @@ _HARMLESS_GLOBALS = [
     (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
     (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
     # NumPy pickles the bytes of a scalar as text: a codec call on a literal.
-    (pickle.codecs.encode, "_codecs.encode"),
+    (codecs.encode, "_codecs.encode"),
 ]
 
 _WRAPPERS = ("model", "state_dict", "state_dict_ema", "model_ema")
 
 
 def read_tensors(path: str | Path, *, setting: str) -> dict[str, Tensor]:
-    """All named tensors of a ``.safetensors`` file or a PyTorch checkpoint, on the CPU, wrappers such as ``model`` taken off.
+    """All named tensors of a ``.safetensors`` file or a PyTorch checkpoint, on the CPU, out of wrappers like ``model``.
 
     Only tensors and plain values are unpickled; a file that asks for anything else is refused before it can run.
 
@@ -78,10 +80,8 @@ def _unpickle(path: Path, setting: str) -> object:
 
 def _forbidden_global(error: Exception) -> str | None:
     """The name that a refused pickle asked for, as PyTorch's message gives it."""
-    words = str(error).split()
-    return next(
-        (after.strip("`'\",.") for word, after in zip(words, words[1:], strict=False) if word == "GLOBAL"), None
-    )
+    match = re.search(r"GLOBAL ([\w.]+)", str(error))
+    return match and match.group(1)
 
 
 def _first_line(error: Exception) -> str:
@@ -111,6 +111,6 @@ def check_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, so
 
 
 def assign(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give ``network`` these checked ``tensors`` as its state, floats as float32, without a copy where none is needed."""
+    """Give ``network`` these checked ``tensors`` as its state, floats as float32, copied only where they must be."""
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     network.load_state_dict(state, strict=True, assign=True)
