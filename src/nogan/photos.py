@@ -233,7 +233,8 @@ def _read_deep(path: Path, image: ImageFile.ImageFile) -> Photo:
     metadata = _metadata(image)
     if image.format == "TIFF" and image.info.get("compression") == "raw":
         metadata["tiff_compression"] = "raw"
-    orientation = image.getexif().get(_ORIENTATION, 1)
+    # OpenCV turns a TIFF upright by itself (and only in imdecode: its imread fails on a turned one).
+    orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
     frames = getattr(image, "n_frames", 1)
     remarks = [f"it has {frames} pages; the first one was used"] if frames > 1 else []
     data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -246,6 +247,8 @@ def _read_deep(path: Path, image: ImageFile.ImageFile) -> Photo:
         data = data[..., 2::-1]
         if image.mode in ("L", "LA", "I;16"):
             data = data[..., 0]
+    if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
+        data = 65535 - data
     pixels, metadata, more = _to_rgb_profile(data, metadata)
     return Photo(upright(pixels, orientation), alpha, metadata, (*remarks, *more))
 

@@ -1,0 +1,285 @@
+"""Photographs in and out: every kind of file, what travels with the pixels, and files that are none."""
+
+import io
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
+
+from nogan.errors import UserError
+from nogan.photos import Photo, read_photo, to_pixels, upright, write_photo
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note>attic</note></x:xmpmeta>'
+IPTC = b"Photoshop 3.0\x008BIM\x04\x04\x00\x00\x00\x00\x00\x0a\x1c\x02\x78\x00\x05attic"
+
+
+def scene(height=40, width=60):
+    """A picture with no symmetry, smooth enough for JPEG."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    return np.dstack([4 * x, 6 * y, 255 - 2 * x - 2 * y]).clip(0, 255).astype(np.uint8)
+
+
+def gray16(height=40, width=60):
+    y, x = np.mgrid[:height, :width]
+    return (1000 * x + 37 * y).astype(np.uint16)
+
+
+def gray_profile(gamma):
+    """A minimal ICC profile of gray with a power curve."""
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    tags = [(b"wtpt", white), (b"kTRC", curve)]
+    offset, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags:
+        table += name + struct.pack(">II", offset + len(body), len(data))
+        body += data
+    header = bytearray(128)
+    header[0:4] = struct.pack(">I", offset + len(body))
+    header[8:12], header[12:16], header[16:20], header[20:24] = b"\x02\x40\x00\x00", b"mntr", b"GRAY", b"XYZ "
+    header[36:40] = b"acsp"
+    header[68:80] = struct.pack(">3i", 63190, 65536, 54061)
+    return bytes(header) + table + body
+
+
+def exif(orientation=1):
+    tags = Image.Exif()
+    tags[ExifTags.Base.Artist] = "A. Photographer"
+    tags[ExifTags.Base.ImageDescription] = "attic"
+    tags[ExifTags.Base.Orientation] = orientation
+    return tags
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif", "16.tif"])
+def test_an_exif_rotated_photograph_comes_in_upright_and_goes_out_without_the_tag(tmp_path, kind, orientation):
+    path = tmp_path / f"a.{kind}"
+    if kind == "16.tif":
+        deep = scene().astype(np.uint16) * 257
+        tifffile.imwrite(path, deep, photometric="rgb", extratags=[(274, "H", 1, orientation, True)])
+    else:
+        options = {"lossless": True} if kind == "webp" else {"quality": 100, "subsampling": 0} if kind == "jpg" else {}
+        Image.fromarray(scene()).save(path, exif=exif(orientation), **options)
+    tagged = Image.fromarray(scene())
+    tagged.getexif()[ExifTags.Base.Orientation] = orientation
+    expected = np.array(ImageOps.exif_transpose(tagged))
+
+    photo = read_photo(path)
+    pixels = photo.pixels >> 8 if kind == "16.tif" else photo.pixels
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).max() <= (4 if kind == "jpg" else 0)
+
+    write_photo(photo, path)
+    assert Image.open(path).getexif().get(ExifTags.Base.Orientation, 1) == 1
+    assert read_photo(path).pixels.shape == expected.shape
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif", "webp", "16.png", "16.tif"])
+def test_metadata_and_profile_travel_along(tmp_path, kind):
+    source, target = tmp_path / f"in.{kind}", tmp_path / f"out.{kind}"
+    image, everything = Image.fromarray(scene()), {"exif": exif(), "icc_profile": SRGB, "dpi": (300, 300)}
+    if kind == "jpg":
+        block = b"\xff\xed" + struct.pack(">H", len(IPTC) + 2) + IPTC
+        image.save(source, xmp=XMP, comment=b"found in the attic", extra=block, **everything)
+    elif kind == "webp":
+        image.save(source, xmp=XMP, **everything)
+    elif kind.endswith("png"):
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Comment", "found in the attic")
+        text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        image.save(source, pnginfo=text, **everything)
+    elif kind == "tif":
+        everything["exif"][700] = XMP
+        image.save(source, **everything)
+    if kind == "16.png":  # written by ourselves from the metadata of the 8-bit file, and read again
+        photo = read_photo(source)
+        write_photo(Photo(photo.pixels.astype(np.uint16) * 257, metadata=photo.metadata), source)
+    if kind == "16.tif":
+        tags = [(315, "s", 0, "A. Photographer", True), (270, "s", 0, "attic", True), (700, "B", len(XMP), XMP, True)]
+        deep = scene().astype(np.uint16) * 257
+        options = {"resolution": (300, 300), "resolutionunit": "INCH", "software": False, "metadata": None}
+        tifffile.imwrite(source, deep, photometric="rgb", iccprofile=SRGB, extratags=tags, **options)
+
+    write_photo(read_photo(source), target)
+    with Image.open(target) as result:
+        result.load()
+        assert result.info["icc_profile"] == SRGB
+        assert result.getexif()[ExifTags.Base.Artist] == "A. Photographer"
+        assert result.getexif()[ExifTags.Base.ImageDescription] == "attic"
+        xmp = result.info["xmp"]
+        assert b"attic" in (xmp if isinstance(xmp, bytes) else xmp.encode())
+        if kind != "webp":
+            assert [round(float(value)) for value in result.info["dpi"]] == [300, 300]
+        if kind == "jpg":
+            assert result.info["comment"] == b"found in the attic"
+            assert IPTC in [data for name, data in result.applist if name == "APP13"]
+        if kind.endswith("png"):
+            assert result.text["Comment"] == "found in the attic"
+
+
+def as_read(tmp_path, image, suffix="png", **options):
+    path = tmp_path / f"a.{suffix}"
+    image.save(path, **options)
+    return read_photo(path)
+
+
+def test_palette_bilevel_gray_and_alpha(tmp_path):
+    rgb = Image.fromarray(scene())
+    palette = rgb.quantize(16)
+    assert np.array_equal(as_read(tmp_path, palette).pixels, np.array(palette.convert("RGB")))
+
+    palette.info["transparency"] = 3
+    photo = as_read(tmp_path, palette, transparency=3)
+    assert photo.alpha is not None and set(np.unique(photo.alpha)) == {0, 255}
+
+    gray = rgb.convert("L")
+    assert np.array_equal(as_read(tmp_path, gray).pixels, np.array(gray))
+    assert np.array_equal(as_read(tmp_path, gray.convert("1")).pixels, np.array(gray.convert("1").convert("L")))
+
+    ramp = np.tile(np.arange(60, dtype=np.uint8), (40, 1))
+    for mode in ("LA", "RGBA"):
+        image = rgb.convert(mode)
+        image.putalpha(Image.fromarray(ramp))
+        for suffix in ("png", "webp", "tif"):
+            options = {"lossless": True, "exact": True} if suffix == "webp" else {}
+            photo = as_read(tmp_path, image, suffix, **options)
+            assert np.array_equal(photo.alpha, ramp)
+            write_photo(photo, tmp_path / f"b.{suffix}", quality=100)
+            assert np.abs(read_photo(tmp_path / f"b.{suffix}").alpha.astype(int) - ramp).max() <= 1
+
+
+def test_cmyk_and_lab_become_rgb(tmp_path):
+    rgb = Image.fromarray(scene())
+    photo = as_read(tmp_path, rgb.convert("CMYK"), "jpg", quality=100, subsampling=0)
+    assert photo.pixels.shape == (40, 60, 3)
+    assert np.abs(photo.pixels.astype(int) - scene()).mean() < 2
+    lab = ImageCms.profileToProfile(
+        rgb, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+    assert np.abs(as_read(tmp_path, lab, "tif").pixels.astype(int) - scene()).mean() < 2
+
+
+def test_a_gray_profile_is_applied_and_becomes_srgb(tmp_path):
+    linear = Image.fromarray(np.arange(256, dtype=np.uint8)[None].repeat(4, 0))
+    photo = as_read(tmp_path, linear, icc_profile=gray_profile(1.0))
+    # 0.2140 of linear light is sRGB's 0.5.
+    assert abs(int(photo.pixels[0, round(0.2140 * 255)]) - 128) <= 1
+    assert photo.metadata["icc_profile"][16:20] == b"RGB "
+
+    deep = Image.fromarray((np.arange(256, dtype=np.uint16) * 257)[None].repeat(4, 0))
+    assert abs(int(as_read(tmp_path, deep, icc_profile=gray_profile(1.0)).pixels[0, 55]) / 257 - 128) <= 1
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
+def test_16_bit_tiff_keeps_every_bit(tmp_path, photometric, compression):
+    path = tmp_path / "scan.tif"
+    deep = gray16() if photometric != "rgb" else np.dstack([gray16(), gray16()[::-1], gray16() // 2])
+    tifffile.imwrite(
+        path, 65535 - deep if photometric == "miniswhite" else deep, photometric=photometric, compression=compression
+    )
+    photo = read_photo(path)
+    assert np.array_equal(photo.pixels, deep)
+
+    colour = photo.pixels if deep.ndim == 3 else np.dstack([deep, deep // 2, deep // 3])
+    for name in ("out.tif", "out.png"):
+        write_photo(photo.with_pixels(colour), tmp_path / name)
+        assert np.array_equal(read_photo(tmp_path / name).pixels, colour)
+    write_photo(photo.with_pixels(colour), tmp_path / "out.jpg")
+    assert np.abs(read_photo(tmp_path / "out.jpg").pixels.astype(int) - (colour >> 8)).mean() < 8
+
+
+def test_16_bit_lzw_tiff_and_png_with_alpha(tmp_path):
+    colour = np.dstack([gray16(), gray16()[::-1], gray16() // 2, 65535 - gray16()])
+    assert cv2.imwrite(str(tmp_path / "lzw.tif"), colour[..., 2::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
+    assert np.array_equal(read_photo(tmp_path / "lzw.tif").pixels, colour[..., :3])
+
+    assert cv2.imwrite(str(tmp_path / "a.png"), colour[..., [2, 1, 0, 3]])
+    photo = read_photo(tmp_path / "a.png")
+    assert np.array_equal(photo.pixels, colour[..., :3]) and np.array_equal(photo.alpha, colour[..., 3])
+    for name in ("b.png", "b.tif"):
+        write_photo(photo, tmp_path / name)
+        again = read_photo(tmp_path / name)
+        assert np.array_equal(again.pixels, photo.pixels) and np.array_equal(again.alpha, photo.alpha)
+
+
+def test_the_first_of_several_pages_is_used_and_said(tmp_path):
+    first, second = Image.fromarray(scene()), Image.fromarray(scene()[::-1])
+    photo = as_read(tmp_path, first, "tif", save_all=True, append_images=[second])
+    assert np.array_equal(photo.pixels, scene())
+    assert "2 pages" in photo.remarks[0]
+
+
+def png_of(width, height):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+def jpeg():
+    stream = io.BytesIO()
+    Image.fromarray(scene(200, 300)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("missing.jpg", None, "No such file"),
+        ("empty.jpg", b"", "empty"),
+        ("letter.jpg", b"Dear Sir, the photograph is in the mail.\n" * 20, "no image"),
+        ("cut.jpg", jpeg()[:2500], "truncated"),
+        ("cut.png", png_of(300, 200)[:60], "truncated or damaged"),
+        ("cut.tif", b"II*\x00\x08\x00\x00\x00\x05\x00", "damaged|no image"),
+        ("bomb.png", png_of(60_000, 60_000), "--max-megapixels"),
+    ],
+)
+def test_what_is_no_photograph_is_said_in_one_line(tmp_path, name, content, reason):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=reason) as caught:
+        read_photo(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert Image.MAX_IMAGE_PIXELS is not None
+
+
+def test_a_folder_and_a_float_image_are_no_photographs(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_photo(tmp_path)
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(UserError, match="16 bits"):
+        read_photo(tmp_path / "a.tif")
+    with pytest.raises(UserError, match="16 bits"):
+        to_pixels(Image.new("I", (4, 4)))
+
+
+def test_a_result_that_cannot_be_written_is_said_and_leaves_nothing(tmp_path):
+    photo = Photo(scene())
+    with pytest.raises(UserError, match=r"\.gif"):
+        write_photo(photo, tmp_path / "a.gif")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_photo(photo, tmp_path / "none" / "a.png")
+    with pytest.raises(UserError, match="cannot be written"):  # JPEG ends at 65,500 px
+        write_photo(Photo(np.zeros((1, 70_000, 3), np.uint8)), tmp_path / "a.jpg")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"precious")
+    with pytest.raises(UserError):
+        write_photo(Photo(np.zeros((1, 70_000, 3), np.uint8)), path)
+    assert path.read_bytes() == b"precious"
+
+
+def test_upright_leaves_unknown_orientations_alone():
+    assert np.array_equal(upright(scene(), 9), scene())
