@@ -115,7 +115,9 @@ def one_line(error: Exception) -> str:
     text = str(error)
     if match := re.match(r"Could not override '([^']+)'", text):
         return unknown_key(match[1])
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL):
+    if match := re.search(
+        r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL
+    ):
         group, found, options = match.groups()
         return f"{group}={found} is not known: expected one of {', '.join(sorted(options.split()))}"
     if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):

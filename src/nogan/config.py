@@ -116,7 +116,9 @@ class Inflection(Section):
         from nogan.inflection import make_detector
 
         # Any phase will do: names and ranges of the parameters do not depend on it.
-        make_detector(self.name, **{"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6, **self.parameters})
+        make_detector(
+            self.name, **{"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6, **self.parameters}
+        )
         return self
 
     @property
@@ -250,20 +252,37 @@ def parse_config(config: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(config)
     except ValidationError as error:
-        lines = dict.fromkeys(_one_line(dict(item)) for item in error.errors(include_url=False))
-        raise UserError("\n".join(lines)) from None
+        raise UserError("\n".join(_one_line_a_key(error.errors(include_url=False)))) from None
 
 
-def _one_line(error: dict[str, Any]) -> str:
-    path = [str(part) for part in error["loc"] if not _is_union_branch(str(part))]
-    key = ".".join(path)
+def _one_line_a_key(errors: list[Any]) -> list[str]:
+    # A value that fits no alternative of a union has an error for each; the first names the usual one.
+    lines: dict[str, str] = {}
+    for error in errors:
+        lines.setdefault(_key(error), _one_line(error))
+    return list(lines.values())
+
+
+def _key(error: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in error["loc"] if not _is_union_branch(str(part)))
+
+
+def _one_line(error: Mapping[str, Any]) -> str:
+    key = _key(error)
     if error["type"] == "extra_forbidden":
         return unknown_key(key)
     if error["type"] == "missing":
-        return f"{key} is missing: {_allowed_for(path)}"
+        return f"{key} is missing: expected beside {', '.join(_keys_at(key.split('.')[:-1]))}"
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
-    expected = error["msg"].replace("Input should be", "expected").replace("a valid ", "a ").replace("a integer", "an integer").split(", unable")[0]
+    expected = (
+        error["msg"]
+        .replace("Input should be", "expected")
+        .replace("a valid ", "a ")
+        .replace("a integer", "an integer")
+        .split(", unable")[0]
+        .split(", got")[0]
+    )
     return f"{key}={error['input']}: {expected}"
 
 
@@ -294,10 +313,6 @@ def _keys_at(path: list[str]) -> list[str]:
             rest = path[path.index(part) + 1 :]
             return list(section.model_fields) if section and len(rest) == 1 else []
     return list(section.model_fields) if section else []
-
-
-def _allowed_for(path: list[str]) -> str:
-    return f"expected beside {', '.join(_keys_at(path[:-1]))}"
 
 
 def _is_mapping(annotation: Any) -> bool:

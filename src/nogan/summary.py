@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nogan.config import RunConfig
-from nogan.plan import Plan, Phase, build_plan
+from nogan.plan import Phase, Plan, build_plan
 
 
 def show_plan(config: RunConfig, console: Console) -> None:

@@ -1,12 +1,13 @@
 """Simulated critic-loss curves whose inflection point is known.
 
-A curve is a mean (one of :data:`FAMILIES`), noise around it, perhaps a dip at the start, perhaps the adaptive switch that
-pins it near its threshold, and the batches at which the loss is seen. Everything is drawn from ``(split, family, index)``.
+A curve is a mean (one of :data:`FAMILIES` or :data:`BEYOND`), noise around it, perhaps a dip at the start, perhaps the
+adaptive switch that pins it near its threshold, and the batches at which the loss is seen. Everything is drawn from
+``(split, family, index)``. Times are shares of the phase until :func:`draw` turns them into GAN batches.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,6 +20,9 @@ S_SHAPED = ("logistic", "gompertz", "smoothstep")
 KNEED = ("saturation", "ramp")
 WITHOUT = ("constant", "drift", "oscillation")
 FAMILIES = (*S_SHAPED, *KNEED, *WITHOUT)
+# What the detectors were not made for. The first three have the inflection point of the logistic rise in them.
+BEYOND = ("spikes", "sag", "tremor", "fall", "walk")
+BEYOND_WITHOUT = ("fall", "walk")
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,13 @@ class Curve:
     """One simulated GAN phase.
 
     Attributes:
-        family: one of :data:`FAMILIES`.
+        family: one of :data:`FAMILIES` or :data:`BEYOND`.
         total: GAN batches in the phase.
         truth: the inflection point in GAN batches, None where there is none.
         steps: the batches at which the loss is seen, ascending.
         losses: the loss at each of them.
         mean: the noiseless curve at every batch, for pictures.
-        traits: what was drawn: noise, autocorrelated, pinned, dip, critic_only, amplitude.
+        traits: what was drawn: noise, autocorrelation, rise, pinned, dip, critic_only.
     """
 
     family: str
@@ -41,7 +45,7 @@ class Curve:
     steps: np.ndarray
     losses: np.ndarray
     mean: np.ndarray
-    traits: dict[str, float | bool] = field(default_factory=dict)
+    traits: dict[str, float | bool]
 
 
 def draw(split: str, family: str, index: int) -> Curve:
@@ -53,38 +57,40 @@ def draw(split: str, family: str, index: int) -> Curve:
     if pinned:
         end = THRESHOLD
     x = np.arange(total) / total
-    progress, truth = _SHAPES[family](rng, x)
-    if family in WITHOUT:
-        mean, end = _without(rng, family, start, end, progress), None
-    else:
-        mean = start + (end - start) * progress
+    shape, truth = _SHAPES[family](rng, x)
+    mean = _LEVELS.get(family, _climb)(rng, start, end, shape)
     if dip:
         mean = mean + _dip(rng, x, mean[0])
     sd = math.exp(rng.uniform(math.log(0.01), math.log(0.06)))
     phi = rng.uniform(0.3, 0.9) if correlated else 0.0
     noise = sd * _ar1(rng, total, phi)
-    effort = np.clip(progress, 0, 1) if pinned and family not in WITHOUT else np.zeros(total)
-    losses, is_critic = _play(rng, mean, noise, effort)
+    if family == "spikes":
+        noise += np.where(rng.random(total) < 0.02, rng.uniform(0.5, 3.0, total), 0)
+    effort = np.clip(shape, 0, 1) if pinned and truth is not None else np.zeros(total)
+    losses, is_critic = _play(rng, mean + noise, effort)
     seen = np.flatnonzero(is_critic) if critic_only else np.arange(total)
     traits = {
         "noise": sd,
         "autocorrelation": phi,
+        "rise": end - start,
         "pinned": pinned,
         "dip": dip,
         "critic_only": critic_only,
-        "rise": 0.0 if end is None else end - start,
     }
     return Curve(family, total, None if truth is None else truth * total, seen, losses[seen], mean, traits)
 
 
-def _logistic(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+Shape = tuple[np.ndarray, float | None]  # the course of the curve, from 0 to 1 if it rises; its inflection point
+
+
+def _logistic(rng: np.random.Generator, x: np.ndarray) -> Shape:
     begin, duration = _window(rng)
     scale = duration / (2 * math.log(19))  # from 5 % to 95 % of the rise
     centre = begin + duration / 2
     return 1 / (1 + np.exp(-(x - centre) / scale)), centre
 
 
-def _gompertz(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+def _gompertz(rng: np.random.Generator, x: np.ndarray) -> Shape:
     begin, duration = _window(rng)
     low, high = -math.log(-math.log(0.05)), -math.log(-math.log(0.95))
     scale = duration / (high - low)
@@ -92,35 +98,57 @@ def _gompertz(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, floa
     return np.exp(-np.exp(-np.maximum((x - centre) / scale, -50))), centre
 
 
-def _smoothstep(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+def _smoothstep(rng: np.random.Generator, x: np.ndarray) -> Shape:
     begin, duration = _window(rng)
     u = np.clip((x - begin) / duration, 0, 1)
     return u * u * (3 - 2 * u), begin + duration / 2
 
 
-def _saturation(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+def _saturation(rng: np.random.Generator, x: np.ndarray) -> Shape:
     knee = rng.uniform(0.15, 0.8)
     return 1 - np.exp(-3 * x / knee), knee
 
 
-def _ramp(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, float]:
+def _ramp(rng: np.random.Generator, x: np.ndarray) -> Shape:
     corner = rng.uniform(0.15, 0.8)
     return np.minimum(x / corner, 1), corner
 
 
-def _constant(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, None]:
+def _constant(rng: np.random.Generator, x: np.ndarray) -> Shape:
     return np.zeros_like(x), None
 
 
-def _drift(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, None]:
+def _drift(rng: np.random.Generator, x: np.ndarray) -> Shape:
     return rng.uniform(0.2, 1.0) * x, None
 
 
-def _oscillation(rng: np.random.Generator, x: np.ndarray) -> tuple[np.ndarray, None]:
+def _oscillation(rng: np.random.Generator, x: np.ndarray) -> Shape:
     return np.sin(2 * math.pi * (rng.uniform(3, 20) * x + rng.random())), None
 
 
-_SHAPES: dict[str, Callable] = {
+def _sag(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    """A logistic rise that loses 20–40 % of its height again, in a straight line from 95 % of the rise to the end."""
+    rise, centre = _logistic(rng, x)
+    top = x[np.searchsorted(rise, 0.95)]
+    return rise - rng.uniform(0.2, 0.4) * np.maximum(x - top, 0) / (1 - top), centre
+
+
+def _tremor(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    """A logistic rise with an oscillation of 10–25 % of its height on it."""
+    rise, centre = _logistic(rng, x)
+    return rise + rng.uniform(0.1, 0.25) * _oscillation(rng, x)[0], centre
+
+
+def _fall(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    return 1 - _logistic(rng, x)[0], None
+
+
+def _walk(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    """A random walk with a standard deviation of 1 at its end."""
+    return np.cumsum(rng.standard_normal(len(x))) / math.sqrt(len(x)), None
+
+
+_SHAPES: dict[str, Callable[[np.random.Generator, np.ndarray], Shape]] = {
     "logistic": _logistic,
     "gompertz": _gompertz,
     "smoothstep": _smoothstep,
@@ -129,30 +157,37 @@ _SHAPES: dict[str, Callable] = {
     "constant": _constant,
     "drift": _drift,
     "oscillation": _oscillation,
+    "spikes": _logistic,
+    "sag": _sag,
+    "tremor": _tremor,
+    "fall": _fall,
+    "walk": _walk,
+}
+
+
+def _climb(rng: np.random.Generator, start: float, end: float, shape: np.ndarray) -> np.ndarray:
+    return start + (end - start) * shape
+
+
+_LEVELS: dict[str, Callable[[np.random.Generator, float, float, np.ndarray], np.ndarray]] = {
+    "constant": lambda rng, start, end, shape: np.full(len(shape), rng.uniform(0.05, 0.7)),
+    "oscillation": lambda rng, start, end, shape: rng.uniform(0.2, 0.6) + rng.uniform(0.02, 0.15) * shape,
+    "walk": lambda rng, start, end, shape: rng.uniform(0.2, 0.6) + rng.uniform(0.02, 0.1) * shape,
 }
 
 
 def _window(rng: np.random.Generator) -> tuple[float, float]:
-    """Begin and duration of an S-shaped rise, as shares of the phase; it is over by 85 % of the phase."""
+    """Begin and duration of an S-shaped rise; it is over by 85 % of the phase."""
     while True:
         begin, duration = rng.uniform(0, 0.5), rng.uniform(0.15, 0.6)
         if begin + duration <= 0.85:
             return begin, duration
 
 
-def _without(rng: np.random.Generator, family: str, start: float, end: float, shape: np.ndarray) -> np.ndarray:
-    if family == "constant":
-        return np.full(len(shape), rng.uniform(0.05, 0.7))
-    if family == "drift":
-        return start + (end - start) * shape
-    centre = rng.uniform(0.2, 0.6)
-    return centre + rng.uniform(0.02, 0.15) * shape
-
-
 def _dip(rng: np.random.Generator, x: np.ndarray, level: float) -> np.ndarray:
     """A fall at the start: from above down to the curve, or from the curve down and back up."""
     u = x / rng.uniform(0.01, 0.03)
-    depth = min(rng.uniform(0.02, 0.1), 0.6 * level)
+    depth = min(rng.uniform(0.02, 0.1), 0.6 * max(level, 0))
     return depth * np.exp(-u) if rng.random() < 0.5 else -depth * u * np.exp(1 - u)
 
 
@@ -168,17 +203,17 @@ def _ar1(rng: np.random.Generator, count: int, phi: float) -> np.ndarray:
     return np.array(values)
 
 
-def _play(rng: np.random.Generator, mean: np.ndarray, noise: np.ndarray, effort: np.ndarray) -> tuple:
-    """The adaptive switch: losses at every batch, and whose batch each was.
+def _play(rng: np.random.Generator, free: np.ndarray, effort: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The adaptive switch: the loss at every batch, and whether the batch was the critic's.
 
     Where the loss is pinned (``effort`` > 0), each generator batch lifts it by up to 0.03–0.1 and each critic batch
     takes a part of that back, so that the critic needs more and more batches before it falls below the threshold.
     """
     lift, keep = rng.uniform(0.03, 0.1), rng.uniform(0.5, 0.85)
-    losses, is_critic = np.empty(len(mean)), np.empty(len(mean), dtype=bool)
-    base, lifts = (mean + noise).tolist(), (lift * effort).tolist()
+    losses, is_critic = np.empty(len(free)), np.empty(len(free), dtype=bool)
+    lifts = (lift * effort).tolist()
     offset, run, critic = 0.0, 0, True
-    for step, value in enumerate(base):
+    for step, value in enumerate(free.tolist()):
         loss = max(value + offset, 0.0)
         losses[step], is_critic[step] = loss, critic
         if critic:

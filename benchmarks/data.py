@@ -1,0 +1,242 @@
+"""Images a second on one core, for each stage from file to augmented batch; and how long a million rows take to open.
+
+    python benchmarks/data.py PHOTOS            # any folder of photographs
+    python benchmarks/data.py PHOTOS --rows 0   # without the opening of 1.28 million rows
+
+The photographs are first brought to what ImageNet mostly holds (500x375, JPEG quality 95, 4:2:0) in a temporary folder.
+A rate is images over seconds of CPU time of a single thread, so other work on the machine does not count; the rows that
+say "wall" are of a clock on the wall, with a real DataLoader and one worker process.
+"""
+
+import argparse
+import io
+import itertools
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from nogan.data import images
+from nogan.data.augment import CRITIC, NONE, TRAIN, augment
+from nogan.data.prepare import Settings, prepare
+from nogan.data.sources import FolderSource, PreparedSource, Source, load_batch
+from nogan.rng import torch_rng
+
+SIZES = (64, 128, 192)
+BATCH = 32
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path, help="folder of photographs")
+    parser.add_argument("--count", type=int, default=192, help="how many of them to use")
+    parser.add_argument("--rows", type=int, default=1_281_167, help="rows of the synthetic set to open; 0 for none")
+    parser.add_argument("--seconds", type=float, default=2.0, help="CPU time spent on each figure")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        like_imagenet, copy = Path(scratch, "folder"), Path(scratch, "copy")
+        bring_to_imagenet(FolderSource(given.photos), like_imagenet, given.count)
+        folder = FolderSource(like_imagenet)
+        import datasets.arrow_writer  # noqa: F401 - not to be counted below
+
+        began = time.process_time()
+        report = prepare(folder, copy, Settings(shard=64), workers=1)
+        made, kilobytes = rate(began, len(folder)), report.bytes / report.kept / 1e3
+        print(f"{cpu_name()}; Python {platform.python_version()}, torch {torch.__version__}, one thread.")
+        print(f"{len(folder)} photographs of 500x375, {mean_size(folder):.0f} kB each. The prepared copy is made at")
+        print(f"{made:.0f} images/s on one core, shorter side 256, {kilobytes:.0f} kB each.\n")
+        print_stages(folder, PreparedSource(copy), given.seconds)
+        if given.rows:
+            print("\n| rows | opening | memory of its own | mapped file pages | then loading 1,000 at random |")
+            print("|---|---|---|---|---|", flush=True)
+            for rows in (given.rows // 10, given.rows):
+                print_opening(Path(scratch, f"rows-{rows}"), rows)
+
+
+def bring_to_imagenet(source: FolderSource, dest: Path, count: int) -> None:
+    dest.mkdir()
+    for index in range(min(count, len(source))):
+        picture = Image.fromarray(images.decode(source.read(index)))
+        size = (500, 375) if picture.width >= picture.height else (375, 500)
+        picture.resize(size, Image.Resampling.LANCZOS).save(dest / f"{index:05d}.jpg", quality=95, subsampling="4:2:0")
+
+
+def print_stages(folder: FolderSource, prepared: PreparedSource, seconds: float) -> None:
+    files, small = ([source.read(i) for i in range(len(source))] for source in (folder, prepared))
+
+    def over(things: list, function: Callable) -> float:
+        return measure(function, things, seconds)
+
+    import simplejpeg
+    from torchvision.io import decode_jpeg
+
+    def pillow(data: bytes) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(data)))
+
+    def pillow_half(data: bytes) -> np.ndarray:
+        picture = Image.open(io.BytesIO(data))
+        picture.draft("RGB", (picture.width // 2, picture.height // 2))
+        return np.asarray(picture)
+
+    def half(data: bytes) -> np.ndarray:
+        return simplejpeg.decode_jpeg(data, min_height=1, min_width=1, min_factor=2)
+
+    print("| JPEG decoder, images/s on one core | 500x375 | its half | prepared copy, 256 px |")
+    print("|---|---|---|---|")
+    print(f"| Pillow | {over(files, pillow):,.0f} | {over(files, pillow_half):,.0f} | {over(small, pillow):,.0f} |")
+    vision = [over(x, lambda d: decode_jpeg(torch.frombuffer(bytearray(d), dtype=torch.uint8))) for x in (files, small)]
+    print(f"| torchvision | {vision[0]:,.0f} | – | {vision[1]:,.0f} |")
+    turbo = [over(files, simplejpeg.decode_jpeg), over(files, half), over(small, simplejpeg.decode_jpeg)]
+    print(f"| simplejpeg | {turbo[0]:,.0f} | {turbo[1]:,.0f} | {turbo[2]:,.0f} |\n")
+
+    print(f"| stage, images/s on one core | {' | '.join(f'{size} px' for size in SIZES)} |")
+    print(f"|---|{'---|' * len(SIZES)}")
+
+    def row(name: str, figure: Callable[[int], float]) -> None:
+        print(f"| {name} | {' | '.join(f'{figure(size):,.0f}' for size in SIZES)} |", flush=True)
+
+    for source, name in ((folder, "folder, 500x375"), (prepared, "prepared copy")):
+        batches = batched(len(source))
+        row(
+            f"{name}: one photograph, read and decoded to size",
+            lambda s, source=source: over(range(len(source)), lambda i: source.load(i, s)),
+        )
+        row(
+            f"{name}: uint8 batches of {BATCH}",
+            lambda s, source=source, batches=batches: (
+                BATCH * over(batches, lambda indices: load_batch(source, indices, s))
+            ),
+        )
+        row(
+            f"{name}: uint8 batches of {BATCH}, one DataLoader worker, wall",
+            lambda s, source=source: delivered(source, s, seconds),
+        )
+    for config, name in ((TRAIN, "train"), (CRITIC, "critic"), (NONE, "none: resize, centre crop")):
+
+        def figure(size: int, config=config) -> float:
+            batch = load_batch(prepared, range(BATCH), size)
+            return BATCH * over([batch], lambda b: augment(b.images, b.sizes, size, config, torch_rng(0)))
+
+        row(f"augmentation on the CPU, {name}", figure)
+
+
+def batched(count: int) -> list[range]:
+    return [range(start, start + BATCH) for start in range(0, count - BATCH + 1, BATCH)]
+
+
+def measure(function: Callable, things, seconds: float) -> float:
+    """Things a second of CPU time, after a first pass that warms the caches."""
+    for thing in things:
+        function(thing)
+    began, done = time.process_time(), 0
+    while time.process_time() - began < seconds:
+        for thing in things:
+            function(thing)
+        done += len(things)
+    return rate(began, done)
+
+
+def rate(began: float, count: int) -> float:
+    return count / (time.process_time() - began)
+
+
+class _Batches(Dataset):
+    def __init__(self, source: Source, size: int, count: int):
+        self.source, self.size, self.count = source, size, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, step: int):
+        rows = batched(len(self.source))
+        return load_batch(self.source, rows[step % len(rows)], self.size)
+
+
+def delivered(source: Source, size: int, seconds: float) -> float:
+    """Images a second on the wall's clock that one worker process hands to the main process."""
+    loader = iter(DataLoader(_Batches(source, size, 1 << 20), batch_size=None, num_workers=1, prefetch_factor=4))
+    for _ in range(8):
+        next(loader)
+    began = time.perf_counter()
+    for done in itertools.count(1):
+        next(loader)
+        if (passed := time.perf_counter() - began) > seconds:
+            return BATCH * done / passed
+
+
+def print_opening(dest: Path, rows: int) -> None:
+    """Open a copy of ``rows`` tiny photographs in a fresh process: seconds and memory."""
+    write_rows(dest, rows)
+    subprocess.run([sys.executable, "-c", _OPEN, str(dest)], check=True)
+
+
+_OPEN = """
+import re, sys, time, numpy
+from pathlib import Path
+from nogan.data.sources import PreparedSource
+import pyarrow
+
+def memory(kind):
+    return int(re.search(kind + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+own, mapped, began = memory("RssAnon"), memory("RssFile"), time.perf_counter()
+source = PreparedSource(sys.argv[1])
+opened, own, mapped = time.perf_counter() - began, memory("RssAnon") - own, memory("RssFile") - mapped
+began = time.perf_counter()
+for index in numpy.random.default_rng(0).integers(len(source), size=1000):
+    source.load(int(index), 64)
+loaded = 1e3 * (time.perf_counter() - began)
+print(f"| {len(source):,} | {opened:.2f} s | {own:.1f} MiB | {mapped:.0f} MiB | {loaded:.0f} ms |")
+"""
+
+
+def write_rows(dest: Path, rows: int, shard: int = 2048) -> None:
+    """A prepared copy whose rows are all one tiny photograph, written as :mod:`nogan.data.prepare` lays it out."""
+    import json
+
+    import pyarrow as pa
+
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(out, "JPEG")
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([("image", image), ("name", pa.string())])
+    dest.mkdir()
+    names = []
+    for number, start in enumerate(range(0, rows, shard)):
+        count = min(shard, rows - start)
+        names.append(f"data-{number:05d}.arrow")
+        with pa.OSFile(str(dest / names[-1]), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+            for first in range(start, start + count, 1000):
+                n = min(1000, start + count - first)
+                files = pa.StructArray.from_arrays(
+                    [pa.array([out.getvalue()] * n), pa.nulls(n, pa.string())], fields=list(image)
+                )
+                stream.write_batch(
+                    pa.record_batch([files, pa.array([f"n/{first + i}.JPEG" for i in range(n)])], schema)
+                )
+    (dest / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
+
+
+def mean_size(source: FolderSource) -> float:
+    return sum(len(source.read(i)) for i in range(len(source))) / len(source) / 1e3
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

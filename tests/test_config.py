@@ -1,0 +1,91 @@
+"""Wrong configs end in one line that names key, value and what is allowed, before anything is built."""
+
+import subprocess
+import sys
+
+import pytest
+from hydra.errors import HydraException
+
+from nogan.compose import one_line
+from nogan.errors import UserError
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("nogan.repeats=-1", "nogan.repeats=-1: expected greater than or equal to 0"),
+        ("nogan.gan.lr=abc", "nogan.gan.lr=abc: expected a number"),
+        ("nogan.gan.lr=true", "nogan.gan.lr: expected a number, not a truth value"),
+        ("nogan.gan.share=1.5", "nogan.gan.share=1.5: expected less than or equal to 1"),
+        ("nogan.pretrain.g1.lr=0", "nogan.pretrain.g1.lr=0: expected greater than 0"),
+        ("nogan.pretrain.g1.size=16", "nogan.pretrain.g1.size=16: expected greater than or equal to 32"),
+        (
+            "nogan.pretrain.g2.lr=[1e-3,1e-5]",
+            "nogan.pretrain.g2: lr=[0.001, 1e-05]: expected [encoder, decoder] rates in ascending order",
+        ),
+        ("nogan.critic.reals=both", "nogan.critic.reals=both: expected 'heldout' or 'train'"),
+        ("nogan.gan.max_critic_steps=0", "nogan.gan.max_critic_steps=0: expected greater than or equal to 1"),
+        ("nogan.gan.batch_size=2.5", "nogan.gan.batch_size=2.5: expected an integer"),
+        ("nogan.inflection.action=halt", "nogan.inflection.action=halt: expected 'stop' or 'mark'"),
+        ("model.decoder=deeep", "model.decoder=deeep: expected 'deep' or 'wide'"),
+        ("loss.layers=[1]", "loss: loss.layers has 1 entries and loss.weights 3: expected as many"),
+        ("trainer.precision=8", "trainer.precision=8: expected '32-true', 'bf16-mixed' or '16-mixed'"),
+        ("data.val_share=1", "data.val_share=1: expected less than 1"),
+        ("seed=x", "seed=x: expected an integer"),
+    ],
+)
+def test_a_value_out_of_range(configure, override, message):
+    with pytest.raises(UserError) as error:
+        configure(override)
+    assert str(error.value) == message
+
+
+def test_an_unknown_detector(configure):
+    with pytest.raises(UserError, match=r"nogan\.inflection\.name is 'oracle'; expected one of .*curvature"):
+        configure("nogan.inflection.name=oracle")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("nogan.repeat=5", "unknown key nogan.repeat: did you mean nogan.repeats? allowed in nogan: critic, gan, "),
+        (
+            "nogan.pretrain.g1.sise=64",
+            "unknown key nogan.pretrain.g1.sise: did you mean nogan.pretrain.g1.size? allowed",
+        ),
+        ("modell=tiny", "unknown key modell: did you mean model? allowed in the top level: "),
+        ("model=artistc", "model=artistc is not known: expected one of artistic, stable, tiny, video"),
+        ("experiment=quick", "experiment=quick is not known: expected one of "),
+    ],
+)
+def test_a_name_that_does_not_exist(configure, override, message):
+    with pytest.raises(HydraException) as error:
+        configure(override)
+    assert one_line(error.value).startswith(message)
+
+
+def test_a_key_that_is_added_but_not_known(configure):
+    with pytest.raises(UserError, match="unknown key nogan.gan.momentum: allowed in nogan.gan: "):
+        configure("+nogan.gan.momentum=0.9")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (["nogan.repeat=5"], ["unknown key nogan.repeat: did you mean nogan.repeats?"]),
+        (["model=tiny", "data=scenes", "nogan.gan.lr=-1"], ["nogan.gan.lr=-1: expected greater than 0"]),
+        (
+            ["model=artistic", "nogan.repeats=5", "logger=csv"],
+            ["ImageNet: data.path is not set", "to point to it: data.path=DIR", "to run on the built-in data instead:"],
+        ),
+        (["resume=no/such/run"], ["resume=no/such/run: expected a run folder"]),
+    ],
+)
+def test_the_command_line_shows_no_traceback(tmp_path, arguments, lines):
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1
+    shown = result.stderr.strip().splitlines()
+    assert len(shown) == len(lines)
+    assert all(line.startswith(expected) for line, expected in zip(shown, lines, strict=True))
