@@ -146,6 +146,9 @@ class Detector:
 
     Subclasses name themselves, give their ``Settings``, list in ``STATE`` the attributes that change with time
     (numbers, strings, lists, or objects that list their own ``STATE``), and implement ``_observe``.
+
+    Attributes:
+        evidence: the figures of the last look, for logs; empty before the first, and after a resume until the next.
     """
 
     name: ClassVar[str]
@@ -157,6 +160,7 @@ class Detector:
         self.settings = settings
         self.last_step, self.seen, self.fired = -1, 0, False
         self.guard = SpikeGuard()
+        self.evidence: dict[str, float] = {}
 
     def update(self, step: int, critic_loss: float) -> Verdict | None:
         """Take in the raw critic loss of GAN batch ``step``; a verdict once the detector is sure, else None.
@@ -202,9 +206,10 @@ class Detector:
             )
         for key, value in self.settings.model_dump().items():
             if saved["settings"].get(key) != value:
+                before = saved["settings"].get(key)
                 raise UserError(
-                    f"nogan.inflection.{key} is {value!r}, but was {saved['settings'].get(key)!r} when the checkpoint was "
-                    "made: resume with the same settings."
+                    f"nogan.inflection.{key} is {value!r}, but was {before!r} when the checkpoint was made: "
+                    "resume with the same settings."
                 )
         for key, value in saved["state"].items():
             _restore(self, key, value)
@@ -213,6 +218,8 @@ class Detector:
 def _plain(value: Any) -> Any:
     if hasattr(value, "STATE"):
         return {key: _plain(getattr(value, key)) for key in value.STATE}
+    if isinstance(value, np.generic):
+        return value.item()  # checkpoints hold Python's own numbers only
     return list(value) if isinstance(value, list) else value
 
 

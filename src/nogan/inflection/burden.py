@@ -68,13 +68,14 @@ class Burden(Detector):
         if self.total == 0:
             self.began, self.since, self.count = index, 0.0, 0
         self.total = max(0.0, self.total + (share - self.mean) / self.deviation - self.settings.slack)
+        self.evidence = {"share": share, "cusum": self.total}
         self.since += share
         self.count += 1
         if self.total < self.settings.alarm or self.since / self.count - self.mean < self.settings.min_rise:
             return None
         at = self.began * self.blocks.width
         reason = (
-            f"the critic's share of the batches rose from {self.mean:.0%} to {self.since / self.count:.0%} from batch {at} "
-            f"on (CUSUM {self.total:.1f}, alarm at {self.settings.alarm:g})"
+            f"the critic's share of the batches rose from {self.mean:.0%} to {self.since / self.count:.0%} "
+            f"from batch {at} on (CUSUM {self.total:.1f}, alarm at {self.settings.alarm:g})"
         )
         return self._verdict(at, reason, 1 - math.exp(-self.total / 2))

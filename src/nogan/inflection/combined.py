@@ -192,11 +192,11 @@ class Combined(Detector):
         return constant, rise, height, wave
 
     def _look(self, step: int, means: np.ndarray, counts: np.ndarray) -> Verdict | None:
-        constant, rise, height, wave = self._fits()
         grid, settings = self.shapes, self.settings
         blocks = np.count_nonzero(counts)
         if blocks < 16:
             return None
+        constant, rise, height, wave = self._fits()
         dip_prior = np.full(len(constant), math.log(0.5 / (len(constant) - 1)))
         dip_prior[0] = math.log(0.5)
         possible = np.abs(height) <= 1  # a critic loss does not climb or fall by more
@@ -219,6 +219,7 @@ class Combined(Detector):
         now = (step + 1) / settings.total_steps
         p_rise = np.where((height >= settings.min_rise) & (grid.point <= now), p_rise, 0).sum(axis=0) / total
         passed = float(p_rise.sum())
+        self.evidence = {"passed": passed}
         if passed < settings.sure:
             self.held_since = -1
             return None
@@ -228,6 +229,7 @@ class Combined(Detector):
         order = np.flatnonzero(kind)[np.argsort(grid.point[kind], kind="stable")]
         mass = np.cumsum(p_rise[order])
         low, middle, high = np.interp([0.1, 0.5, 0.9], mass / mass[-1], grid.point[order])
+        self.evidence |= {"point": float(middle) * settings.total_steps, "spread": float(high - low)}
         if high - low > settings.spread:
             self.held_since = -1
             return None
@@ -264,7 +266,7 @@ class Combined(Detector):
         family = (S_SHAPED + KNEED)[int(by_family.argmax())]
         kind = "S-shaped rise" if by_family[:3].sum() > 0.5 else "rise that ends in a plateau"
         reason = (
-            f"the critic loss made a {kind} ({family} {by_family.max():.0%}) with its inflection point at batch {middle} "
+            f"the critic loss made a {kind} ({family} {by_family.max():.0%}), its inflection point at batch {middle} "
             f"(80 % between {low} and {high}); probability that it is past {passed:.3f}"
         )
         return self._verdict(middle, reason, passed)

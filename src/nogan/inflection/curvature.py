@@ -17,8 +17,8 @@ class CurvatureSettings(Settings):
         min_rise: loss by which the curve must have risen over the window of the sign change.
     """
 
-    window: float = Field(0.3, ge=0.02, le=1)
-    z: float = Field(3.0, gt=0)
+    window: float = Field(0.2, ge=0.02, le=1)
+    z: float = Field(2.5, gt=0)
     min_rise: float = Field(0.03, ge=0)
 
 
@@ -53,11 +53,12 @@ class Curvature(Detector):
         if len(centres) < self.POINTS or np.count_nonzero(counts) < self.POINTS // 2:
             return None
         rise, bend, error = local_quadratic(means, counts)
-        centre = (centres[0] + centres[-1]) / 2
+        centre = float(centres[0] + centres[-1]) / 2
+        self.evidence = {"rise": rise, "bend": bend, "z": bend / error}
         if self.armed and self.last_bend > 0 >= bend:
             self.crossing = self.last_centre + (centre - self.last_centre) * self.last_bend / (self.last_bend - bend)
             self.crossing_rise = rise
-        self.last_centre, self.last_bend = float(centre), bend
+        self.last_centre, self.last_bend = centre, bend
         if bend > self.settings.z * error:
             self.armed, self.crossing = max(self.armed, bend / error), -1.0
         elif self.crossing >= 0 and -bend > self.settings.z * error:
@@ -68,8 +69,8 @@ class Curvature(Detector):
 
     def _fire(self, z: float) -> Verdict:
         reason = (
-            f"the critic loss bent upwards (z = {self.armed:.1f}), then downwards (z = {z:.1f}); its curvature changed sign "
-            f"at batch {self.crossing:.0f}, amid a rise of {self.crossing_rise:.3f}"
+            f"the critic loss bent upwards (z = {self.armed:.1f}), then downwards (z = {z:.1f}); its curvature changed "
+            f"sign at batch {self.crossing:.0f}, amid a rise of {self.crossing_rise:.3f}"
         )
         return self._verdict(self.crossing, reason, math.erf(min(z, self.armed) / math.sqrt(2)))
 

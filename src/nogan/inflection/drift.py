@@ -62,6 +62,7 @@ class Drift(Detector):
         if math.isnan(self.reference):
             self.reference = float(means.mean())
         self.total = max(0.0, self.total + (means[-1] - self.reference) / max(scale, 1e-9) - settings.slack)
+        self.evidence = {"cusum": float(self.total)}
         if self.total > settings.alarm:
             self.total, self.reference, self.last_alarm = 0.0, float(means[-3:].mean()), step
             if self.first_alarm < 0:
@@ -79,7 +80,7 @@ class Drift(Detector):
         i = min(int(below[-1]), len(means) - 2)
         step = np.interp((low + high) / 2, means[i : i + 2], centres[i : i + 2])
         reason = (
-            f"the critic loss rose from {low:.3f} to {high:.3f} between batches {self.first_alarm} and {self.last_alarm} "
-            f"(CUSUM alarms), none since; half way at batch {step:.0f}"
+            f"the critic loss rose from {low:.3f} to {high:.3f} between batches {self.first_alarm} and "
+            f"{self.last_alarm} (CUSUM alarms), none since; half way at batch {step:.0f}"
         )
         return self._verdict(step, reason, 1 - math.exp(-self.settings.alarm))

@@ -59,13 +59,14 @@ class Knee(Detector):
         if not len(candidates):
             return None
         corner, before, after, gain = two_segments(t, y, weights, candidates)
-        rise = before * (corner - t[0])
+        rise = float(before * (corner - t[0]))
+        self.evidence = {"bic": gain, "rise": rise, "corner": corner * settings.total_steps}
         if gain < settings.evidence or rise < settings.min_rise or abs(after) > settings.flat * before:
             return None
         at = corner * settings.total_steps
         reason = (
-            f"the critic loss climbed {rise:.3f} up to a corner at batch {at:.0f}, then went on at {after / before:.0%} of "
-            f"that slope; two segments beat one by {gain:.1f} in BIC"
+            f"the critic loss climbed {rise:.3f} to a corner at batch {at:.0f}, then went on at {after / before:.0%} "
+            f"of that slope; two segments beat one by {gain:.1f} in BIC"
         )
         return self._verdict(at, reason, 1 / (1 + math.exp(-min(gain, 700) / 2)))
 

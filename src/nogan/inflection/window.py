@@ -64,6 +64,7 @@ class Window(Detector):
         while len(self.trail) * self.every <= step:
             self.trail.append(step + 1 - self.seen)
         found = self.inner.update(step, loss)
+        self.evidence = self.inner.evidence
         if found is None:
             return None
         gaps = step + 1 - self.seen

@@ -1,0 +1,56 @@
+"""Results that outlive an interruption, and a written record that is filled in by the program."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nogan.errors import UserError
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """A short hash of the sources that a result depends on."""
+    digest = hashlib.blake2b(digest_size=6)
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSON-lines file; a last line that was cut is left out."""
+    if not path.exists():
+        return
+    with path.open() as lines:
+        for line in lines:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add one row, on a line of its own even if the last one was cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(row).encode() + b"\n")
+
+
+def fill_in(document: Path, block: str, text: str) -> None:
+    """Replace what stands between ``<!-- block:begin -->`` and ``<!-- block:end -->`` in a markdown document.
+
+    Raises:
+        UserError: the document is not there, or has no such block.
+    """
+    begin, end = f"<!-- {block}:begin -->", f"<!-- {block}:end -->"
+    if not document.exists():
+        raise UserError(f"--record {document}: no such file; expected a markdown document with {begin} and {end}.")
+    whole = document.read_text()
+    if whole.count(begin) != 1 or whole.count(end) != 1:
+        raise UserError(f"--record {document}: expected one line {begin} and one line {end} in it.")
+    before, after = whole.split(begin)[0], whole.split(end)[1]
+    document.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")

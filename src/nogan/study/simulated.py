@@ -1,0 +1,314 @@
+"""Every detector on simulated critic-loss curves whose inflection point is known.
+
+Curves are drawn from (split, family, index), so that any part of the study can be repeated alone. Results are appended
+to OUT/simulated.jsonl curve by curve; a second run goes on where the first was cut, and starts anew if the detectors
+or the curves have changed since.
+"""
+
+import argparse
+import math
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import track
+
+from nogan import inflection, rng
+from nogan.errors import UserError
+from nogan.inflection import DEFAULT, DETECTORS, make_detector
+from nogan.study import curves
+from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, WITHOUT, Curve
+from nogan.study.record import append_row, fill_in, fingerprint, read_rows
+
+Row = dict[str, Any]
+NAMES = tuple(DETECTORS)
+SPLITS = ("test", "tune")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m nogan.study simulated`."""
+    parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
+    parser.add_argument("--curves", type=int, default=200, help="curves of each family (default 200)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="test: held out from tuning (default)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    parser.add_argument(
+        "--record", type=Path, help="a markdown document to fill the tables in; the picture goes beside it"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is missing, then write the tables and the picture."""
+    if args.curves < 1 or args.workers < 1:
+        raise UserError(f"--curves {args.curves} --workers {args.workers}: expected both to be at least 1.")
+    results = args.out / "simulated.jsonl"
+    version = _version()
+    wanted = [(args.split, family, index) for family in (*FAMILIES, *BEYOND) for index in range(args.curves)]
+    done = {tuple(row["key"]): row for row in read_rows(results) if row["version"] == version}
+    missing = [key for key in wanted if key not in done]
+    for row in _play_all(missing, args.workers):
+        append_row(results, row | {"version": version})
+        done[tuple(row["key"])] = row
+    rows = [done[key] for key in wanted]
+    text = report(rows, args.split)
+    tables, picture = args.out / "simulated.md", args.out / "simulated.png"
+    tables.write_text(text + "\n")
+    draw_examples(rows, picture)
+    print(text)
+    print(f"\nwritten: {results}, {tables}, {picture}")
+    if args.record:
+        fill_in(args.record, "simulated", text)
+        beside = args.record.with_suffix("") / picture.name
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(picture.read_bytes())
+        print(f"recorded: {args.record}, {beside}")
+
+
+def _version() -> str:
+    sources = [*Path(inflection.__file__).parent.glob("*.py"), Path(curves.__file__), Path(rng.__file__)]
+    return fingerprint(sources)
+
+
+def _play_all(keys: list[tuple[str, str, int]], workers: int) -> Iterable[Row]:
+    if workers == 1 or len(keys) < 2:
+        yield from map(play, track(keys, "simulated curves", disable=not keys))
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' linear algebra is too small to share out
+    with ProcessPoolExecutor(workers) as pool:
+        yield from track(pool.map(play, keys, chunksize=8), "simulated curves", total=len(keys))
+
+
+def context(curve: Curve) -> dict[str, dict[str, Any]]:
+    """What each detector is told, beside its defaults.
+
+    A simulated curve has no data set and no learning rate. `budget` and `window` are given those with which the
+    published
+    figures fall where they do in the recipe: a phase of 3 % of the data less a tenth for validation, of which 1.4 % are
+    52 %; and the middle of the prior (0.018) at the middle of the phase, if every other batch is the generator's.
+    """
+    total = {"total_steps": curve.total}
+    return {name: total for name in NAMES} | {
+        "budget": total | {"images": round(curve.total * 9 / 0.027), "batch_size": 9, "share": 0.014},
+        "window": total | {"lr": 0.018 / (curve.total / 4)},
+    }
+
+
+def play(key: tuple[str, str, int]) -> Row:
+    """Draw one curve and feed it to every detector."""
+    curve = curves.draw(*key)
+    row = {"key": list(key), "total": curve.total, "truth": curve.truth, "traits": curve.traits, "found": {}}
+    updates = list(zip(curve.steps.tolist(), curve.losses.tolist(), strict=True))
+    for name, conf in context(curve).items():
+        detector = make_detector(name, **conf)
+        verdict, fed, begin = None, 0, time.perf_counter()
+        for step, loss in updates:
+            verdict = detector.update(step, loss)
+            fed += 1
+            if verdict:
+                break
+        micros = (time.perf_counter() - begin) / fed * 1e6
+        row["found"][name] = {
+            "inflection": verdict and verdict.inflection,
+            "step": verdict and verdict.step,
+            "micros": round(micros, 2),
+        }
+    return row
+
+
+def scores(rows: Iterable[Row], name: str) -> dict[str, float]:
+    """How one detector did on some curves: shares of the phase, and rates in [0, 1].
+
+    Returns:
+        ``error`` (median absolute), ``error90`` (its 90th percentile), ``bias`` (median signed error) and ``delay``
+        (median time from the inflection point to the verdict), over the curves where it fired; ``missed``; ``false``,
+        the share of the curves without an inflection point where it fired; NaN where there is nothing to count.
+    """
+    errors, delays, missed, false = [], [], [], []
+    for row in rows:
+        found = row["found"][name]
+        fired = found["inflection"] is not None
+        if row["truth"] is None:
+            false.append(fired)
+            continue
+        missed.append(not fired)
+        if fired:
+            errors.append((found["inflection"] - row["truth"]) / row["total"])
+            delays.append((found["step"] - row["truth"]) / row["total"])
+
+    def reduce(function: Any, values: Any) -> float:
+        return float(function(values)) if len(values) else math.nan
+
+    absolute = np.abs(errors)
+    return {
+        "error": reduce(np.median, absolute),
+        "error90": reduce(lambda values: np.quantile(values, 0.9), absolute),
+        "bias": reduce(np.median, errors),
+        "delay": reduce(np.median, delays),
+        "missed": reduce(np.mean, missed),
+        "false": reduce(np.mean, false),
+    }
+
+
+def report(rows: list[Row], split: str) -> str:
+    """All tables, in markdown."""
+    count = len(rows) // len(FAMILIES + BEYOND)
+    parts = [
+        f"{count} curves of each family, split `{split}`. Errors and delays are shares of the phase, over the curves "
+        "where the detector fired.",
+        "**The default against its targets**",
+        targets_table(rows),
+        "**Median absolute error**",
+        _grid(rows, S_SHAPED + KNEED, "error"),
+        "**Absolute error, 90th percentile**",
+        _grid(rows, S_SHAPED + KNEED, "error90"),
+        "**Median delay from the inflection point to the verdict**",
+        _grid(rows, S_SHAPED + KNEED, "delay"),
+        "**Missed**",
+        _grid(rows, S_SHAPED + KNEED, "missed"),
+        "**False alarms**, and the cost of an update (median over all curves)",
+        _grid(rows, WITHOUT, "false", cost=True),
+        f"**`{DEFAULT}` by condition**, over the eight families",
+        conditions_table(rows),
+        "**Beyond the families that the detectors were made for**: median error, missed; false alarms",
+        beyond_table(rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def targets_table(rows: list[Row]) -> str:
+    """What was aimed at and what came out, with 95 % Wilson intervals for the rates."""
+    lines = []
+
+    def add(what: str, families: tuple[str, ...], key: str, target: float) -> None:
+        mine = _of(rows, families)
+        value = scores(mine, DEFAULT)[key]
+        interval = "" if key == "error" else " ({:.1%}–{:.1%})".format(*wilson(value, len(mine)))
+        lines.append([what, f"≤ {target:.0%}", f"{value:.1%}{interval}", "met" if value <= target else "**not met**"])
+
+    add("median error, S-shaped rises", S_SHAPED, "error", 0.05)
+    add("median error, knees", KNEED, "error", 0.10)
+    add("missed, S-shaped rises and knees", S_SHAPED + KNEED, "missed", 0.05)
+    for family in S_SHAPED + KNEED:
+        add(f"missed, {family}", (family,), "missed", 0.05)
+    add("false alarms, all without", WITHOUT, "false", 0.05)
+    for family in WITHOUT:
+        add(f"false alarms, {family}", (family,), "false", 0.05)
+    return _markdown([f"`{DEFAULT}`", "target", "found", ""], lines)
+
+
+def conditions_table(rows: list[Row]) -> str:
+    """The default detector, split by what was drawn for a curve."""
+    rows = _of(rows, FAMILIES)
+    splits = [
+        ("white noise", lambda row: row["traits"]["autocorrelation"] == 0),
+        ("autocorrelated, 0.3–0.6", lambda row: 0 < row["traits"]["autocorrelation"] < 0.6),
+        ("autocorrelated, 0.6–0.9", lambda row: row["traits"]["autocorrelation"] >= 0.6),
+        ("free", lambda row: not row["traits"]["pinned"]),
+        ("pinned at 0.65", lambda row: row["traits"]["pinned"]),
+        ("no dip", lambda row: not row["traits"]["dip"]),
+        ("initial dip", lambda row: row["traits"]["dip"]),
+        ("loss at every batch", lambda row: not row["traits"]["critic_only"]),
+        ("loss at critic batches", lambda row: row["traits"]["critic_only"]),
+        ("200–1,000 batches", lambda row: row["total"] < 1000),
+        ("1,000–10,000 batches", lambda row: row["total"] >= 1000),
+        ("noise up to a tenth of the rise", lambda row: row["traits"]["noise"] < 0.1 * row["traits"]["rise"]),
+        ("noise above a tenth of the rise", lambda row: row["traits"]["noise"] >= 0.1 * row["traits"]["rise"]),
+    ]
+    lines = []
+    for what, holds in splits:
+        s_shaped, kneed, without = (
+            scores((row for row in _of(rows, group) if holds(row)), DEFAULT) for group in (S_SHAPED, KNEED, WITHOUT)
+        )
+        values = (
+            s_shaped["error"],
+            s_shaped["missed"],
+            kneed["error"],
+            kneed["bias"],
+            kneed["missed"],
+            without["false"],
+        )
+        lines.append([what, *map(_percent, values)])
+    header = ["", "S: error", "S: missed", "knees: error", "knees: bias", "knees: missed", "false alarms"]
+    return _markdown(header, lines)
+
+
+def beyond_table(rows: list[Row]) -> str:
+    """Every detector on the curves that none was made for."""
+    lines = []
+    for name in NAMES:
+        line = [f"`{name}`"]
+        for family in BEYOND:
+            score = scores(_of(rows, (family,)), name)
+            without = family in BEYOND_WITHOUT
+            line.append(
+                _percent(score["false"]) if without else f"{_percent(score['error'])}, {_percent(score['missed'])}"
+            )
+        lines.append(line)
+    return _markdown(["", *BEYOND], lines)
+
+
+def wilson(rate: float, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The Wilson score interval of a rate observed over ``count`` trials."""
+    middle = (rate + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _of(rows: Iterable[Row], families: tuple[str, ...]) -> list[Row]:
+    return [row for row in rows if row["key"][1] in families]
+
+
+def _grid(rows: list[Row], families: tuple[str, ...], key: str, cost: bool = False) -> str:
+    lines = []
+    for name in NAMES:
+        line = [f"`{name}`", *(_percent(scores(_of(rows, (family,)), name)[key]) for family in families)]
+        if cost:
+            line.append(f"{np.median([row['found'][name]['micros'] for row in rows]):.0f} µs")
+        lines.append(line)
+    return _markdown(["", *families, *(["cost"] if cost else [])], lines)
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1%}"
+
+
+def _markdown(header: list[str], lines: list[list[str]]) -> str:
+    table = [header, ["---"] + ["---:"] * (len(header) - 1), *lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in table)
+
+
+def draw_examples(rows: list[Row], path: Path) -> None:
+    """Curve number 0 of each family, with the truth and what the detectors found, as a small PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    marks = {"combined": "#d62728", "curvature": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd", "burden": "#ff7f0e"}
+    found = {row["key"][1]: row for row in reversed(rows)}
+    figure, axes = plt.subplots(2, 4, figsize=(14, 5.6), sharey=True)
+    for ax, family in zip(axes.flat, FAMILIES, strict=True):
+        row = found[family]
+        curve = curves.draw(*row["key"])
+        thin = slice(None, None, max(1, len(curve.steps) // 500))
+        ax.plot(curve.steps[thin], curve.losses[thin], ".", ms=2, color="0.75")
+        ax.plot(curve.mean, color="0.35", lw=1)
+        if curve.truth is not None:
+            ax.axvline(curve.truth, color="black", lw=1.2)
+        for level, (name, colour) in enumerate(marks.items()):
+            at = row["found"][name]["inflection"]
+            if at is not None:
+                ax.plot(at, 0.03 + 0.035 * level, "v", color=colour, ms=7, clip_on=False)
+        ax.set(title=f"{family}, {curve.total} batches", ylim=(0, 0.95))
+        ax.tick_params(labelsize=8)
+    handles = [plt.Line2D([], [], color=c, marker="v", ls="", label=name) for name, c in marks.items()]
+    handles.insert(0, plt.Line2D([], [], color="black", label="truth"))
+    figure.legend(handles=handles, loc="lower center", ncol=len(handles), frameon=False)
+    figure.supylabel("critic loss")
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=75)
+    plt.close(figure)
