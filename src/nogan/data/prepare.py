@@ -179,7 +179,7 @@ def convert(data: bytes, settings: Settings) -> bytes:
     scale = settings.size / min(height, width)
     image = Image.fromarray(np.ascontiguousarray(pixels))
     if scale < 1:
-        image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.LANCZOS)
+        image = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
     if is_gray(np.asarray(image)):
         raise BadImage(GRAY)
     out = io.BytesIO()
