@@ -573,7 +573,7 @@ def _join(film: _Film, encoding: _Encoding, state: _State, work: Path, target: P
     """Put the segments and everything else of the source into one container."""
     import av
 
-    with _open(film.path) as source, av.open(target, "w", options=_muxer_options(target)) as output:
+    with _open(film.path) as source, av.open(target, "w", options=_muxer_options(target, film.time_base)) as output:
         with av.open(_segment(work, 0)) as segment:
             video = output.add_stream_from_template(segment.streams.video[0])
         video.time_base = film.time_base
@@ -609,6 +609,10 @@ def _joined_packets(film: _Film, state: _State, work: Path) -> Iterator[Packet]:
             for packet in packets:
                 packet.pts = round(packet.pts * packet.time_base / film.time_base)
                 packet.time_base = film.time_base
+            # The muxer may have moved a segment that began with negative decoding times.
+            shift = state.segments[number].first_pts - min(packet.pts for packet in packets)
+            for packet in packets:
+                packet.pts += shift
             shown = sorted(packet.pts for packet in packets)
             is_last = number + 1 == len(state.segments)
             behind = shown[-1] + step if is_last else state.segments[number + 1].first_pts
@@ -724,8 +728,11 @@ def _signature(source: Path, options: FilmOptions) -> str:
     return json.dumps([__version__, str(source.resolve()), status.st_size, status.st_mtime_ns, settings], default=str)
 
 
-def _muxer_options(target: Path) -> dict[str, str]:
-    return {"movflags": "+faststart"} if target.suffix.lower() in (".mp4", ".m4v", ".mov") else {}
+def _muxer_options(target: Path, time_base: Fraction) -> dict[str, str]:
+    if target.suffix.lower() not in (".mp4", ".m4v", ".mov"):
+        return {}
+    # By default a late start is rounded to the movie's own clock, of milliseconds.
+    return {"movflags": "+faststart", "movie_timescale": str(time_base.denominator)}
 
 
 def _flicker_text(flicker: Flicker) -> str:
