@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nogan import deoldify
+
 DATA = Path(__file__).parent / "data" / "deoldify"
 CHUNK = 1 << 18
 
@@ -102,6 +104,19 @@ def filled_network(name):
         return 0.5 if key.endswith(".downsample.0.weight") else 1.0
 
     return filled(layout(name)["entries"], gain=gain)
+
+
+@cache
+def network(name):
+    """The network "deep", "wide" or "critic" under the fill, in eval mode. One for the session: copy it to train it."""
+    build = deoldify.critic_from if name == "critic" else deoldify.generator_from
+    return build(filled_network(name), source=name)
+
+
+def tensors_of(name):
+    """The tensors of :func:`network`, under the original's names and in its order."""
+    state = network(name).state_dict()
+    return {theirs: state[ours] for theirs, ours in deoldify.deoldify_names(network(name))}
 
 
 def image(n, height, width):

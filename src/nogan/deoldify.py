@@ -5,7 +5,6 @@ spectral and weight norm. ``docs/deoldify.md`` is the table of names. Nothing in
 :func:`nogan.networks.weights.read_tensors`.
 """
 
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nogan.errors import UserError
+from nogan.files import write_atomically
 from nogan.networks import Critic, UNet, build_critic, build_generator
 from nogan.networks.encoders import TORCHVISION_RESNETS
 from nogan.networks.weights import assign, check_fit, read_tensors
@@ -94,12 +94,6 @@ def save_generator(generator: UNet, path: str | Path) -> None:
     Raises:
         UserError: an architecture that DeOldify cannot build, or folded weights.
     """
-    encoder = generator.config["encoder"].removesuffix(".tv_in1k")
-    if encoder not in TORCHVISION_RESNETS:
-        raise UserError(
-            f"{path}: DeOldify knows no encoder {encoder}; expected one of {', '.join(TORCHVISION_RESNETS)}. "
-            "Save it as .safetensors instead"
-        )
     _write(generator, path)
 
 
@@ -110,6 +104,41 @@ def save_critic(critic: Critic, path: str | Path) -> None:
         UserError: folded weights.
     """
     _write(critic, path)
+
+
+def load_weights(network: UNet | Critic, path: str | Path, *, setting: str = "model.init") -> None:
+    """Start ``network`` from the weights in a file, in place: DeOldify's, one of our exports or of our checkpoints.
+
+    Args:
+        network: a generator or a critic of the same architecture.
+        path: the file. In a checkpoint that holds more than one network, the part that fits is taken.
+        setting: the config key or flag that gave ``path``, for the messages.
+
+    Raises:
+        UserError: no such file, damaged, or a tensor missing, unknown or of a wrong shape; the network is left alone.
+    """
+    tensors, source = read_tensors(path, setting=setting), f"{setting}={path}"
+    kind, expected = ("critic" if isinstance(network, Critic) else "generator"), network.state_dict()
+    target = f"the {kind} {network.config}"
+    if is_generator(tensors) or is_critic(tensors):
+        if is_critic(tensors) != isinstance(network, Critic):
+            raise UserError(f"{source}: not a DeOldify {kind}{_what_else(tensors)}")
+        _check_expressible(network, source)
+        tensors = to_our_names(tensors, network, source=source, target=target)
+    else:
+        tensors = _part(tensors, expected)
+        check_fit(tensors, expected, source=source, target=target)
+    network.load_state_dict(tensors)
+
+
+def _part(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Of a checkpoint with several networks, each under a prefix, the part with most of the ``expected`` names."""
+    last = next(reversed(expected))
+    prefixes = {name.removesuffix(last) for name in tensors if name == last or name.endswith(f".{last}")}
+    if not prefixes:
+        return tensors
+    prefix = max(prefixes, key=lambda prefix: sum(f"{prefix}{name}" in tensors for name in expected))
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def is_generator(tensors: Mapping[str, Tensor]) -> bool:
@@ -227,27 +256,38 @@ def _decoder_width(tensors: Mapping[str, Tensor], decoder: str) -> float:
 
 def _what_else(tensors: Mapping[str, Tensor]) -> str:
     if is_generator(tensors):
-        return "; it is a DeOldify generator (load it with load_generator, or model.init)"
+        return "; it is a DeOldify generator"
     if is_critic(tensors):
         return "; it is a DeOldify critic"
     return f"; expected tensors such as layers.0.0.weight or 0.0.weight_orig, found {next(iter(tensors))}"
 
 
-def _write(network: nn.Module, path: str | Path) -> None:
+def _check_expressible(network: nn.Module, source: str) -> None:
+    """Refuse a network that DeOldify's layout has no words for."""
     if not network.config.get("normalized_weights", True):
-        raise UserError(f"{path}: this network's spectral norm is folded into its weights; save it before folding")
-    state, spectral, theirs_to_ours = network.state_dict(), {}, OrderedDict(deoldify_names(network))
-    tensors = OrderedDict((theirs, state[ours].detach().cpu().contiguous()) for theirs, ours in theirs_to_ours.items())
-    for name in tensors:
-        if name.endswith("weight_orig"):
-            spectral[name.rpartition(".")[0]] = {"version": 1, "spectral_norm": {"weight.version": 1}}
-    # What the old spectral norm looks for, to know that weight_v is in the file.
-    tensors._metadata = OrderedDict(spectral)
+        raise UserError(
+            f"{source}: spectral norm is folded into this network's weights; DeOldify's files hold it apart"
+        )
+    encoder = network.config.get("encoder", "resnet34").removesuffix(".tv_in1k")
+    if encoder not in TORCHVISION_RESNETS:
+        raise UserError(
+            f"{source}: DeOldify knows no encoder {encoder}; expected one of {', '.join(TORCHVISION_RESNETS)}"
+        )
+
+
+def _write(network: nn.Module, path: str | Path) -> None:
+    _check_expressible(network, str(path))
+    state = network.state_dict()
+    tensors = OrderedDict((theirs, state[ours].detach().cpu().contiguous()) for theirs, ours in deoldify_names(network))
+    # What PyTorch's old spectral norm looks for, to know that weight_v is in the file.
+    tensors._metadata = OrderedDict(
+        (name.removesuffix(".weight_orig"), {"version": 1, "spectral_norm": {"weight.version": 1}})
+        for name in tensors
+        if name.endswith(".weight_orig")
+    )
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        torch.save(tensors, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: torch.save(tensors, temporary))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error

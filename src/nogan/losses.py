@@ -119,7 +119,7 @@ class _Taps(nn.Module):
 def _sequential_features(
     network: str, taps: tuple[int, ...], weights: str | Path | None, pretrained: bool
 ) -> nn.Module:
-    """Layers of the ``features`` of a torchvision network; a plain VGG's weights come from timm's hub (the same ones)."""
+    """Layers of a torchvision network's ``features``; a plain VGG's weights come from timm's hub (the same ones)."""
     import timm
     import torchvision
 

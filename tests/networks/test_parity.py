@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from deoldify_golden import arrays, filled_network, golden, image, image2, layout, sized
+from deoldify_golden import arrays, golden, image, image2, layout, network, sized, tensors_of
 
 from nogan import deoldify
 from nogan.networks import fold_spectral_norm, trainable_parameters
@@ -25,13 +25,8 @@ SLOW_SIZES = [("deep", "1x192x192"), ("wide", "1x128x128"), ("critic", "2x192x19
 WITH_ACTIVATIONS = {"deep": ("2x64x64", "1x80x80"), "wide": ("2x64x64", "1x80x80"), "critic": ("2x128x128",)}
 
 
-@pytest.fixture
-def network(request):
-    return lambda name: request.getfixturevalue(name)
-
-
 @pytest.mark.parametrize("name", ["deep", "wide", "critic"])
-def test_layout_is_the_originals(network, name):
+def test_layout_is_the_originals(name):
     net, theirs = network(name), layout(name)
     state = net.state_dict()
     ours = [(key, list(state[our].shape), str(state[our].dtype)) for key, our in deoldify.deoldify_names(net)]
@@ -42,7 +37,7 @@ def test_layout_is_the_originals(network, name):
 
 @pytest.mark.parametrize("name", ["deep", "critic"])
 def test_fill_is_the_goldens(name):
-    tensors = filled_network(name)
+    tensors = tensors_of(name)
     for key, check in golden(name)["weight_check"].items():
         flat = tensors[key].double().flatten()
         assert flat.sum().item() == pytest.approx(check["sum"], rel=1e-6, abs=1e-4), key
@@ -122,7 +117,7 @@ def first_departure(stats, expected, tolerance):
     ("name", "size"),
     [*DEFAULT_SIZES, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_SIZES)],
 )
-def test_outputs_and_activations(network, name, size):
+def test_outputs_and_activations(name, size):
     with torch.no_grad():
         output, stats = recorded(network(name), image(*sized(size)))
     activations = golden(name)["activations"].get(size, [])
@@ -139,8 +134,8 @@ def test_outputs_and_activations(network, name, size):
     assert output.std(correction=0).item() == pytest.approx(whole["std"], abs=TOLERANCE)
 
 
-def test_a_departure_is_named(deep):
-    spoiled = copy.deepcopy(deep)
+def test_a_departure_is_named():
+    spoiled = copy.deepcopy(network("deep"))
     with torch.no_grad():
         spoiled.blocks[1].convs[0].norm.weight.mul_(1.001)
         _, stats = recorded(spoiled, image(2, 64, 64))
@@ -148,7 +143,7 @@ def test_a_departure_is_named(deep):
 
 
 @pytest.mark.parametrize("name", ["deep", pytest.param("wide", marks=pytest.mark.slow), "critic"])
-def test_one_step_in_train_mode(network, name):
+def test_one_step_in_train_mode(name):
     expected, tensors = golden(name)["train1"], arrays(name)
     net = copy.deepcopy(network(name)).train()
     x = image(*sized(expected["input"]))
@@ -184,7 +179,8 @@ def test_one_step_in_train_mode(network, name):
         assert ours == pytest.approx(value, rel=2e-2, abs=1e-5 * largest), key
 
 
-def test_eval_mode_changes_no_state(critic):
+def test_eval_mode_changes_no_state():
+    critic = network("critic")
     before = {key: value.clone() for key, value in critic.state_dict().items()}
     with torch.no_grad():
         critic(image(1, 64, 64))
@@ -192,7 +188,7 @@ def test_eval_mode_changes_no_state(critic):
 
 
 @pytest.mark.parametrize("name", ["deep", "wide"])
-def test_layer_groups_are_the_originals(network, name):
+def test_layer_groups_are_the_originals(name):
     net = network(name)
     theirs_to_ours = dict(deoldify.deoldify_names(net))
     our_names = {id(parameter): key for key, parameter in net.named_parameters()}
@@ -203,7 +199,7 @@ def test_layer_groups_are_the_originals(network, name):
 
 
 @pytest.mark.parametrize("name", ["deep", "wide"])
-def test_what_trains_behind_a_frozen_encoder_is_the_originals(network, name):
+def test_what_trains_behind_a_frozen_encoder_is_the_originals(name):
     net = network(name)
     theirs_to_ours = dict(deoldify.deoldify_names(net))
     expected = {theirs_to_ours[key] for group in layout(name)["optimizer_param_groups_frozen"] for key in group}
@@ -213,8 +209,8 @@ def test_what_trains_behind_a_frozen_encoder_is_the_originals(network, name):
     assert len(trainable_parameters(net)) == layout(name)["n_param_tensors"]
 
 
-def test_folded_weights_give_the_same_output(deep):
-    folded = fold_spectral_norm(copy.deepcopy(deep))
+def test_folded_weights_give_the_same_output():
+    folded = fold_spectral_norm(copy.deepcopy(network("deep")))
     assert not any("parametrizations" in key for key in folded.state_dict())
     with torch.no_grad():
         torch.testing.assert_close(folded(image(2, 64, 64)), arrays("deep")["out_2x64x64"], rtol=0, atol=TOLERANCE)

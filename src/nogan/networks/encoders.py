@@ -4,6 +4,7 @@ An encoder is an ``nn.Module`` that turns model space ``(B, 3, H, W)`` into a li
 half the size of the one before. It also offers ``channels`` and ``reductions``, tuples with one entry for each feature.
 """
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -75,8 +76,8 @@ class TimmEncoder(nn.Module):
         doubled = tuple(2 * reduction for reduction in self.reductions[:-1])
         if len(kept) < 3 or doubled != self.reductions[1:]:
             raise UserError(
-                f"model.encoder={name}: its features stand at reductions {self.reductions}; expected a pyramid, each half "
-                "the size of the one before (resnet34.tv_in1k, convnext_tiny, pvt_v2_b1, …)"
+                f"model.encoder={name}: its features stand at reductions {self.reductions}; expected a pyramid, each "
+                "half the size of the one before (resnet34.tv_in1k, convnext_tiny, pvt_v2_b1, …)"
             )
         self.channels_last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
         self.renormalize = Renormalize.for_timm(backbone.pretrained_cfg)
@@ -225,7 +226,7 @@ def create_timm(
 
 
 def hub_error(name: str, wanted: str, setting: str, without: str, error: Exception) -> UserError:
-    """The message for weights of ``name`` that could not be downloaded: which file, how to give it, how to do without."""
+    """The message for weights of ``name`` that could not be downloaded: which, how to give them, how to do without."""
     reason = (str(error).strip().splitlines() or [""])[0][:120]
     return UserError(
         f"pretrained weights of {name} ({wanted}) could not be had: {type(error).__name__}: {reason}\n"
@@ -249,10 +250,9 @@ def fit_to_timm(tensors: Mapping[str, Tensor], name: str, *, source: str) -> dic
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     candidates = [dict(tensors)]
     if convert is not None:
-        try:
+        # It fails in its own ways on what is not the format of the backbone's original repository.
+        with contextlib.suppress(LookupError, RuntimeError, AttributeError, TypeError, ValueError):
             candidates.append(convert(dict(tensors), model))
-        except (KeyError, IndexError, RuntimeError, AttributeError, TypeError, ValueError):
-            pass  # not the original's format either
     candidates.append(_renamed_in_order(tensors, model.state_dict()))
     for candidate in candidates:
         if all(key in candidate and candidate[key].shape == tensor.shape for key, tensor in needed.items()):

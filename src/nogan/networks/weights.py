@@ -74,8 +74,10 @@ def _unpickle(path: Path, setting: str) -> object:
         raise UserError(
             f"{setting}={path}: refused, because loading it would run {wanted}; expected tensors and plain values only"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError, UnicodeDecodeError) as error:
+    except (RuntimeError, EOFError, OSError) as error:
         raise UserError(f"{setting}={path}: truncated, or not a PyTorch checkpoint ({_first_line(error)})") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # bytes that mean something else to pickle
+        raise UserError(f"{setting}={path}: not a PyTorch checkpoint, or damaged") from error
 
 
 def _forbidden_global(error: Exception) -> str | None:
@@ -85,7 +87,7 @@ def _forbidden_global(error: Exception) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
 
 
 def check_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, source: str, target: str) -> None:

@@ -1,0 +1,304 @@
+"""What training and inference need of the networks beside the right numbers."""
+
+import copy
+import time
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from nogan.errors import UserError
+from nogan.networks import build_critic, build_generator, fold_spectral_norm, trainable_parameters
+from nogan.networks.blocks import SelfAttention, icnr_
+
+
+@pytest.fixture
+def tiny():
+    return build_generator("tiny", width=0.5)
+
+
+@pytest.fixture
+def small_critic():
+    return build_critic(16, doublings=2)
+
+
+def gray(batch, height, width, seed=0):
+    return torch.randn(batch, 1, height, width, generator=torch.Generator().manual_seed(seed)).expand(-1, 3, -1, -1)
+
+
+def settle(network, *inputs):
+    """A few steps' worth of statistics and power iterations, so that eval mode is meaningful."""
+    with torch.no_grad():
+        for _ in range(5):
+            network.train()(*inputs)
+    return network.eval()
+
+
+def test_tiny_is_small(tiny):
+    assert sum(p.numel() for p in build_generator("tiny", width=1.0).parameters()) <= 900_000
+    assert tiny.config == {"encoder": "tiny", "decoder": "deep", "width": 0.5, "attention": True}
+
+
+@pytest.mark.parametrize("decoder", ["deep", "wide"])
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (64, 40), (75, 101), (80, 80)])
+def test_any_size(decoder, size):
+    network = build_generator("tiny", decoder, 0.25).eval()
+    with torch.no_grad():
+        output = network(gray(2, *size))
+    assert output.shape == (2, 3, *size)
+    assert output.abs().max() <= 3
+
+
+def test_too_small_an_image(tiny, small_critic):
+    with pytest.raises(UserError, match=r"31 x 64 px: a generator needs at least 32 px"):
+        tiny(gray(1, 64, 31))
+    with pytest.raises(
+        UserError, match=r"48 x 16 px: a critic of 2 doublings needs at least 32 px.*model\.critic\.doublings"
+    ):
+        small_critic(gray(1, 16, 48))
+
+
+@pytest.mark.parametrize(
+    ("doublings", "size", "patches"), [(3, 64, 1), (3, 128, 25), (3, 192, 81), (2, 32, 1), (1, 32, 25)]
+)
+def test_patches_of_the_critic(doublings, size, patches):
+    logits = build_critic(8, doublings=doublings).eval()(gray(2, size, size))
+    assert logits.shape == (2, patches)
+
+
+def test_rebuilt_from_its_config(tiny, small_critic):
+    again = build_generator(**tiny.config, pretrained=False, seed=9)
+    again.load_state_dict(tiny.state_dict())
+    assert again.config == tiny.config
+    critic = build_critic(**small_critic.config, seed=9)
+    critic.load_state_dict(small_critic.state_dict())
+    x = gray(2, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(x), tiny.eval()(x))
+        assert torch.equal(critic.eval()(x), small_critic.eval()(x))
+
+
+def test_seed_decides_the_weights_and_the_global_generator_is_left_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    first, again, other = (build_generator("tiny", width=0.25, seed=seed) for seed in (1, 1, 2))
+    build_critic(8, doublings=1)
+    assert torch.equal(torch.rand(3), expected)
+    states = [torch.cat([p.flatten() for p in network.parameters()]) for network in (first, again, other)]
+    assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
+
+
+def test_starts_as_smooth_upsampling():
+    """ICNR: the four subpixels of a pixel-shuffle convolution start out equal, so nothing looks like a checkerboard."""
+    weight = icnr_(torch.empty(12, 5, 1, 1))
+    up = F.pixel_shuffle(F.conv2d(torch.randn(1, 5, 4, 4), weight), 2)
+    torch.testing.assert_close(up, F.interpolate(up[..., ::2, ::2], scale_factor=2, mode="nearest"))
+
+
+def test_self_attention_is_the_original_formula():
+    attention = settle(SelfAttention(16), torch.randn(2, 16, 6, 5))
+    with torch.no_grad():
+        attention.gamma.fill_(0.7)
+        x = torch.randn(2, 16, 6, 5)
+        flat = x.flatten(2)
+        q, k, v = attention.query(flat), attention.key(flat), attention.value(flat)
+        columns = torch.softmax(q.transpose(1, 2) @ k, dim=1)
+        torch.testing.assert_close(columns.sum(dim=1), torch.ones(2, 30))
+        torch.testing.assert_close(attention(x), 0.7 * (v @ columns).view(x.shape) + x)
+
+
+@pytest.mark.parametrize("part", ["generator", "critic"])
+def test_spectral_norm_iterates_in_train_mode_only(part, tiny, small_critic):
+    network = {"generator": tiny, "critic": small_critic}[part]
+
+    def vectors():
+        return {key: value.clone() for key, value in network.state_dict().items() if key.endswith(("._u", "._v"))}
+
+    before = vectors()
+    assert len(before) >= 20
+    network.eval()(gray(1, 32, 32))
+    assert all(torch.equal(value, before[key]) for key, value in vectors().items())
+    network.train()(gray(2, 32, 32))
+    # A vector of one entry (the critic's last) has nowhere to go.
+    assert all(not torch.equal(value, before[key]) for key, value in vectors().items() if value.numel() > 1)
+
+
+def test_spectral_norm_is_one_after_some_steps(small_critic):
+    settle(small_critic, gray(2, 32, 32))
+    for _ in range(50):
+        small_critic.train()(gray(1, 32, 32))
+    small_critic.eval()
+    for module in small_critic.modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d):
+            assert torch.linalg.matrix_norm(module.weight.flatten(1), ord=2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_folding(tiny, small_critic):
+    x = gray(2, 48, 32)
+    for network, build in ((tiny, build_generator), (small_critic, build_critic)):
+        settle(network, x)
+        with torch.no_grad():
+            expected = network(x)
+            folded = fold_spectral_norm(copy.deepcopy(network))
+            torch.testing.assert_close(folded(x), expected, rtol=1e-5, atol=1e-5)
+            again = build(**folded.config).eval()
+            again.load_state_dict(folded.state_dict())
+            assert torch.equal(again(x), folded(x))
+        assert not folded.config["normalized_weights"]
+
+
+def test_deep_copy_stands_alone(tiny):
+    copied = copy.deepcopy(tiny)
+    before = {key: value.clone() for key, value in tiny.state_dict().items()}
+    optimizer = torch.optim.SGD(copied.parameters(), lr=1.0)
+    copied(gray(2, 32, 32)).square().mean().backward()
+    optimizer.step()
+    assert all(torch.equal(value, before[key]) for key, value in tiny.state_dict().items())
+    assert not torch.equal(copied.state_dict()["head.bias"], before["head.bias"])
+
+
+def test_nothing_is_held_between_calls(tiny):
+    """No hook keeps a skip: two sizes in turn give what each gives alone."""
+    tiny.eval()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in tiny.modules())
+    with torch.no_grad():
+        alone = tiny(gray(1, 64, 32))
+        tiny(gray(2, 32, 48))
+        assert torch.equal(tiny(gray(1, 64, 32)), alone)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_compiles_without_graph_breaks(mode, tiny, small_critic):
+    torch._dynamo.reset()
+    for network in (tiny, small_critic):
+        network.train(mode == "train")
+        for module in network.modules():
+            if isinstance(module, nn.Dropout2d):
+                module.eval()
+        reference = copy.deepcopy(network)
+        compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+        x = gray(2, 32, 32)
+        ours, expected = compiled(x), reference(x)
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+        if mode == "train":
+            ours.mean().backward()
+            assert all(p.grad is not None for p in network.parameters() if p.requires_grad and p.numel() > 1)
+        else:
+            with torch.autocast("cpu", torch.bfloat16):
+                assert compiled(x).isfinite().all()
+
+
+def test_compiling_in_place_keeps_the_names(tiny):
+    names = list(tiny.state_dict())
+    tiny.compile(backend="eager", fullgraph=True)
+    tiny.eval()(gray(1, 32, 32))
+    assert list(tiny.state_dict()) == names
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_exports(tiny, folded):
+    settle(tiny, gray(2, 48, 32))
+    network = fold_spectral_norm(tiny) if folded else tiny
+    batch, height, width = torch.export.Dim("batch", max=8), torch.export.Dim.AUTO, torch.export.Dim.AUTO
+    shapes = {"x": {0: batch, 2: height, 3: width}}
+    program = torch.export.export(network, (gray(2, 48, 32).contiguous(),), dynamic_shapes=shapes)
+    x = gray(3, 64, 80, seed=1)
+    with torch.no_grad():
+        torch.testing.assert_close(program.module()(x.contiguous()), network(x), rtol=1e-5, atol=1e-5)
+
+
+def test_bfloat16_keeps_float32_where_it_must(tiny, small_critic):
+    x = gray(2, 64, 64)
+    settle(tiny, x), settle(small_critic, x)
+    with torch.no_grad():
+        exact, logits = tiny(x), small_critic(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = tiny(x)
+            assert tiny.head.weight.dtype == torch.float32
+            assert small_critic(x).dtype == torch.float32
+            assert (small_critic(x) - logits).abs().max() < 0.1
+    assert rough.dtype == torch.float32
+    assert (rough - exact).abs().max() < 0.2
+    assert torch.unique(rough).numel() > 5000  # bfloat16 has fewer than 1000 values between -3 and 3 that matter here
+
+    reference = copy.deepcopy(tiny).train()
+    tiny.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        tiny(x).mean().backward()
+    reference(x)
+    ours, theirs = tiny.state_dict(), reference.state_dict()
+    for key in ours:
+        assert ours[key].dtype == theirs[key].dtype
+        if key.endswith(("._u", "._v")):  # the power iteration saw the same float32 weights
+            assert torch.equal(ours[key], theirs[key])
+    assert all(p.grad.dtype == torch.float32 for p in tiny.parameters() if p.grad is not None)
+
+
+def test_every_parameter_trains(tiny, small_critic):
+    nn.init.ones_(next(m for m in tiny.modules() if isinstance(m, SelfAttention)).gamma)
+    nn.init.ones_(next(m for m in small_critic.modules() if isinstance(m, SelfAttention)).gamma)
+    for network in (tiny, small_critic):
+        network(gray(2, 64, 64)).square().mean().backward()
+        still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+        # A first layer of one output channel divided by its own norm can only turn: nothing is left out.
+        assert still == []
+
+
+def test_groups_cover_every_parameter_once(tiny):
+    groups = tiny.layer_groups()
+    assert len(groups) == 3
+    parameters = [id(p) for group in groups for module in group for p in module.parameters()]
+    assert len(parameters) == len(set(parameters)) == len(list(tiny.parameters()))
+    assert all(any(module.parameters()) for group in groups for module in group)
+
+
+def test_frozen_encoder_trains_its_norms(tiny):
+    trains = trainable_parameters(tiny, "decoder")
+    encoder = {name for name in trains if name.startswith("encoder.")}
+    norms = [name for name, module in tiny.encoder.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert encoder == {f"encoder.{name}.{kind}" for name in norms for kind in ("weight", "bias")}
+    assert len(trains) - len(encoder) == sum(
+        1 for name, _ in tiny.named_parameters() if not name.startswith("encoder.")
+    )
+    with pytest.raises(ValueError, match="part='encoder'"):
+        trainable_parameters(tiny, "encoder")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"decoder": "broad"}, r"model\.decoder=broad: expected one of deep, wide"),
+        ({"width": 0}, r"model\.width=0: expected a number above 0"),
+        ({"encoder": "resnet34x"}, r"model\.encoder=resnet34x: expected 'tiny' or a backbone that timm .* knows"),
+        ({"encoder_weights": "x.pth"}, r"model\.encoder_weights=x\.pth: the tiny encoder has no pretrained weights"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    with pytest.raises(UserError, match=message):
+        build_generator(**{"encoder": "tiny"} | arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"width": 0}, {"doublings": 0}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_mistakes_in_the_critic_are_named(arguments):
+    with pytest.raises(UserError, match=r"model\.critic"):
+        build_critic(**arguments)
+
+
+def test_tiny_learns_in_seconds():
+    """A net that cannot overfit one batch of flat colours in 40 steps has a bug; one that takes long is not tiny."""
+    torch.manual_seed(0)
+    network = build_generator("tiny", width=0.5)
+    x, target = gray(8, 32, 32), torch.randn(8, 3, 1, 1).clamp(-2, 2).expand(-1, -1, 32, 32)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
+    started = time.perf_counter()
+    losses = []
+    for _ in range(40):
+        loss = F.l1_loss(network(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert time.perf_counter() - started < 20
