@@ -77,7 +77,7 @@ def test_a_key_that_is_added_but_not_known(configure):
         (["model=tiny", "data=scenes", "nogan.gan.lr=-1"], ["nogan.gan.lr=-1: expected greater than 0"]),
         (
             ["model=artistic", "nogan.repeats=5", "logger=csv"],
-            ["ImageNet: data.path is not set", "to point to it: data.path=DIR", "to run on the built-in data instead:"],
+            ["ImageNet: data.path is not set", "point to it: data.path=DIR", "or run on the built-in data instead:"],
         ),
         (["resume=no/such/run"], ["resume=no/such/run: expected a run folder"]),
     ],

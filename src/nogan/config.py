@@ -175,6 +175,7 @@ class Loss(Section):
     layers: tuple[Natural, ...]
     weights: tuple[Weight, ...]
     pixel_weight: Weight
+    pretrained: bool
     network_weights: str | None
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from nogan.config import RunConfig
+from nogan.errors import UserError
 from nogan.files import write_atomically
 
 
@@ -97,24 +99,31 @@ def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> li
     if config.logger.kind == "wandb":
         loggers.append(_wandb(config, folder, choices))
     elif config.logger.kind == "tensorboard":
-        from pytorch_lightning.loggers import TensorBoardLogger
-
-        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+        loggers.append(_tensorboard(folder))
     return loggers
+
+
+def _tensorboard(folder: Path) -> Logger:
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    try:
+        return TensorBoardLogger(folder, name="tensorboard", version="")
+    except ModuleNotFoundError:
+        raise UserError("logger=tensorboard needs a package that is not there: pip install tensorboard") from None
 
 
 def _wandb(config: RunConfig, folder: Path, choices: dict[str, str]) -> Logger:
     from pytorch_lightning.loggers import WandbLogger
 
-    offline = not wandb_logged_in()
     os.environ.setdefault("WANDB_SILENT", "true")
+    offline = not wandb_logged_in()
     run_id = _run_id(folder)
     return WandbLogger(
         name=config.name,
         project=config.logger.project,
         entity=config.logger.entity,
         save_dir=folder,
-        offline=offline,
+        mode="offline" if offline else "online",  # not WandbLogger(offline=True), which comes too late once wandb is set up
         id=run_id,
         resume=None if offline else "allow",
         config={"config": config.model_dump(), "choices": choices},
@@ -137,7 +146,20 @@ def _run_id(folder: Path) -> str:
     """The W&B id of the run in ``folder``, the same when it is resumed."""
     path = folder / "wandb-id.txt"
     if not path.is_file():
-        import wandb.util
-
-        write_atomically(path, lambda temporary: temporary.write_text(wandb.util.generate_id()))
+        run_id = uuid.uuid4().hex[:8]
+        write_atomically(path, lambda temporary: temporary.write_text(run_id))
     return path.read_text().strip()
+
+
+def finish(loggers: list[Logger]) -> None:
+    """Close the W&B run, if there is one: the next job of a sweep in this process must not go on with it."""
+    if any(hasattr(logger, "watch") for logger in loggers):
+        import wandb
+
+        wandb.finish()
+
+
+def sync_hint(folder: Path) -> str | None:
+    """How to upload the offline W&B run in ``folder``; None if there is none."""
+    runs = sorted((folder / "wandb").glob("offline-run-*"))
+    return f"W&B is offline; to upload: wandb sync {os.path.relpath(runs[-1])}" if runs else None

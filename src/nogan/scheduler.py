@@ -96,7 +96,8 @@ class NoGANScheduler(pl.Callback):
         module.start_optimizers_afresh()
         self._clock = time.monotonic()
         self.records = [record for record in self.records if record["name"] != phase.name]
-        self.records.append({"name": phase.name, "kind": phase.kind, "cycle": phase.cycle, "steps": 0, "seconds": 0.0})
+        cost = {"steps": 0, "seconds": 0.0, "probe_seconds": 0.0}
+        self.records.append({"name": phase.name, "kind": phase.kind, "cycle": phase.cycle, **cost})
         self.detector = self.verdict = None
         if phase.kind == "gan":
             self.switch = self._new_switch()
@@ -170,6 +171,11 @@ class NoGANScheduler(pl.Callback):
             }
             log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, step, verdict.reason)
             module.phase_over = self.action == "stop"
+
+    def leave_out(self, seconds: float) -> None:
+        """Count ``seconds`` just spent on measuring apart from those of training."""
+        self.record["probe_seconds"] += seconds
+        self._clock += seconds
 
     def _tick(self, steps: int) -> None:
         now = time.monotonic()

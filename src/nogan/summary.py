@@ -75,7 +75,7 @@ def trains(phase: Phase) -> str:
     return phase.trains + (", noisy input" if phase.noise else "")
 
 
-def summary_table(plan: Plan, records: list[Mapping[str, Any]], start: Mapping[str, float] | None) -> Table:
+def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:
     """Each phase with its time, images/s, how it ended, and the held-out metrics after it."""
     table = Table(
         title="What became of it", box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, padding=(0, 1, 0, 0)
@@ -86,16 +86,13 @@ def summary_table(plan: Plan, records: list[Mapping[str, Any]], start: Mapping[s
     table.add_column("inflection")
     for column in ("colourful", "PSNR", "chroma FD"):
         table.add_column(column, justify="right")
-    if start:
-        table.add_row("(before)", "", "", "", "", *_metrics(start))
     phases = {phase.name: phase for phase in plan}
     for record in records:
         phase = phases[record["name"]]
-        training = record["seconds"] - record.get("probe_seconds", 0.0)
-        rate = record["steps"] * phase.batch_size / training if training > 0 else 0.0
+        rate = record["steps"] * phase.batch_size / max(record["seconds"], 1e-9)
         table.add_row(
             phase.name,
-            clock(record["seconds"]),
+            clock(record["seconds"] + record["probe_seconds"]),
             f"{rate:.0f}",
             f"{record['steps']}/{phase.steps}" if record["steps"] != phase.steps else str(phase.steps),
             inflection(record),

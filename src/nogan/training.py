@@ -1,6 +1,7 @@
 """A run from its config to its files: validate, plan, build, fit, sum up."""
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_source, split
 from nogan.errors import UserError
 from nogan.inflection import Detector, make_detector
-from nogan.loggers import make_loggers
+from nogan.loggers import finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
 from nogan.plan import Phase, Plan, build_plan
@@ -61,7 +62,10 @@ def train(
     # The plan, the progress bar and the summary say what Lightning's tips would.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     run = build_run(config, plan, source, folder, choices or {}, console)
-    _fit(run, last_checkpoint(folder) if config.resume else None)
+    try:
+        _fit(run, last_checkpoint(folder) if config.resume else None)
+    finally:
+        finish(run.trainer.loggers)
     return _sum_up(run, console, time.monotonic() - started)
 
 
@@ -138,7 +142,11 @@ def build_module(config: RunConfig) -> GANModule:
         ),
         FeatureLoss(
             loss.network,
+            layers=loss.layers,
+            weights=loss.weights,
             pixel_weight=loss.pixel_weight,
+            network_weights=loss.network_weights,
+            pretrained=loss.pretrained,
         ),
         **adam,
     )
@@ -181,12 +189,16 @@ def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
     metrics = {f"val/{name}": value for name, value in final.items()}
     if run.trainer.is_global_zero:
         write_records(run.folder, records)
+        run.data.remove_fakes()
         exports.save_generator(
             run.module.generator.network, run.folder, model=run.config.model.name, metrics=final, run=run.config.name
         )
-        console.print(summary_table(run.plan, records, None))
-        console.print(f"Done in {clock(seconds)}. The run is in {run.folder}")
-        console.print(f"Next: python colorize.py PHOTO -o OUT --checkpoint {run.folder}")
+        console.print(summary_table(run.plan, records))
+        folder = os.path.relpath(run.folder)
+        console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
+        console.print(f"Next: python colorize.py PHOTO -o OUT --checkpoint {folder}", soft_wrap=True)
+        if hint := sync_hint(run.folder):
+            console.print(hint, soft_wrap=True)
     return metrics
 
 

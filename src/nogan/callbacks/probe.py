@@ -86,8 +86,7 @@ class Probe(pl.Callback):
         if trainer.is_global_zero:
             grid = draw_grid(photographs[: self.grid], outputs[: self.grid])
             self._show(trainer, grid)
-        record = self.scheduler.record
-        record["probe_seconds"] = record.get("probe_seconds", 0.0) + time.monotonic() - started
+        self.scheduler.leave_out(time.monotonic() - started)
         return values
 
     def _load(self, trainer: pl.Trainer) -> Tensor:

@@ -88,7 +88,7 @@ class PlanProgress(ProgressBar):
                 for key, name in (("colourfulness_ratio", "colourfulness"), ("psnr", "PSNR"))
                 if "metrics" in record
             )
-            self.console.print(f"    {record['seconds']:.0f} s{metrics}, about {clock(left)} left")
+            self.console.print(f"    {record['seconds'] + record['probe_seconds']:.0f} s{metrics}, about {clock(left)} left")
 
     def on_train_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Close the bar."""

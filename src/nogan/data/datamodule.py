@@ -4,6 +4,7 @@ Which images a batch holds is a pure function of (seed, phase, step). Workers de
 augmentation and the making of gray happen on the device, once, for input and target together.
 """
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,7 +207,7 @@ class NoGANData(pl.LightningDataModule):
         generator.eval()
         store.fill(colorize, fingerprint(generator.network), settings.batch_size, self.report)
         generator.train(was_training)
-        self._remove_fakes_before(phase.cycle)
+        self.remove_fakes(before_cycle=phase.cycle)
         return store
 
     def _critic_batches(self, phase: Phase, keys: tuple[Any, ...]) -> tuple[CriticBatches, int]:
@@ -228,9 +229,8 @@ class NoGANData(pl.LightningDataModule):
             chunks.append(augment(images, sizes, size, NONE))
         return torch.cat(chunks)
 
-    def _remove_fakes_before(self, cycle: int) -> None:
+    def remove_fakes(self, before_cycle: int | None = None) -> None:
+        """Remove the fakes of cycles before ``before_cycle``, or all of them."""
         for folder in (self.folder / "fakes").glob("cycle-*"):
-            if int(folder.name.removeprefix("cycle-")) < cycle:
-                for file in folder.iterdir():
-                    file.unlink()
-                folder.rmdir()
+            if before_cycle is None or int(folder.name.removeprefix("cycle-")) < before_cycle:
+                shutil.rmtree(folder)
