@@ -234,7 +234,7 @@ def test_a_resumed_run_ends_like_one_that_was_not_cut(smallest, tmp_path, monkey
     monkeypatch.setattr(nogan.training, "build_run", build_cut)
     with pytest.raises(Cut):
         train(smallest(*overrides), tmp_path / "cut", console=QUIET)
-    assert not (tmp_path / "cut" / "generator.safetensors").exists()
+    assert not (tmp_path / "cut" / "records.json").exists()
     monkeypatch.setattr(nogan.training, "build_run", build)
     train(smallest(*overrides, f"resume={tmp_path / 'cut'}"), tmp_path / "cut", console=QUIET)
 

@@ -139,6 +139,7 @@ class Nogan(Section):
     """The recipe."""
 
     repeats: Natural
+    scale: Annotated[float, BeforeValidator(_no_booleans), Field(gt=0)]
     pretrain: dict[str, GeneratorPhase | None]
     critic: Critic
     gan: Gan
@@ -165,6 +166,9 @@ class Model(Section):
     pretrained: bool
     encoder_weights: str | None
     init: str | None
+    init_critic: str | None
+    init_stage: Literal["final", "pretrained"]
+    init_required: bool
     critic: CriticNetwork
 
 

@@ -4,6 +4,7 @@ A phase is one Lightning epoch. Where a run stands is a pure function of (plan, 
 lets it be printed before it starts, cut anywhere and resumed.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, NamedTuple
@@ -99,7 +100,7 @@ def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None)
     Raises:
         UserError: the config is invalid, or a phase would have no batch.
     """
-    cfg = config if isinstance(config, RunConfig) else parse_config(config)
+    cfg = _scaled(config if isinstance(config, RunConfig) else parse_config(config))
     images = images if images is not None else cfg.data.images
     if images is None:
         raise UserError("data.images=null: expected the number of images, which is counted when the data is opened")
@@ -110,6 +111,38 @@ def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None)
         phases.append(_gan_phase(cfg, train, cycle))
     _check_names(phases)
     return tuple(phases)
+
+
+def _scaled(cfg: RunConfig) -> RunConfig:
+    """``nogan.scale=k``: every batch k times as large, every learning rate √k times.
+
+    The square root is the rule for adaptive optimizers (Malladi et al. 2022, https://arxiv.org/abs/2205.10287); betas are
+    left as the recipe has them.
+    """
+    scale = cfg.nogan.scale
+    if scale == 1:
+        return cfg
+
+    def lr(rate: float) -> float:
+        return rate * math.sqrt(scale)
+
+    def batch(size: int) -> int:
+        return max(1, round(size * scale))
+
+    def phase(settings: Any) -> Any:
+        rates = tuple(map(lr, settings.lr)) if isinstance(settings.lr, tuple) else lr(settings.lr)
+        return settings.model_copy(update={"batch_size": batch(settings.batch_size), "lr": rates})
+
+    def phases(mapping: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: settings and phase(settings) for name, settings in mapping.items()}
+
+    nogan = cfg.nogan
+    scaled = {
+        "pretrain": phases(nogan.pretrain),
+        "critic": nogan.critic.model_copy(update={"phases": phases(nogan.critic.phases)}),
+        "gan": phase(nogan.gan),
+    }
+    return cfg.model_copy(update={"nogan": nogan.model_copy(update=scaled)})
 
 
 def _pretraining(cfg: RunConfig, train: int) -> Iterator[Phase]:

@@ -9,7 +9,9 @@
 ``samples/``                   the fixed grid (gray | output | truth) from step 0 on
 ``checkpoints/``               to resume from
 ``snapshots/``                 the generator within each GAN phase
-``generator.safetensors``      the final generator, and ``generator.json``, which says how to rebuild it
+``generator.safetensors``      the final generator, and ``generator.json``, which says how to rebuild it; beside it the
+                               ones ``@pretrained`` (before the first GAN phase) and ``@inflection``
+``critic.safetensors``         the critic that a further cycle would go on from
 ``wandb/``, ``tensorboard/``   where asked for
 =============================  =====================================================================================
 """

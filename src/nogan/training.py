@@ -10,8 +10,9 @@ from pathlib import Path
 import pytorch_lightning as pl
 from rich.console import Console
 
-from nogan import exports, networks
+from nogan import networks
 from nogan.callbacks.checkpoints import RunCheckpoints
+from nogan.callbacks.exports import Exports
 from nogan.callbacks.probe import Probe
 from nogan.callbacks.progress import PlanProgress
 from nogan.callbacks.telemetry import Telemetry
@@ -19,6 +20,7 @@ from nogan.config import RunConfig
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_source, split
 from nogan.errors import UserError
+from nogan.initial_weights import start_from
 from nogan.inflection import Detector, make_detector
 from nogan.loggers import finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
@@ -62,6 +64,9 @@ def train(
     # The plan, the progress bar and the summary say what Lightning's tips would.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     run = build_run(config, plan, source, folder, choices or {}, console)
+    if not config.resume:
+        for line in start_from(run.module, config.model):
+            console.print(line, soft_wrap=True)
     try:
         _fit(run, last_checkpoint(folder) if config.resume else None)
     finally:
@@ -114,11 +119,12 @@ def build_run(
         limit_val_batches=0,  # the probe measures instead, without moving training state
         num_sanity_val_steps=0,
         logger=make_loggers(config, folder, dict(choices)),
-        # The order matters: the scheduler acts, telemetry and probe report on it, checkpoints hold the result.
+        # The order matters: the scheduler acts, telemetry and probe report on it, exports and checkpoints hold the result.
         callbacks=[
             run.scheduler,
             telemetry,
             probe,
+            Exports(plan, run.scheduler, folder, name=config.name, model=config.model.name),
             progress,
             RunCheckpoints(run.scheduler, folder, config.trainer.checkpoint_every_n_batches),
         ],
@@ -136,7 +142,7 @@ def build_module(config: RunConfig) -> GANModule:
             model.encoder,
             model.decoder,
             model.width,
-            pretrained=model.pretrained,
+            pretrained=model.pretrained and not model.init,
             encoder_weights=model.encoder_weights,
             seed=config.seed,
         ),
@@ -190,9 +196,6 @@ def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
     if run.trainer.is_global_zero:
         write_records(run.folder, records)
         run.data.remove_fakes()
-        exports.save_generator(
-            run.module.generator.network, run.folder, model=run.config.model.name, metrics=final, run=run.config.name
-        )
         console.print(summary_table(run.plan, records))
         folder = os.path.relpath(run.folder)
         console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)

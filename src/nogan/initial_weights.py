@@ -1,0 +1,45 @@
+"""Where the networks of a fresh run start from: ``model.init``."""
+
+from pathlib import Path
+
+from nogan.callbacks.exports import CRITIC, PRETRAINED
+from nogan.config import Model
+from nogan.deoldify import load_weights
+from nogan.errors import UserError
+from nogan.exports import WEIGHTS_NAME
+from nogan.modules import GANModule
+
+
+def start_from(module: GANModule, model: Model) -> list[str]:
+    """Load the weights that ``model.init`` and ``model.init_critic`` name, if any, into both networks.
+
+    ``model.init`` is a run folder (generator and, where it has one, critic) or a file: our export or DeOldify's.
+    ``model.init_stage`` says which generator of a run folder: the final one, or the one before its first GAN phase.
+
+    Returns:
+        A line for each network that was started from a file.
+
+    Raises:
+        UserError: no such file, or it does not fit the network; or none is given though the recipe starts from one.
+    """
+    if model.init is None:
+        if model.init_required:
+            raise UserError(
+                f"model={model.name} goes on from another run's networks: set model.init=RUN_DIR "
+                "(or model.init=GENERATOR_FILE model.init_critic=CRITIC_FILE)"
+            )
+        return []
+    generator, critic = Path(model.init), Path(model.init_critic) if model.init_critic else None
+    if generator.is_dir():
+        critic = critic or (generator / CRITIC if (generator / CRITIC).is_file() else None)
+        generator = generator / (PRETRAINED if model.init_stage == "pretrained" else WEIGHTS_NAME)
+        if not generator.is_file():
+            raise UserError(f"model.init={model.init}: expected a run folder with {generator.name} in it, or a weights file")
+    if model.init_required and critic is None:
+        raise UserError(f"model={model.name} needs a critic to go on from, and {model.init} has none: set model.init_critic")
+    load_weights(module.generator.network, generator)
+    started = [f"generator from {generator}"]
+    if critic is not None:
+        load_weights(module.critic.network, critic, setting="model.init_critic")
+        started.append(f"critic from {critic}")
+    return started
