@@ -2,18 +2,17 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from nogan.colorizer import Colorizer
 
+__version__ = "0.1.0"
 __all__ = ["Colorizer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the colorizer when it is asked for: ``import nogan`` alone stays light."""
+    # `import nogan` must stay light: torch comes with the first use of what needs it.
     if name == "Colorizer":
         from nogan.colorizer import Colorizer
 
         return Colorizer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module 'nogan' has no attribute {name!r}")
