@@ -12,6 +12,7 @@ from nogan.inflection.base import Blocks, Detector, Settings, Verdict, correlati
 BLOCKS = 512  # block means over the planned phase; what the memory and the cost of a look are bounded by
 S_SHAPED = ("logistic", "Gompertz", "smoothstep")
 KNEED = ("saturation", "ramp")
+RISES = (*S_SHAPED, *KNEED, "unending")  # the last one has no inflection point: powers and exponentials
 
 
 class Shapes(NamedTuple):
@@ -19,8 +20,10 @@ class Shapes(NamedTuple):
 
     Attributes:
         rises: (BLOCKS, G) rising shapes, one a column.
-        family: (G,) index into ``S_SHAPED + KNEED``.
-        point: (G,) the inflection point of each: the sign change of curvature, three time constants, or the corner.
+        family: (G,) index into ``RISES``.
+        point: (G,) the inflection point of each: the sign change of curvature, three time constants, the corner, or
+            inf.
+        turned: (G,) when it has visibly been passed: for an S-shape, after another quarter of its rise.
         log_prior: (G,) log probability of the column among the rises.
         dips: (BLOCKS, J) what may happen at the very start, beside any shape; column 0 is "nothing".
         waves: (2, BLOCKS, F) cosine and sine of F frequencies.
@@ -29,6 +32,7 @@ class Shapes(NamedTuple):
     rises: np.ndarray
     family: np.ndarray
     point: np.ndarray
+    turned: np.ndarray
     log_prior: np.ndarray
     dips: np.ndarray
     waves: np.ndarray
@@ -37,12 +41,12 @@ class Shapes(NamedTuple):
 @lru_cache(maxsize=2)
 def shapes(block_share: float) -> Shapes:
     """The grid of shapes, for blocks that are ``block_share`` of the phase wide."""
-    x = ((np.arange(BLOCKS) + 0.5) * block_share)[:, None]
+    x = np.minimum((np.arange(BLOCKS) + 0.5) * block_share, 2)[:, None]  # past 1 in the shortest phases only
     points, durations = np.arange(0.04, 1.25, 0.025), np.geomspace(0.06, 0.9, 9)
     point, duration = (grid.ravel() for grid in np.meshgrid(points, durations, indexing="ij"))
     low, high = -math.log(-math.log(0.05)), -math.log(-math.log(0.95))
     tails = {"logistic": 0.5, "Gompertz": -low / (high - low), "smoothstep": 0.5}
-    columns, family, at = [], [], []
+    columns, family, at, turned = [], [], [], []
     for index, name in enumerate(S_SHAPED):
         # An S whose lower bend lies before the phase is not seen as one: it is a rise that only slows down.
         keep = point - tails[name] * duration >= -0.01
@@ -57,17 +61,31 @@ def shapes(block_share: float) -> Shapes:
         columns.append(curve)
         family += [index] * curve.shape[1]
         at.append(point[keep])
-    knees = np.arange(0.04, 1.5, 0.02)
-    columns += [1 - np.exp(-3 * x / knees), np.minimum(x / knees, 1)]
-    family += [3] * len(knees) + [4] * len(knees)
-    at += [knees, knees]
+        turned.append((point + duration / 4)[keep])
+    knees = np.concatenate([np.arange(0.04, 1.5, 0.02), np.geomspace(1.5, 5, 15)])
+    rates = np.geomspace(0.5, 20, 20)
+    onset, power = (
+        grid.ravel() for grid in np.meshgrid(np.arange(0, 0.9, 0.1), [1, 1.25, 1.5, 2, 2.5, 3, 4.5], indexing="ij")
+    )
+    unending = [
+        np.exp(rates * (x - 1)),
+        x ** np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85]),
+        np.maximum(x - onset, 0) ** power,
+    ]
+    columns += [1 - np.exp(-3 * x / knees), np.minimum(x / knees, 1), *unending]
+    endless = sum(curve.shape[1] for curve in unending)
+    family += [3] * len(knees) + [4] * len(knees) + [5] * endless
+    at += [knees, knees, np.full(endless, np.inf)]
+    turned += at[-3:]
     family = np.array(family)
-    log_prior = -np.log(len(S_SHAPED + KNEED) * np.bincount(family)[family])
+    log_prior = -np.log(len(RISES) * np.bincount(family)[family])
     u = x / np.array([0.01, 0.015, 0.02, 0.03])
     dips = np.concatenate([np.zeros_like(x), np.exp(-u), u * np.exp(1 - u)], axis=1)
     angle = 2 * math.pi * x * np.arange(1, 25, 0.25)
     waves = np.stack([np.cos(angle), np.sin(angle)])
-    return Shapes(np.concatenate(columns, axis=1), family, np.concatenate(at), log_prior, dips, waves)
+    return Shapes(
+        np.concatenate(columns, axis=1), family, np.concatenate(at), np.concatenate(turned), log_prior, dips, waves
+    )
 
 
 class CombinedSettings(Settings):
@@ -93,7 +111,8 @@ class Combined(Detector):
 
     Assumes that the loss is one of: an S-shaped rise (logistic, Gompertz, smoothstep), a rise that only slows down, a
     ramp that ends in a plateau; or none of these: a constant, a drift, a fall, an oscillation, a rise whose turn is
-    yet to come; each with or without a dip or a jump in the first few hundredths of the phase, in AR(1) noise.
+    yet to come or that goes on for ever; each with or without a dip or a jump in the first few hundredths of the
+    phase, in AR(1) noise.
 
     All of some thousand such curves are fitted by least squares to the block means of the whole past, from running
     sums, so that a look costs the same at every batch. Their likelihoods (Gaussian, at the effective number of blocks
@@ -217,7 +236,7 @@ class Combined(Detector):
         p_rise = np.exp(log_rise - top)
         total = np.exp(log_constant - top).sum() + p_rise.sum() + np.exp(log_wave - top).sum()
         now = (step + 1) / settings.total_steps
-        p_rise = np.where((height >= settings.min_rise) & (grid.point <= now), p_rise, 0).sum(axis=0) / total
+        p_rise = np.where((height >= settings.min_rise) & (grid.turned <= now), p_rise, 0).sum(axis=0) / total
         passed = float(p_rise.sum())
         self.evidence = {"passed": passed}
         if passed < settings.sure:
@@ -262,8 +281,8 @@ class Combined(Detector):
     def _fire(self, passed: float, p_rise: np.ndarray, interval: tuple[float, float, float]) -> Verdict:
         total = self.settings.total_steps
         low, middle, high = (max(0, round(share * total)) for share in interval)
-        by_family = np.bincount(self.shapes.family, p_rise, minlength=5) / passed
-        family = (S_SHAPED + KNEED)[int(by_family.argmax())]
+        by_family = np.bincount(self.shapes.family, p_rise, minlength=len(RISES)) / passed
+        family = RISES[int(by_family.argmax())]
         kind = "S-shaped rise" if by_family[:3].sum() > 0.5 else "rise that ends in a plateau"
         reason = (
             f"the critic loss made a {kind} ({family} {by_family.max():.0%}), its inflection point at batch {middle} "

@@ -21,8 +21,8 @@ KNEED = ("saturation", "ramp")
 WITHOUT = ("constant", "drift", "oscillation")
 FAMILIES = (*S_SHAPED, *KNEED, *WITHOUT)
 # What the detectors were not made for. The first three have the inflection point of the logistic rise in them.
-BEYOND = ("spikes", "sag", "tremor", "fall", "walk")
-BEYOND_WITHOUT = ("fall", "walk")
+BEYOND = ("spikes", "sag", "tremor", "swell", "slowing", "fall", "walk")
+BEYOND_WITHOUT = ("swell", "slowing", "fall", "walk")
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,17 @@ def _tremor(rng: np.random.Generator, x: np.ndarray) -> Shape:
     return rise + rng.uniform(0.1, 0.25) * _oscillation(rng, x)[0], centre
 
 
+def _swell(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    """A rise that goes on bending upwards to the end of the phase."""
+    begin, power = rng.uniform(0, 0.4), rng.uniform(1.2, 4)
+    return (np.maximum(x - begin, 0) / (1 - begin)) ** power, None
+
+
+def _slowing(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    """A rise that slows down all the time and reaches no plateau."""
+    return x ** rng.uniform(0.3, 0.8), None
+
+
 def _fall(rng: np.random.Generator, x: np.ndarray) -> Shape:
     return 1 - _logistic(rng, x)[0], None
 
@@ -160,6 +171,8 @@ _SHAPES: dict[str, Callable[[np.random.Generator, np.ndarray], Shape]] = {
     "spikes": _logistic,
     "sag": _sag,
     "tremor": _tremor,
+    "swell": _swell,
+    "slowing": _slowing,
     "fall": _fall,
     "walk": _walk,
 }

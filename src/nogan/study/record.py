@@ -9,9 +9,9 @@ from typing import Any
 from nogan.errors import UserError
 
 
-def fingerprint(files: Iterable[Path]) -> str:
-    """A short hash of the sources that a result depends on."""
-    digest = hashlib.blake2b(digest_size=6)
+def fingerprint(files: Iterable[Path], settings: object = None) -> str:
+    """A short hash of the sources, and the settings, that a result depends on."""
+    digest = hashlib.blake2b(repr(settings).encode(), digest_size=6)
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _version() -> str:
     sources = [*Path(inflection.__file__).parent.glob("*.py"), Path(curves.__file__), Path(rng.__file__)]
-    return fingerprint(sources)
+    return fingerprint(sources, context(curves.draw("tune", "constant", 0)))
 
 
 def _play_all(keys: list[tuple[str, str, int]], workers: int) -> Iterable[Row]:
