@@ -79,6 +79,8 @@ def load_generator(path: str | os.PathLike[str]) -> nn.Module:
     Raises:
         UserError: in one line, where there is no such file or it holds no generator.
     """
+    from nogan.networks import build_generator
+
     weights = find_weights(path)
     if weights.suffix == ".pth":
         from nogan import deoldify
@@ -88,28 +90,14 @@ def load_generator(path: str | os.PathLike[str]) -> nn.Module:
         raise UserError(f"{weights}: ONNX files can only be run; take the run folder or the .safetensors instead.")
     description, tensors = _read(weights)
     try:
-        return _rebuilt(description["network"], tensors).eval()
+        network = build_generator(**{**description["network"], "pretrained": False})
+        network.load_state_dict(tensors)
     except RuntimeError as error:  # of load_state_dict, one line for each tensor
         reason = str(error).splitlines()[-1].strip()
         raise UserError(f"{weights}: its weights do not fit the network it describes: {reason}") from error
     except (TypeError, ValueError, KeyError, UserError) as error:
         raise UserError(f"{weights}: its description does not make a generator: {_one_line(error)}") from error
-
-
-def _rebuilt(config: dict[str, Any], tensors: dict[str, Tensor]) -> nn.Module:
-    """The network of ``config`` with ``tensors``, without drawing initial weights first where that can be spared."""
-    import torch
-
-    from nogan.networks import build_generator
-
-    config = {**config, "pretrained": False}
-    with torch.device("meta"):
-        network = build_generator(**config)
-    network.load_state_dict(tensors, assign=True)
-    if any(buffer.is_meta for buffer in network.buffers()):  # constants that no state dict holds
-        network = build_generator(**config)
-        network.load_state_dict(tensors)
-    return network
+    return network.eval()
 
 
 def find_weights(path: str | os.PathLike[str]) -> Path:
