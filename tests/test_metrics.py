@@ -13,6 +13,7 @@ from nogan.metrics import (
     DebiasedEMA,
     HeldOutMetrics,
     ab_shift,
+    chroma_distance,
     chroma_frechet,
     colourfulness,
     frechet_distance,
@@ -271,3 +272,11 @@ def test_ema_ignores_what_is_not_finite_and_goes_on_from_its_state():
     assert other.update(7.0) == ema.update(7.0)
     with pytest.raises(ValueError, match=r"decay is 1\.5"):
         DebiasedEMA(1.5)
+
+
+def test_chroma_distance_is_the_lab_distance_without_lightness():
+    gray, lighter = torch.full((1, 3, 8, 8), 0.3), torch.full((1, 3, 8, 8), 0.8)
+    assert chroma_distance(gray, lighter).item() == pytest.approx(0, abs=1e-3)
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    a, b = 80.09, 67.20  # of sRGB red (Lindbloom's calculator, D65)
+    assert chroma_distance(red, gray).item() == pytest.approx((a * a + b * b) ** 0.5, abs=0.1)

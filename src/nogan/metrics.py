@@ -64,6 +64,13 @@ def ab_shift(output: Tensor, target: Tensor) -> Tensor:
     return _mean_ab(rgb_to_lab(output)) - _mean_ab(rgb_to_lab(target))
 
 
+def chroma_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean distance ``(B,)`` of a* and b* between RGB images ``(B, 3, H, W)`` in [0, 1]; in Lab units, lightness aside."""
+    _check_pair(a, b)
+    difference = rgb_to_lab(a)[..., 1:, :, :] - rgb_to_lab(b)[..., 1:, :, :]
+    return difference.square().sum(dim=-3).sqrt().mean(dim=(-2, -1))
+
+
 def orange_red_share(rgb: Tensor) -> Tensor:
     """Share of pixels ``(B,)`` in [0, 1] that are orange-red.
 

@@ -1,7 +1,19 @@
 """The probe: the same held-out photographs, measured and shown at the start, at every snapshot and at every phase end.
 
 What is measured is the picture that a user gets: the network's chroma with the photograph's luma. The network runs in eval
-mode and nothing of the training state moves.
+mode and nothing of the training state moves. It looks for what the author of NoGAN looked for by eye:
+
+==========================  ============================================================================================
+``colourfulness_ratio``     vivid enough? Hasler–Süsstrunk colourfulness of the output to that of the truth
+``chroma_fd``, ``psnr``     colours distributed as in the truth; the right ones
+``a_shift``, ``b_shift``    a cast over everything (mean a* and b* against the truth)
+``orange_red``              share of orange-red pixels (``_truth``: of the photographs): skin goes orange first
+``change``                  mean chroma distance to the output at the last snapshot
+``shift_variation``         mean chroma distance when the input moves by a few pixels, and …
+``scale_variation``         … when it is colorized at another size: what flickers and glitches first
+==========================  ============================================================================================
+
+Chroma distances are in CIELAB units (ΔE of a* and b* alone).
 """
 
 import json
@@ -15,14 +27,20 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nogan import color
 from nogan.callbacks.telemetry import Telemetry
 from nogan.data.datamodule import NoGANData
 from nogan.files import write_atomically
-from nogan.metrics import HeldOutMetrics
+from nogan.metrics import HeldOutMetrics, chroma_distance
 from nogan.modules import GANModule
+from nogan.plan import Phase
 from nogan.scheduler import NoGANScheduler
+
+SHIFT = 3  # px by which the input moves for `shift_variation`
+SCALE = 1.25  # factor on its size for `scale_variation`
+STABILITY_IMAGES = 16  # photographs that the two variations are measured on
 
 
 class Probe(pl.Callback):
@@ -52,40 +70,74 @@ class Probe(pl.Callback):
         self.scheduler, self.telemetry, self.folder = scheduler, telemetry, folder
         self.images, self.size, self.grid, self.batch_size = images, size, grid, batch_size
         self._photographs: Tensor | None = None
+        self._last: Tensor | None = None  # output at the last snapshot, uint8
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
-        """Measure the generator before the first batch of the run."""
-        if trainer.current_epoch == 0:
+        """Measure before the first batch of the run, and of every GAN phase: snapshot 0."""
+        phase = self.scheduler.phase(trainer)
+        if phase.kind == "gan":
+            self._measure_snapshot(trainer, module, phase, 0)
+        elif trainer.current_epoch == 0:
             self._measure(trainer, module)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
-        """Measure at snapshots; the last one is measured as the end of the phase."""
+        """Measure at snapshots."""
         phase = self.scheduler.phase(trainer)
-        if not phase.is_snapshot(batch_idx + 1) or batch_idx + 1 == phase.steps:
-            return
-        metrics = self._measure(trainer, module)
-        if trainer.is_global_zero:
-            note = self.scheduler.snapshots(phase).path(batch_idx + 1).with_suffix(".json")
-            write_atomically(note, lambda path: path.write_text(json.dumps(metrics)))
+        if phase.is_snapshot(batch_idx + 1):
+            self._measure_snapshot(trainer, module, phase, batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
-        """Measure what the phase made of the generator (after the rollback, if there was one)."""
-        if self.scheduler.phase(trainer).kind != "critic":
-            self.scheduler.record["metrics"] = self._measure(trainer, module)
+        """Keep what the phase made of the generator: after a rollback, the metrics of that snapshot."""
+        record, phase = self.scheduler.record, self.scheduler.phase(trainer)
+        if phase.kind == "generator":
+            record["metrics"] = self._measure(trainer, module)
+        elif phase.kind == "gan":
+            step = record.get("rolled_back_to", record["steps"])
+            note = self._note(phase, step)
+            record["metrics"] = json.loads(note.read_text()) if note.is_file() else self._measure(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The output at the last snapshot, which ``change`` is measured against."""
+        return {"last": self._last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._last = state["last"]
+
+    # --- measuring ----------------------------------------------------------------------------------------------------
+
+    def _measure_snapshot(self, trainer: pl.Trainer, module: GANModule, phase: Phase, step: int) -> None:
+        metrics = self._measure(trainer, module)
+        if trainer.is_global_zero:
+            write_atomically(self._note(phase, step), lambda path: path.write_text(json.dumps(metrics)))
+
+    def _note(self, phase: Phase, step: int) -> Path:
+        return self.scheduler.snapshots(phase).path(step).with_suffix(".json")
 
     def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
         started = time.monotonic()
         photographs = self._load(trainer)
-        outputs = self._colorize(trainer, module.generator.network, photographs)
+        network = module.generator.network
+        with evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
+            device = trainer.strategy.root_device
+            outputs = colorize(network, photographs, self.batch_size, device)
+            few, few_outputs = photographs[:STABILITY_IMAGES], outputs[:STABILITY_IMAGES]
+            shifted = colorize(network, shift(few, SHIFT), self.batch_size, device)
+            scaled = colorize(network, rescale(few, SCALE), self.batch_size, device)
         metrics = HeldOutMetrics()
         metrics.update(outputs, photographs)
         values = metrics.compute()
+        values["shift_variation"] = float(chroma_distance(shift(shifted, -SHIFT), few_outputs).mean())
+        values["scale_variation"] = float(chroma_distance(rescale(scaled, few.shape[-1]), few_outputs).mean())
+        rounded = outputs.mul(255).round().to(torch.uint8)
+        if self._last is not None:
+            values["change"] = float(chroma_distance(rounded / 255, self._last / 255).mean())
+        self._last = rounded
         self.telemetry.report(trainer, {f"val/{name}": value for name, value in values.items()})
         if trainer.is_global_zero:
-            grid = draw_grid(photographs[: self.grid], outputs[: self.grid])
-            self._show(trainer, grid)
+            self._show(trainer, draw_grid(photographs[: self.grid], outputs[: self.grid]))
         self.scheduler.leave_out(time.monotonic() - started)
         return values
 
@@ -95,15 +147,6 @@ class Probe(pl.Callback):
             self._photographs = data.probe_photographs(self.images, self.size)
         return self._photographs
 
-    def _colorize(self, trainer: pl.Trainer, network: nn.Module, photographs: Tensor) -> Tensor:
-        device = trainer.strategy.root_device
-        with evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
-            batches = [
-                color.denormalize(network(color.normalize(color.to_gray(batch)).to(device)).float()).cpu()
-                for batch in photographs.split(self.batch_size)
-            ]
-        return color.with_luma_of(torch.cat(batches), photographs)
-
     def _show(self, trainer: pl.Trainer, grid: Image.Image) -> None:
         path = self.folder / "samples" / f"step-{trainer.global_step:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +154,28 @@ class Probe(pl.Callback):
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [grid], step=trainer.global_step)
+
+
+def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: torch.device) -> Tensor:
+    """What a user gets of ``photographs``, RGB ``(N, 3, H, W)`` in [0, 1] on the CPU, from ``network`` as it is."""
+    outputs = [
+        color.denormalize(network(color.normalize(color.to_gray(batch)).to(device)).float()).cpu()
+        for batch in photographs.split(batch_size)
+    ]
+    return color.with_luma_of(torch.cat(outputs), photographs)
+
+
+def shift(images: Tensor, pixels: int) -> Tensor:
+    """``(N, 3, H, W)`` moved right and down by ``pixels`` (left and up where negative); the border is mirrored."""
+    before, after = max(pixels, 0), max(-pixels, 0)
+    height, width = images.shape[-2:]
+    return F.pad(images, (before, after, before, after), mode="reflect")[..., after : after + height, after : after + width]
+
+
+def rescale(images: Tensor, to: float) -> Tensor:
+    """``(N, 3, S, S)`` to ``to`` times its size (a multiple of 16 px), or to ``to`` px where that is an int."""
+    size = to if isinstance(to, int) else round(images.shape[-1] * to / 16) * 16
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
 @contextmanager
@@ -126,9 +191,9 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def draw_grid(photographs: Tensor, outputs: Tensor, gap: int = 2) -> Image.Image:
-    """A row for each of gray, output and truth; a column for each picture. Both inputs RGB ``(N, 3, H, W)`` in [0, 1]."""
+    """A row for each of gray, output and truth; a column for each picture. Inputs RGB ``(N, 3, H, W)`` in [0, 1]."""
     rows = torch.stack([color.to_gray(photographs), outputs, photographs])  # (3, N, 3, H, W)
-    padded = nn.functional.pad(rows.flatten(0, 1), (0, gap, 0, gap), value=1.0).unflatten(0, rows.shape[:2])
+    padded = F.pad(rows.flatten(0, 1), (0, gap, 0, gap), value=1.0).unflatten(0, rows.shape[:2])
     picture = padded.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (3 H, N W, 3)
     pixels = picture[:-gap, :-gap].mul(255).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(pixels.numpy())
