@@ -235,19 +235,19 @@ class Strings(Sequence[str]):
 
 def _image_files(root: Path) -> Iterator[str]:
     """Relative paths of the image files below ``root``, in no order; a folder that links lead to twice is read once."""
-    seen = {os.path.realpath(root)}
-    folders, links = [""], []
+    seen: set[str] = set()
+    links = [""]
     with ThreadPoolExecutor(16) as pool:
-        while folders or links:
-            if not folders:  # All real folders are known by now, so that a link to one of them adds nothing.
-                folders = [folder for folder in links if os.path.realpath(root / folder) not in seen][:1]
-                links = [folder for folder in links if folder not in folders]
-            seen.update(os.path.realpath(root / folder) for folder in folders)
-            found = list(pool.map(lambda folder: _scan(root, folder), folders))
-            for listing in found:
-                yield from listing.files
-            folders = [folder for listing in found for folder in listing.folders]
-            links = sorted([*links, *(link for listing in found for link in listing.links)])
+        while links:  # A link waits until all real folders are known, so that one that leads back adds nothing.
+            links.sort()
+            folders = [links.pop(0)]
+            while folders := [folder for folder in folders if os.path.realpath(root / folder) not in seen]:
+                seen.update(os.path.realpath(root / folder) for folder in folders)
+                found = list(pool.map(lambda folder: _scan(root, folder), folders))
+                for listing in found:
+                    yield from listing.files
+                    links += listing.links
+                folders = [folder for listing in found for folder in listing.folders]
 
 
 class _Listing(NamedTuple):
@@ -307,7 +307,7 @@ class PreparedSource:
             state = json.loads((self.path / "state.json").read_text())
             self._open([self.path / entry["filename"] for entry in state["_data_files"]])
         except FileNotFoundError as error:
-            raise UserError(f"{path} is not a whole prepared copy: {error.filename} is missing") from error
+            raise UserError(f"{path} is not a whole prepared copy: {error.filename or error}") from error
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are among these
             raise UserError(f"{path} is not a prepared copy that can be read: {error}") from error
 
