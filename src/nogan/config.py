@@ -145,6 +145,7 @@ class Nogan(Section):
     gan: Gan
     inflection: Inflection
     snapshot_every: Share
+    snapshot_budget_gb: Annotated[float, Field(gt=0)]
     optimizer: Optimizer
 
 

@@ -6,6 +6,7 @@ detector, and on its verdict takes the generator back to the snapshot nearest th
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch import Tensor
 from nogan.inflection import Detector, Verdict
 from nogan.modules import GANModule
 from nogan.plan import Phase, Plan
-from nogan.snapshots import SnapshotStore, load_state, save_state
+from nogan.snapshots import SnapshotStore, load_state, prune, save_state
 from nogan.switch import AdaptiveSwitch, Turn
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class NoGANScheduler(pl.Callback):
         critic_threshold: a critic batch whose loss is below it hands over to the generator.
         max_critic_steps: consecutive critic batches after which the generator gets one all the same.
         action: "stop" ends the GAN phase at the verdict and rolls the generator back; "mark" records it and goes on.
+        snapshot_budget: bytes that the snapshots of the run may take; older ones are thinned out beyond it.
         restart: whether a later cycle trains the critic on from before ("pre_gan") or after ("post_gan") the GAN phase.
     """
 
@@ -48,10 +50,11 @@ class NoGANScheduler(pl.Callback):
         max_critic_steps: int | None = 100,
         action: Literal["stop", "mark"] = "stop",
         restart: Literal["pre_gan", "post_gan"] = "pre_gan",
+        snapshot_budget: float = math.inf,
     ) -> None:
         self.plan, self.folder, self.make_detector = plan, folder, make_detector
         self.critic_threshold, self.max_critic_steps = critic_threshold, max_critic_steps
-        self.action, self.restart = action, restart
+        self.action, self.restart, self.snapshot_budget = action, restart, snapshot_budget
         self.switch = self._new_switch()
         self.detector: Detector | None = None
         self.verdict: Verdict | None = None
@@ -148,6 +151,7 @@ class NoGANScheduler(pl.Callback):
             self.switch.after_generator()
         if phase.is_snapshot(batch_idx + 1) and trainer.is_global_zero:
             self.snapshots(phase).save(batch_idx + 1, module.generator.network)
+            prune(self.folder, self.snapshot_budget)
 
     def _after_critic(self, trainer: pl.Trainer, module: GANModule, loss: float, step: int) -> None:
         forced = self.switch.forced

@@ -1,16 +1,28 @@
-"""Snapshots of the generator within a GAN phase, on disk: what a rollback goes back to.
+"""Snapshots of the generator within a GAN phase, on disk: what a rollback goes back to, and what a person may pick from.
 
-Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it.
+Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it. Beside each stand the
+probe's metrics of that moment.
+
+    python -m nogan.snapshots RUN_DIR                        # list them with their metrics
+    python -m nogan.snapshots RUN_DIR --pick 40 --cycle 2    # export one as a generator of its own
 """
 
+import argparse
+import json
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from torch import nn
-
+from nogan.errors import UserError
 from nogan.files import write_atomically
 
+if TYPE_CHECKING:
+    from torch import nn
+
 FILE = re.compile(r"step-(\d+)\.safetensors")
+SHOWN = ("colourfulness_ratio", "psnr", "chroma_fd", "orange_red", "change", "shift_variation", "scale_variation")
 
 
 class SnapshotStore:
@@ -33,7 +45,12 @@ class SnapshotStore:
             return []
         return sorted(int(match[1]) for file in self.folder.iterdir() if (match := FILE.fullmatch(file.name)))
 
-    def save(self, step: int, network: nn.Module) -> Path:
+    def metrics(self, step: int) -> dict[str, float]:
+        """The probe's metrics of snapshot ``step``; empty if it was not probed."""
+        note = self.path(step).with_suffix(".json")
+        return json.loads(note.read_text()) if note.is_file() else {}
+
+    def save(self, step: int, network: "nn.Module") -> Path:
         """Write the state of ``network``, atomically."""
         path = self.path(step)
         save_state(network, path)
@@ -43,7 +60,7 @@ class SnapshotStore:
         """The step of the snapshot nearest to ``step``, the earlier of two as near; None without snapshots."""
         return min(self.steps(), key=lambda have: (abs(have - step), have), default=None)
 
-    def restore(self, step: int, network: nn.Module) -> None:
+    def restore(self, step: int, network: "nn.Module") -> None:
         """Put snapshot ``step`` back into ``network``."""
         load_state(network, self.path(step))
 
@@ -52,9 +69,43 @@ class SnapshotStore:
         for later in self.steps():
             if later > step:
                 self.path(later).unlink()
+                self.path(later).with_suffix(".json").unlink(missing_ok=True)
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(self.path(step).stat().st_size for step in self.steps())
 
 
-def save_state(network: nn.Module, path: Path) -> None:
+def stores(run: Path) -> dict[str, SnapshotStore]:
+    """The snapshots of a run by phase name, in the order of the cycles."""
+    folders = [folder for folder in (run / "snapshots").glob("gan@*") if folder.is_dir()]
+    return {f.name: SnapshotStore(f) for f in sorted(folders, key=lambda f: int(f.name.removeprefix("gan@")))}
+
+
+def prune(run: Path, budget: float) -> list[Path]:
+    """Thin the snapshots of a run until they take at most ``budget`` bytes.
+
+    The oldest cycle goes first, and in it the snapshot whose neighbours lie closest together; the first and the last of each
+    phase stay. Metrics are kept: they are small, and a curve with gaps says less.
+
+    Returns:
+        The files removed.
+    """
+    removed = []
+    every = list(stores(run).values())
+    total = sum(store.size() for store in every)
+    for store in every:
+        steps = store.steps()
+        while total > budget and len(steps) > 2:
+            _, place = min((steps[i + 1] - steps[i - 1], i) for i in range(1, len(steps) - 1))
+            path = store.path(steps.pop(place))
+            total -= path.stat().st_size
+            path.unlink()
+            removed.append(path)
+    return removed
+
+
+def save_state(network: "nn.Module", path: Path) -> None:
     """Write the state dict of ``network`` as safetensors, atomically."""
     from safetensors.torch import save_file
 
@@ -63,8 +114,80 @@ def save_state(network: nn.Module, path: Path) -> None:
     write_atomically(path, lambda temporary: save_file(state, temporary))
 
 
-def load_state(network: nn.Module, path: Path) -> None:
+def load_state(network: "nn.Module", path: Path) -> None:
     """Read what :func:`save_state` wrote."""
     from safetensors.torch import load_file
 
     network.load_state_dict(load_file(path))
+
+
+def pick(run: Path, step: int, cycle: int | None = None, output: Path | None = None) -> Path:
+    """Export snapshot ``step`` of ``cycle`` (the last one that has snapshots) as a generator file.
+
+    Returns:
+        The file written: ``output``, or ``generator@cycle-N-step-M.safetensors`` in the run folder.
+
+    Raises:
+        UserError: there is no such snapshot.
+    """
+    from nogan import exports
+
+    store = _store(run, cycle)
+    if step not in store.steps():
+        have = ", ".join(map(str, store.steps()))
+        raise UserError(f"--pick {step}: {store.folder.name} of {run} has no such snapshot; it has {have}")
+    network = exports.load_generator(run)
+    store.restore(step, network)
+    output = output or run / f"generator@cycle-{store.folder.name.removeprefix('gan@')}-step-{step}.safetensors"
+    return exports.save_generator(network, output, run=run.name, phase=store.folder.name, step=step, metrics=store.metrics(step))
+
+
+def _store(run: Path, cycle: int | None) -> SnapshotStore:
+    have = stores(run)
+    if not have:
+        raise UserError(f"{run} has no snapshots: expected a run folder whose GAN phase has begun")
+    name = f"gan@{cycle}" if cycle is not None else list(have)[-1]
+    if name not in have:
+        raise UserError(f"--cycle {cycle}: {run} has snapshots of {', '.join(have)}")
+    return have[name]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """List the snapshots of a run, or export one of them."""
+    parser = argparse.ArgumentParser("python -m nogan.snapshots", description=main.__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run folder")
+    parser.add_argument("--pick", type=int, metavar="STEP", help="export the snapshot after this many GAN batches")
+    parser.add_argument("--cycle", type=int, help="of this critic/GAN cycle (default: the last)")
+    parser.add_argument("-o", "--output", type=Path, help="the .safetensors file to write")
+    args = parser.parse_args(argv)
+    try:
+        if args.pick is None:
+            _list(args.run, args.cycle)
+        else:
+            print(pick(args.run, args.pick, args.cycle, args.output))
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def _list(run: Path, cycle: int | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    records_file = run / "records.json"
+    records = {r["name"]: r for r in json.loads(records_file.read_text())} if records_file.is_file() else {}
+    chosen = [_store(run, cycle)] if cycle is not None or not stores(run) else stores(run).values()
+    for store in chosen:
+        record = records.get(store.folder.name, {})
+        table = Table(title=store.folder.name, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
+        for column in ("step", *SHOWN, ""):
+            table.add_column(column.replace("_", " "), justify="right")
+        for step in store.steps():
+            metrics = store.metrics(step)
+            values = [f"{metrics[name]:.3f}" if name in metrics else "" for name in SHOWN]
+            table.add_row(str(step), *values, "← chosen" if record.get("rolled_back_to") == step else "")
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -100,6 +100,7 @@ def build_run(
         max_critic_steps=nogan.gan.max_critic_steps,
         action=nogan.inflection.action,
         restart=nogan.critic.restart,
+        snapshot_budget=nogan.snapshot_budget_gb * 1e9,
     )
     telemetry = Telemetry(run.scheduler, config.trainer.log_every_n_steps)
     progress = PlanProgress(plan, run.scheduler, telemetry, console)

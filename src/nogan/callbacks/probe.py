@@ -95,8 +95,7 @@ class Probe(pl.Callback):
             record["metrics"] = self._measure(trainer, module)
         elif phase.kind == "gan":
             step = record.get("rolled_back_to", record["steps"])
-            note = self._note(phase, step)
-            record["metrics"] = json.loads(note.read_text()) if note.is_file() else self._measure(trainer, module)
+            record["metrics"] = self.scheduler.snapshots(phase).metrics(step) or self._measure(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:
         """The output at the last snapshot, which ``change`` is measured against."""
@@ -111,10 +110,8 @@ class Probe(pl.Callback):
     def _measure_snapshot(self, trainer: pl.Trainer, module: GANModule, phase: Phase, step: int) -> None:
         metrics = self._measure(trainer, module)
         if trainer.is_global_zero:
-            write_atomically(self._note(phase, step), lambda path: path.write_text(json.dumps(metrics)))
-
-    def _note(self, phase: Phase, step: int) -> Path:
-        return self.scheduler.snapshots(phase).path(step).with_suffix(".json")
+            note = self.scheduler.snapshots(phase).path(step).with_suffix(".json")
+            write_atomically(note, lambda path: path.write_text(json.dumps(metrics)))
 
     def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
         started = time.monotonic()
