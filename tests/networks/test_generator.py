@@ -121,8 +121,9 @@ def test_spectral_norm_iterates_in_train_mode_only(part, tiny, small_critic):
     network.eval()(gray(1, 32, 32))
     assert all(torch.equal(value, before[key]) for key, value in vectors().items())
     network.train()(gray(2, 32, 32))
-    # A vector of one entry (the critic's last) has nowhere to go.
-    assert all(not torch.equal(value, before[key]) for key, value in vectors().items() if value.numel() > 1)
+    # The critic's last matrix has one row, so its iteration has nowhere to go.
+    after = {key: value for key, value in vectors().items() if part == "generator" or not key.startswith("head.")}
+    assert not any(torch.equal(value, before[key]) for key, value in after.items())
 
 
 def test_spectral_norm_is_one_after_some_steps(small_critic):
@@ -146,7 +147,27 @@ def test_folding(tiny, small_critic):
             again = build(**folded.config).eval()
             again.load_state_dict(folded.state_dict())
             assert torch.equal(again(x), folded(x))
+            assert torch.equal(network(x), expected)  # the network that was copied still works
         assert not folded.config["normalized_weights"]
+
+
+def test_padded_channels_change_nothing(tiny):
+    settle(tiny, gray(2, 48, 32))
+    names = list(tiny.state_dict())
+    assert tiny.head.in_channels % 8
+    reference, padded = copy.deepcopy(tiny).train(), copy.deepcopy(tiny).train()
+    padded.channel_multiple = 8
+    seen = []
+    padded.residual.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].shape[1]))
+    x = gray(2, 48, 32, seed=1)
+    for network in (reference, padded):
+        network(x).square().mean().backward()
+    assert seen == [16] and list(padded.state_dict()) == names
+    for (name, ours), theirs in zip(padded.named_parameters(), reference.parameters(), strict=True):
+        assert ours.shape == theirs.shape
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(padded.eval()(x), reference.eval()(x), rtol=1e-5, atol=1e-5)
 
 
 def test_deep_copy_stands_alone(tiny):
@@ -169,25 +190,32 @@ def test_nothing_is_held_between_calls(tiny):
         assert torch.equal(tiny(gray(1, 64, 32)), alone)
 
 
-@pytest.mark.parametrize("mode", ["train", "eval"])
-def test_compiles_without_graph_breaks(mode, tiny, small_critic):
+@pytest.mark.parametrize(
+    ("mode", "backend"),
+    [("train", "eager"), ("eval", "aot_eager"), pytest.param("train", "inductor", marks=pytest.mark.slow)],
+)
+def test_compiles_without_graph_breaks(mode, backend, tiny):
     torch._dynamo.reset()
-    for network in (tiny, small_critic):
+    for network in (tiny, build_critic(8, doublings=1)):
         network.train(mode == "train")
         for module in network.modules():
             if isinstance(module, nn.Dropout2d):
                 module.eval()
         reference = copy.deepcopy(network)
-        compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+        compiled = torch.compile(network, backend=backend, fullgraph=True)
         x = gray(2, 32, 32)
         ours, expected = compiled(x), reference(x)
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
         if mode == "train":
             ours.mean().backward()
             assert all(p.grad is not None for p in network.parameters() if p.requires_grad and p.numel() > 1)
-        else:
-            with torch.autocast("cpu", torch.bfloat16):
-                assert compiled(x).isfinite().all()
+
+
+def test_compiles_under_autocast(tiny):
+    torch._dynamo.reset()
+    compiled = torch.compile(tiny.eval(), backend="eager", fullgraph=True)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(compiled(gray(2, 32, 32)), tiny(gray(2, 32, 32)))
 
 
 def test_compiling_in_place_keeps_the_names(tiny):
@@ -251,7 +279,7 @@ def test_groups_cover_every_parameter_once(tiny):
     assert len(groups) == 3
     parameters = [id(p) for group in groups for module in group for p in module.parameters()]
     assert len(parameters) == len(set(parameters)) == len(list(tiny.parameters()))
-    assert all(any(module.parameters()) for group in groups for module in group)
+    assert all(list(module.parameters()) for group in groups for module in group)
 
 
 def test_frozen_encoder_trains_its_norms(tiny):

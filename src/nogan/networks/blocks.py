@@ -12,12 +12,20 @@ from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
 
 
 class _Float32Weight:
-    """Mixin for convolutions: the (possibly parametrized) weight is computed outside autocast, exactly once a call."""
+    """Mixin for convolutions: the (possibly parametrized) weight is computed outside autocast, exactly once a call.
+
+    Given more channels than it has, a convolution takes those behind its own for zeros (see :func:`pad_channels`).
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             weight = self.weight
-        return self._conv_forward(x, weight, self.bias)
+        bias, extra = self.bias, x.shape[1] - self.in_channels
+        if extra:
+            more = extra if self.out_channels == self.in_channels else 0
+            weight = F.pad(weight, (0, 0) * (weight.ndim - 2) + (0, extra, 0, more))
+            bias = None if bias is None else F.pad(bias, (0, more))
+        return self._conv_forward(x, weight, bias)
 
 
 class Conv1d(_Float32Weight, nn.Conv1d):
@@ -144,6 +152,12 @@ class SelfAttention(nn.Module):
         return self.gamma * mixed.transpose(1, 2).reshape(x.shape) + x
 
 
+def pad_channels(x: Tensor, multiple: int) -> Tensor:
+    """``(B, C, H, W)`` with channels of zeros behind its own, up to a multiple of ``multiple``."""
+    extra = -x.shape[1] % multiple
+    return F.pad(x, (0, 0, 0, 0, 0, extra)) if extra else x
+
+
 def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest resize of ``(B, C, H, W)`` to ``size``; the same tensor where it already fits."""
     return x if tuple(x.shape[-2:]) == tuple(size) else F.interpolate(x, size, mode="nearest")
@@ -163,6 +177,11 @@ def fold_spectral_norm(network: nn.Module) -> nn.Module:
     network.eval()
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+            # Not with parametrize.remove_parametrizations: it takes the property `weight` off the module's class, which
+            # deep copies share, and so would break the network that this one is a copy of.
+            weight = module.weight.detach().clone()
+            del module.parametrizations
+            module.__class__ = type(module).__bases__[0]
+            module.weight = nn.Parameter(weight)
     network.config = {**network.config, "normalized_weights": False}
     return network

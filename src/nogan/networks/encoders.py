@@ -141,7 +141,11 @@ def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | N
         hint = f"; close: {', '.join(close)}" if close else ""
         raise UserError(f"model.encoder={name}: expected 'tiny' or a backbone that timm {timm.__version__} knows{hint}")
     tagged = f"{name}.tv_in1k" if name in TORCHVISION_RESNETS else name
-    fixed_size = timm.get_pretrained_cfg(tagged).fixed_input_size
+    try:
+        fixed_size = timm.get_pretrained_cfg(tagged).fixed_input_size
+    except RuntimeError as error:
+        known = ", ".join(timm.list_pretrained(f"{name.split('.')[0]}.*")) or "none with weights"
+        raise UserError(f"model.encoder={name}: timm {timm.__version__} has no such tag, but {known}") from error
     options = _free_size_options(tagged) if fixed_size else {}
     try:
         backbone = create_timm(
@@ -263,13 +267,36 @@ def fit_to_timm(tensors: Mapping[str, Tensor], name: str, *, source: str) -> dic
 
 
 def _renamed_in_order(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``tensors`` under the names of ``state`` where both run alike (kind and shape) from the start; else empty."""
-    pairs = list(zip(state.items(), tensors.items(), strict=False))
-    alike = all(
-        ours.shape == theirs.shape and our_key.rsplit(".", 1)[-1] == their_key.rsplit(".", 1)[-1]
-        for (our_key, ours), (their_key, theirs) in pairs
-    )
-    return {our_key: theirs for (our_key, _), (_, theirs) in pairs} if alike and len(pairs) == len(state) else {}
+    """``tensors`` under the names of ``state`` where their layers run alike, in kind and shape; else {}.
+
+    The order is that of the file or, where that is not the network's (``.safetensors`` sorts), of the layers' numbers.
+    """
+    headless = {
+        name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in ("classifier", "fc", "head")
+    }
+    ours, theirs = _layers(state), _layers(headless)
+    for order in (list(theirs), sorted(theirs, key=_by_number)):
+        renamed = {
+            f"{our_layer}.{kind}": theirs[their_layer].get(kind)
+            for (our_layer, kinds), their_layer in zip(ours.items(), order, strict=False)
+            for kind in kinds
+        }
+        if all(getattr(renamed.get(name), "shape", None) == tensor.shape for name, tensor in state.items()):
+            return renamed
+    return {}
+
+
+def _layers(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """``{"a.weight": x, "a.bias": y}`` as ``{"a": {"weight": x, "bias": y}}``."""
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        layers.setdefault(layer, {})[kind] = tensor
+    return layers
+
+
+def _by_number(name: str) -> list[tuple[bool, int, str]]:
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in name.split(".")]
 
 
 def encoder_groups(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

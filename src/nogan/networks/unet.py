@@ -9,11 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nogan.errors import UserError
-from nogan.networks.blocks import ConvReluNorm, SelfAttention, ShuffleUp, halved, resize_like, sn_conv
+from nogan.networks.blocks import ConvReluNorm, SelfAttention, ShuffleUp, halved, pad_channels, resize_like, sn_conv
 from nogan.networks.encoders import encoder_groups
 
 MIN_SIZE = 32
 """Smallest height and width, px."""
+
+MIN_CHANNELS = 4
+"""A block of the decoder is no narrower than this, however small the width factor."""
 
 ATTENTION_REDUCTION = 8
 """The up block whose result has this reduction carries the self-attention."""
@@ -74,7 +77,14 @@ class UNet(nn.Module):
             a block, 256 times ``width`` channels wide, half of that in the last).
         width: factor on the width of the decoder.
         attention: self-attention at reduction 8.
+
+    Attributes:
+        channel_multiple: the block at full resolution (303 or 259 channels in DeOldify's) runs at a multiple of so many,
+            padded with zeros inside; neither the result nor the state changes. 1, no padding, is the default: on CPUs a
+            multiple of 8 gains nothing (docs/deoldify.md), and on tensor cores it has not been measured.
     """
+
+    channel_multiple = 1
 
     def __init__(self, encoder: nn.Module, *, decoder: str, width: float, attention: bool) -> None:
         super().__init__()
@@ -91,9 +101,9 @@ class UNet(nn.Module):
             skip, last = skip_channels.get(reduction, 0), reduction == 2
             if decoder == "deep":
                 up = channels // 2
-                out = int((up + skip) // (2 if last else 1) * width)
+                out = max(int((up + skip) // (2 if last else 1) * width), MIN_CHANNELS)
             else:
-                up = out = int(512 * width) // (4 if last else 2)
+                up = out = max(int(512 * width) // (4 if last else 2), MIN_CHANNELS)
             attends = attention and reduction == ATTENTION_REDUCTION
             blocks.append(UpBlock(channels, up, skip, out, depth=depth, attention=attends))
             channels = out
@@ -119,7 +129,7 @@ class UNet(nn.Module):
             skip = skip_at.get(reduction)
             y = block(y, skip, halved(size, reduction) if skip is None else tuple(skip.shape[-2:]))
         y = resize_like(self.final_up(y), size)
-        y = self.residual(torch.cat([y, x], dim=1))
+        y = self.residual(pad_channels(torch.cat([y, x], dim=1), self.channel_multiple))
         # In float32: a bfloat16 output would have steps of whole 8-bit levels.
         with torch.autocast(y.device.type, enabled=False):
             return torch.sigmoid(self.head(y.float())) * 6 - 3
