@@ -4,7 +4,9 @@ import argparse
 import glob
 import os
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan the jobs, load the network, do the photographs, then the films; report."""
     from nogan.colorizer import Colorizer, network_size
 
+    warnings.filterwarnings("ignore", module="PIL")  # what it says of damaged files, the failure says too
     if arguments.render_factor not in (None, "auto"):
         network_size(arguments.render_factor)
     jobs = plan_jobs(arguments.inputs, arguments.output)
@@ -179,8 +182,10 @@ def check_folders(jobs: Sequence[Job]) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"-o {folder}: the folder cannot be made: {error.strerror}.") from error
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise UserError(f"-o {folder}: no permission to write there.")
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise UserError(f"-o {folder}: cannot be written to: {error.strerror}.") from error
 
 
 def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argparse.Namespace) -> list[str]:

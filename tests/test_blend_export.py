@@ -1,7 +1,9 @@
 """Generators as files: saved, exported, and interpolated."""
 
-import copy
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ from nogan.blend import main as blend_main
 from nogan.colorizer import Colorizer
 from nogan.errors import UserError
 from nogan.export import main as export_main
-from nogan.exports import describe, load_generator, save_generator
+from nogan.exports import copy_generator, describe, load_generator, save_generator
 from nogan.networks import build_generator, fold_spectral_norm
 
+ROOT = Path(__file__).parent.parent
 X = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
 
 
@@ -182,7 +185,7 @@ def test_deoldify_format_comes_back(tmp_path):
 def test_a_blend_is_its_ends_at_the_ends_and_between_them_in_between():
     a, b = tiny(), tiny(seed=5)
     assert same(blend(a, b, 0), a) and same(blend(a, b, 1), b)
-    before = copy.deepcopy(a)
+    before = copy_generator(a)
     middle = blend(a, b, 0.25)
     weights = {name: network.state_dict() for name, network in {"a": a, "b": b, "middle": middle}.items()}
     for name in ("head.bias", "blocks.0.convs.0.norm.running_var", "head.parametrizations.weight.original"):
@@ -191,6 +194,8 @@ def test_a_blend_is_its_ends_at_the_ends_and_between_them_in_between():
     for module in middle.modules():
         if hasattr(module, "parametrizations") and hasattr(module.parametrizations.weight[0], "_u"):
             assert torch.linalg.matrix_norm(module.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.03)
+    assert same(a, before)
+    fold_spectral_norm(middle)  # which must not reach back into A
     assert same(a, before)
 
 
@@ -209,3 +214,17 @@ def test_blend_on_the_command_line(tmp_path, capsys):
     )
     assert blend_main([a, str(tmp_path / "deep"), "-o", c, "--overwrite"]) == 1
     assert "decoder wide and deep" in capsys.readouterr().err
+
+
+def test_an_onnx_checkpoint_colours_a_photograph_without_torch(onnx_file, tmp_path):
+    from PIL import Image
+
+    Image.new("L", (50, 40), 90).save(tmp_path / "a.png")
+    arguments = [str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png"), "--checkpoint", str(onnx_file)]
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import colorize\n"
+        f"code = colorize.main({[*arguments, '--render-factor', '4']!r})\n"
+        "sys.exit(code or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    assert Image.open(tmp_path / "b.png").size == (50, 40)

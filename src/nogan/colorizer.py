@@ -12,15 +12,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
 from nogan.errors import UserError
-from nogan.exports import find_weights
+from nogan.exports import copy_generator, find_weights, load_generator
 from nogan.photos import to_pixels
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Network = Callable[[np.ndarray], np.ndarray]
 """Gray ``(B, S, S)`` float32 in [0, 1] to RGB ``(B, S, S, 3)`` float32 in [0, 1]."""
@@ -85,9 +88,14 @@ class Colorizer:
             else:
                 device = pick_device(device)
                 batch_size = 1 if device == "cpu" else 8
-                network = _torch_network(file, device, precision, compile)
+                network = _torch_network(load_generator(file), device, precision, compile)
             networks.append((network, weight))
         return cls(networks, batch_size=batch_size)
+
+    @classmethod
+    def of(cls, network: nn.Module, *, device: str | None = None) -> Colorizer:
+        """Take a generator that is in memory already (its weights are copied, and it is left as it is)."""
+        return cls([(_torch_network(copy_generator(network), pick_device(device), "fp32", False), 1.0)])
 
     def colorize(
         self, image: ImageOrArray, render_factor: RenderFactor = PHOTO_RENDER_FACTOR, *, raw: bool = False
@@ -284,15 +292,15 @@ def pick_device(device: str | None) -> str:
     return device
 
 
-def _torch_network(weights: Path, device: str, precision: str, compile: bool) -> Network:
+def _torch_network(network: nn.Module, device: str, precision: str, compile: bool) -> Network:
+    """``network`` made ready (folded in place) and wrapped; see :data:`Network`."""
     import torch
 
     from nogan.color import denormalize, normalize
-    from nogan.exports import load_generator
     from nogan.networks import fold_spectral_norm
 
     where = torch.device(device)
-    network = fold_spectral_norm(load_generator(weights)).to(where, memory_format=torch.channels_last)
+    network = fold_spectral_norm(network).to(where, memory_format=torch.channels_last)
     network.requires_grad_(False)
     if compile:
         network.compile()

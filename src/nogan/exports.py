@@ -100,6 +100,18 @@ def load_generator(path: str | os.PathLike[str]) -> nn.Module:
     return network.eval()
 
 
+def copy_generator(network: nn.Module) -> nn.Module:
+    """A generator of its own with the same weights, on the CPU and in eval mode.
+
+    ``copy.deepcopy`` shares the classes under which torch keeps spectral norm: folding the copy breaks the original.
+    """
+    from nogan.networks import build_generator
+
+    copied = build_generator(**{**network.config, "pretrained": False})
+    copied.load_state_dict(network.state_dict())
+    return copied.eval()
+
+
 def find_weights(path: str | os.PathLike[str]) -> Path:
     """The weights file that a user's ``--checkpoint`` means: the file itself, or the one of a run folder.
 
@@ -107,6 +119,8 @@ def find_weights(path: str | os.PathLike[str]) -> Path:
         UserError: where there is none.
     """
     given = Path(path)
+    if not os.access(given, os.R_OK) and given.exists():
+        raise UserError(f"{given}: no permission to read it.")
     if given.is_dir():
         if (given / WEIGHTS_NAME).is_file():
             return given / WEIGHTS_NAME
