@@ -145,12 +145,12 @@ def test_a_copy_of_a_copy_and_of_the_hub(mixed, tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------ interruptions
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    (tmp_path / "photos").mkdir()
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("many")
     for key in range(60):
-        picture(480, 360, key).save(tmp_path / f"photos/{key:03d}.png")
-    return tmp_path / "photos"
+        (folder / f"{key:03d}.jpg").write_bytes(encoded(picture(480, 360, key % 10), quality=95))
+    return folder
 
 
 def contents(copy: Path) -> list[tuple[str, bytes]]:

@@ -5,7 +5,8 @@ A *source* has ``__len__()`` and ``load(index, size) -> uint8 RGB (H, W, 3)``. T
 shorter: what is longer is cut to its middle, so that the memory of a batch is bounded. Reducing is by area-averaging,
 which keeps the bilinear resampling of :mod:`nogan.data.augment` from aliasing.
 
-Sources hold no open file that a fork or a pickle would break, so any kind of DataLoader worker may use them.
+Sources hold no open file that a fork or a pickle would break, so any kind of DataLoader worker may use them. What needs
+torch imports it where it is used: the processes of :mod:`nogan.data.prepare` need none of it, and start in no time.
 """
 
 import json
@@ -15,15 +16,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from nogan.data.images import BadImage, decode
 from nogan.errors import UserError
-from nogan.rng import Key, numpy_rng
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,8 @@ def split(length: int, seed: int, val_share: float, reals_share: float) -> Split
     Raises:
         UserError: a share leaves its part, or training, without a single photograph.
     """
+    from nogan.rng import numpy_rng
+
     shares = {"data.val_share": val_share, "data.reals_share": reals_share}
     val, reals = counts = [round(length * share) for share in shares.values()]
     for (key, share), count in zip(shares.items(), counts, strict=True):
@@ -74,7 +77,7 @@ def split(length: int, seed: int, val_share: float, reals_share: float) -> Split
     return Split(train=order[val + reals :], reals=order[val : val + reals], val=order[:val])
 
 
-def subset(indices: np.ndarray, share: float, *keys: Key) -> np.ndarray:
+def subset(indices: np.ndarray, share: float, *keys: int | str) -> np.ndarray:
     """The first ``share`` of a permutation of ``indices`` keyed by ``keys``.
 
     The same keys give nested subsets: a larger share holds the smaller one.
@@ -82,6 +85,8 @@ def subset(indices: np.ndarray, share: float, *keys: Key) -> np.ndarray:
     Raises:
         UserError: the share is so small that nothing is left.
     """
+    from nogan.rng import numpy_rng
+
     count = round(len(indices) * share)
     if count == 0:
         raise UserError(
@@ -97,9 +102,9 @@ def subset(indices: np.ndarray, share: float, *keys: Key) -> np.ndarray:
 class Batch(NamedTuple):
     """Photographs of several sizes on one canvas."""
 
-    images: Tensor
+    images: "Tensor"
     """uint8 RGB ``(B, 3, h, w)``, padded on the right and at the bottom; in channels-last memory."""
-    sizes: Tensor
+    sizes: "Tensor"
     """int64 ``(B, 2)``: each photograph's own height and width."""
     bad: list[str]
     """One "name: reason" for each photograph that could not be read and was replaced."""
@@ -115,6 +120,8 @@ def load_batch(source: Source, indices: Sequence[int] | np.ndarray, size: int, p
     Raises:
         UserError: none of the replacements can be read either.
     """
+    import torch
+
     bad: list[str] = []
     pictures = [_load_or_replace(source, int(index), size, indices if pool is None else pool, bad) for index in indices]
     sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
@@ -140,6 +147,8 @@ def _load_or_replace(
 
 
 def _candidates(index: int, pool: Sequence[int] | np.ndarray) -> Iterator[int]:
+    from nogan.rng import numpy_rng
+
     yield index
     rng = numpy_rng("replacement", index)
     for _ in range(_REPLACEMENTS - 1):
