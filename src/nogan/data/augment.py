@@ -58,7 +58,8 @@ def augment(
     Args:
         images: uint8 RGB ``(B, 3, h, w)``, on any device, padded on the right and at the bottom; what the padding holds
             has no influence on the result.
-        sizes: int64 ``(B, 2)``, each photograph's own height and width; on the CPU by preference.
+        sizes: int64 ``(B, 2)``, each photograph's own height and width. Keep it on the CPU: fetching it from a GPU
+            waits for all that the GPU still has to do.
         out_size: side of the result. The shorter side is resized to it; where that shrinks more than twofold, by
             area-averaging first.
         config: what to draw. :data:`NONE` resizes (with antialiasing) and crops the middle, with no draw.
