@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from nogan import distributed
 from nogan.losses import critic_loss, generator_adversarial_loss
 from nogan.modules.critic import CriticModule, Labelled
 from nogan.modules.generator import GeneratorModule, Metrics, Pair
@@ -119,8 +120,11 @@ class GANModule(pl.LightningModule):
         else:
             loss, metrics = self.generator_batch(batch)
         optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
+        # Batches are global: a rank's mean counts by its share of the images, and all ranks see the same losses.
+        weight = distributed.weight(len(batch[0]), self.phase.batch_size)
+        metrics = distributed.mean_over_ranks(metrics, weight)
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        self.manual_backward(loss * weight)
         optimizer.step()
         return metrics
 
