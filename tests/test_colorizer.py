@@ -57,14 +57,14 @@ def test_the_chain_gives_deoldifys_pictures():
     assert np.array_equal(join_luma(square, arrays["orig"]), arrays["final"])
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(4, "final"), (5, "final_rf5")])
-def test_a_deoldify_network_gives_deoldifys_pictures(factor, expected):
+@pytest.mark.parametrize(("factor", "expected", "largest"), [(4, "final", 1), (5, "final_rf5", 3)])
+def test_a_deoldify_network_gives_deoldifys_pictures(factor, expected, largest):
     arrays = golden()
     colorizer = Colorizer.of(deoldify_golden.network("deep"), device="cpu")
     found = colorizer.colorize(arrays["orig"], factor).astype(int)
     # The network's floats differ in the last digits: a level of its picture here and there, which the matrices of
     # DeOldify's integer YUV can turn into three.
-    assert np.abs(found - arrays[expected]).max() <= 3
+    assert np.abs(found - arrays[expected]).max() <= largest
     assert (np.abs(found - arrays[expected]) <= 1).mean() > 0.999
 
 

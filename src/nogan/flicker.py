@@ -119,7 +119,7 @@ def warp(before: np.ndarray, flow: np.ndarray) -> np.ndarray:
 def warp_error(now: np.ndarray, before: np.ndarray, motion: Motion) -> float:
     """Mean over the visible pixels of the squared RGB difference along the motion; frames ``(H, W, 3)`` uint8.
 
-    Source: Lai et al., "Learning Blind Video Temporal Consistency", arXiv:1808.00449, eq. 9 (flow there by FlowNet2).
+    Source: Lai et al., "Learning Blind Video Temporal Consistency", arXiv:1808.00449 (flow there by FlowNet2).
     """
     if not motion.visible.any():
         return 0.0

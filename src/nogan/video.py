@@ -295,7 +295,8 @@ class _Film:
         import av
 
         stream = container.streams[self.stream_index]
-        stream.thread_type = "AUTO"
+        if not stream.codec_context.is_open:
+            stream.thread_type = "AUTO"
         last, damaged = None, 0
         self._unreliable = False
         for packet in container.demux(stream):
