@@ -10,7 +10,7 @@ from torch import nn
 
 from nogan.errors import UserError
 from nogan.networks import build_critic, build_generator, fold_spectral_norm, trainable_parameters
-from nogan.networks.blocks import SelfAttention, icnr_
+from nogan.networks.blocks import SelfAttention, blur, icnr_
 
 
 @pytest.fixture
@@ -95,6 +95,11 @@ def test_starts_as_smooth_upsampling():
     weight = icnr_(torch.empty(12, 5, 1, 1))
     up = F.pixel_shuffle(F.conv2d(torch.randn(1, 5, 4, 4), weight), 2)
     torch.testing.assert_close(up, F.interpolate(up[..., ::2, ::2], scale_factor=2, mode="nearest"))
+
+
+def test_blur_replicates_the_left_and_the_top():
+    x = torch.randn(2, 3, 5, 4)
+    torch.testing.assert_close(blur(x), F.avg_pool2d(F.pad(x, (1, 0, 1, 0), mode="replicate"), 2, stride=1))
 
 
 def test_self_attention_is_the_original_formula():

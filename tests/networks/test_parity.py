@@ -13,6 +13,9 @@ from nogan.networks import fold_spectral_norm, trainable_parameters
 
 TOLERANCE = 5e-5  # absolute, fp32 in eval mode; outputs span (-3, 3)
 TRAIN_TOLERANCE = 1e-3  # relative, after one step in train mode
+# Batch norm over as few as eight values: on two threads, as in the goldens, all gradients agree to 3e-4, but a single
+# thread, or an input larger by 1e-6, moves those of "wide" by up to 7 % (and of "deep" by 0.7 %).
+GRADIENT_TOLERANCE = {"deep": 0.02, "wide": 0.1, "critic": 0.02}
 DEFAULT_SIZES = [
     ("deep", "2x64x64"),
     ("deep", "1x96x64"),
@@ -176,7 +179,7 @@ def test_one_step_in_train_mode(name):
     largest = max(expected["grad_l2"].values())
     for key, value in expected["grad_l2"].items():
         ours = gradients[names[key]].double().norm().item()
-        assert ours == pytest.approx(value, rel=2e-2, abs=1e-5 * largest), key
+        assert ours == pytest.approx(value, rel=GRADIENT_TOLERANCE[name], abs=1e-5 * largest), key
 
 
 def test_eval_mode_changes_no_state():

@@ -124,7 +124,9 @@ def blur(x: Tensor) -> Tensor:
     Source: Sugawara et al., "Super-resolution using convolutional neural networks without any checkerboard artifacts",
     arXiv:1806.02658.
     """
-    return F.avg_pool2d(F.pad(x, (1, 0, 1, 0), mode="replicate"), kernel_size=2, stride=1)
+    # A mean over those of the four that are there is the mean with a replicated edge. The detour spares a padded copy,
+    # and the backward pass of replicate padding, over whose strides torch.compile stumbles (PyTorch 2.15).
+    return F.avg_pool2d(x, kernel_size=2, stride=1, padding=1, count_include_pad=False)[..., :-1, :-1]
 
 
 class SelfAttention(nn.Module):

@@ -79,9 +79,9 @@ class UNet(nn.Module):
         attention: self-attention at reduction 8.
 
     Attributes:
-        channel_multiple: the block at full resolution (303 or 259 channels in DeOldify's) runs at a multiple of so many,
-            padded with zeros inside; neither the result nor the state changes. 1, no padding, is the default: on CPUs a
-            multiple of 8 gains nothing (docs/deoldify.md), and on tensor cores it has not been measured.
+        channel_multiple: the block at full size (303 or 259 channels in DeOldify's) runs at a multiple of so many,
+            padded with zeros inside; neither the result nor the state changes. 1, no padding, is the default: on CPUs
+            a multiple of 8 gains nothing (docs/deoldify.md), and on tensor cores it has not been measured.
     """
 
     channel_multiple = 1
