@@ -4,8 +4,8 @@
     python benchmarks/data.py PHOTOS --rows 0   # without the opening of 1.28 million rows
 
 The photographs are first brought to what ImageNet mostly holds (500x375, JPEG quality 95, 4:2:0) in a temporary folder.
-A rate is images over seconds of CPU time of a single thread, so other work on the machine does not count; the rows that
-say "wall" are of a clock on the wall, with a real DataLoader and one worker process.
+A rate is images over seconds of CPU time of one thread, or of a DataLoader worker and all it does to hand a batch over:
+what a core delivers that has nothing else to do.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def print_stages(folder: FolderSource, prepared: PreparedSource, seconds: float)
             ),
         )
         row(
-            f"{name}: uint8 batches of {BATCH}, one DataLoader worker, wall",
+            f"{name}: uint8 batches of {BATCH}, from a DataLoader worker",
             lambda s, source=source: delivered(source, s, seconds),
         )
     for config, name in ((TRAIN, "train"), (CRITIC, "critic"), (NONE, "none: resize, centre crop")):
@@ -150,27 +150,28 @@ def rate(began: float, count: int) -> float:
 
 
 class _Batches(Dataset):
-    def __init__(self, source: Source, size: int, count: int):
-        self.source, self.size, self.count = source, size, count
+    """Batches, each with the CPU time that the worker had used when it was ready."""
+
+    def __init__(self, source: Source, size: int):
+        self.source, self.size = source, size
+        self.rows = batched(len(source))
 
     def __len__(self) -> int:
-        return self.count
+        return 1 << 20
 
     def __getitem__(self, step: int):
-        rows = batched(len(self.source))
-        return load_batch(self.source, rows[step % len(rows)], self.size)
+        return load_batch(self.source, self.rows[step % len(self.rows)], self.size), time.process_time()
 
 
 def delivered(source: Source, size: int, seconds: float) -> float:
-    """Images a second on the wall's clock that one worker process hands to the main process."""
-    loader = iter(DataLoader(_Batches(source, size, 1 << 20), batch_size=None, num_workers=1, prefetch_factor=4))
+    """Images a second of its CPU time that a worker process hands to the main process, sending them included."""
+    loader = iter(DataLoader(_Batches(source, size), batch_size=None, num_workers=1, prefetch_factor=4))
     for _ in range(8):
-        next(loader)
-    began = time.perf_counter()
+        _, began = next(loader)
     for done in itertools.count(1):
-        next(loader)
-        if (passed := time.perf_counter() - began) > seconds:
-            return BATCH * done / passed
+        _, now = next(loader)
+        if now - began > seconds:
+            return BATCH * done / (now - began)
 
 
 def print_opening(dest: Path, rows: int) -> None:

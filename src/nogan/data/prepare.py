@@ -21,7 +21,7 @@ import hashlib
 import io
 import json
 import math
-import multiprocessing
+import multiprocessing.connection
 import os
 import signal
 import sys
@@ -205,8 +205,8 @@ def _run(jobs: list[_Job], source: Source, workers: int, progress: Callable[[int
             _write_shard(job, source, tick)
         return
     context = multiprocessing.get_context("spawn")  # A fork would copy the locks of whatever threads run here.
-    counter = context.Value("q", 0)
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, counter))
+    counter, stop = context.Value("q", 0), context.Event()
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, counter, stop))
     try:
         pending = {pool.submit(_work, job) for job in jobs}
         while pending:
@@ -221,13 +221,18 @@ def _run(jobs: list[_Job], source: Source, workers: int, progress: Callable[[int
             f" with fewer than --workers {workers} if it was"
         ) from error
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(source: Source, counter) -> None:
-    global _source, _counter
-    _source, _counter = source, counter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; a shard at hand is finished.
+class _Stopped(Exception):
+    """The parent does not want the rest."""
+
+
+def _start_worker(source: Source, counter, stop) -> None:
+    global _source, _counter, _stop
+    _source, _counter, _stop = source, counter, stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who says stop.
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -239,6 +244,8 @@ def _die_with_parent() -> None:
 
 def _work(job: _Job) -> None:
     def tick() -> None:
+        if _stop.is_set():
+            raise _Stopped
         with _counter.get_lock():
             _counter.value += 1
 
@@ -388,16 +395,22 @@ def _prepare_with_bar(given: argparse.Namespace) -> None:
         rich.TimeRemainingColumn(),
     )
     began, first = time.monotonic(), None
-    with rich.Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=len(source), rate="")
+    bar = rich.Progress(*columns, console=console)
+    task = bar.add_task("", total=len(source), rate="")
 
-        def show(done: int, total: int) -> None:
-            nonlocal first
-            first = done if first is None else first
-            rate = (done - first) / max(time.monotonic() - began, 1e-3)
-            bar.update(task, completed=done, total=total, rate=f"{rate:.0f} images/s")
+    def show(done: int, total: int) -> None:
+        nonlocal first
+        if first is None:
+            first = done
+            bar.start()  # Not before: a mistake that is found at once is said without a bar.
+        rate = (done - first) / max(time.monotonic() - began, 1e-3)
+        bar.update(task, completed=done, total=total, rate=f"{rate:.0f} images/s")
 
+    try:
         report = prepare(source, given.dest, settings, given.workers, show)
+    finally:
+        if first is not None:
+            bar.stop()
     _print_report(console, report, len(source), given.dest, time.monotonic() - began)
 
 

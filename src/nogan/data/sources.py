@@ -269,14 +269,17 @@ def _scan(root: Path, folder: str) -> _Listing:
     """What is directly in ``root/folder``: image files, folders and links to folders, all relative to ``root``."""
     listing = _Listing([], [], [])
     prefix = f"{folder}/" if folder else ""
-    with os.scandir(root / folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                listing.files.append(prefix + entry.name)
+    try:
+        entries = list(os.scandir(root / folder))
+    except OSError as error:  # Passing over it would leave out photographs and say nothing.
+        raise UserError(f"cannot list {root / folder} of data.path: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            listing.files.append(prefix + entry.name)
     return listing
 
 
