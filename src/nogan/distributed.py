@@ -6,15 +6,23 @@ whatever the number of ranks.
 """
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
+
+Value = TypeVar("Value")
 
 
 def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def part(total: int, rank: int, world: int) -> slice:
@@ -39,3 +47,35 @@ def mean_over_ranks(values: Mapping[str, Tensor], weight: float = 1.0) -> dict[s
     stacked = torch.stack([value.detach().float() for value in values.values()]) * (weight / world_size())
     dist.all_reduce(stacked)
     return dict(zip(values, stacked.unbind(), strict=True))
+
+
+def any_rank(mine: bool) -> bool:
+    """Whether it is so on any rank: what one must do, such as stopping for a signal, all do at the same point."""
+    if world_size() == 1:
+        return mine
+    answers: list[bool] = [False] * world_size()
+    dist.all_gather_object(answers, mine)
+    return any(answers)
+
+
+def from_first(value: Value) -> Value:
+    """The first rank's ``value`` on every rank: for what only it can see, or where all must decide alike."""
+    if world_size() == 1:
+        return value
+    holder = [value]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
+
+
+def barrier() -> None:
+    """Wait until every rank has come here: what the first wrote, the others can read."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+@torch.no_grad()
+def take_buffers_of_first(module: nn.Module) -> None:
+    """Copy the buffers of ``module`` from the first rank: unsynchronized batch norms differ between the ranks."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)

@@ -10,7 +10,7 @@ Every number is drawn on the CPU from the generator that the caller gives, so th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -51,7 +51,11 @@ PRESETS = {"none": NONE, "train": TRAIN, "critic": CRITIC}
 
 
 def augment(
-    images: Tensor, sizes: Tensor, out_size: int, config: AugmentConfig = NONE, rng: torch.Generator | None = None
+    images: Tensor,
+    sizes: Tensor,
+    out_size: int,
+    config: AugmentConfig = NONE,
+    rng: "torch.Generator | Draws | None" = None,
 ) -> Tensor:
     """Augment photographs of several sizes to square crops.
 
@@ -63,7 +67,7 @@ def augment(
         out_size: side of the result. The shorter side is resized to it; where that shrinks more than twofold, by
             area-averaging first.
         config: what to draw. :data:`NONE` resizes (with antialiasing) and crops the middle, with no draw.
-        rng: CPU generator; needed where ``config`` draws anything.
+        rng: CPU generator, or what :func:`draw` gave; needed where ``config`` draws anything.
 
     Returns:
         float32 RGB ``(B, 3, out_size, out_size)`` in [0, 1], on the device of ``images``.
@@ -73,7 +77,7 @@ def augment(
         return resize_and_crop(images, sizes, out_size)
     if rng is None:
         raise ValueError("an augmentation that draws needs a generator")
-    draws = draw(len(images), config, rng)
+    draws = rng if isinstance(rng, Draws) else draw(len(images), config, rng)
     if config.resamples:
         images, sizes = _reduce(images, sizes, 2 * out_size)
         matrix = homography(sizes, out_size, draws)
@@ -106,6 +110,10 @@ class Draws:
     """``(B,)``, added to logits."""
     contrast: Tensor
     """``(B,)``, multiplies logits."""
+
+    def part(self, images: slice) -> "Draws":
+        """Those of some of the images."""
+        return Draws(**{field.name: getattr(self, field.name)[images] for field in fields(self)})
 
 
 def draw(count: int, config: AugmentConfig, rng: torch.Generator) -> Draws:

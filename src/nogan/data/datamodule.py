@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from nogan import color
+from nogan import color, distributed
 from nogan.config import RunConfig
-from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment
+from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment, draw
 from nogan.data.fakes import FakeStore, fingerprint
 from nogan.data.sources import BadImages, Source, Split, load_batch, subset
 from nogan.errors import UserError
@@ -58,7 +58,7 @@ class StepSampler:
             if batch == 0 or step == self.start:
                 order = numpy_rng("order", *self.keys, epoch).permutation(self.pool)
             whole = order[batch * size : (batch + 1) * size]
-            yield step, np.array_split(whole, self.world)[self.rank]
+            yield step, whole[distributed.part(size, self.rank, self.world)]
 
 
 class PhotoBatches(Dataset):
@@ -173,14 +173,19 @@ class NoGANData(pl.LightningDataModule):
         index = self.trainer.current_epoch
         phase = self.plan[index]
         self.bad_images.add(batch.bad)
-        keys = (self.config.seed, self.trainer.global_rank, phase.name, batch.step)
+        # Drawn for the whole batch, of which each rank takes its part: what befalls a picture does not depend on how many
+        # devices there are. (The 0 is the rank that draws, were it alone.)
+        keys = (self.config.seed, 0, phase.name, batch.step)
+        mine = distributed.part(phase.batch_size, self.trainer.global_rank, self.trainer.world_size)
         style = (CRITIC if phase.kind == "critic" else TRAIN) if self.config.data.augment else NONE
-        images = augment(batch.images, batch.sizes, phase.size, style, torch_rng("augment", *keys))
+        draws = draw(phase.batch_size, style, torch_rng("augment", *keys)).part(mine)
+        images = augment(batch.images, batch.sizes, phase.size, style, draws)
         if phase.kind == "critic":
             return Labelled(color.normalize(images), batch.is_real)
         gray = color.to_gray(images)
         if phase.noise:
-            gray = add_noise(gray, torch_rng("noise", *keys))
+            noise = add_noise(torch.zeros(phase.batch_size, *gray.shape[1:]), torch_rng("noise", *keys))[mine]
+            gray = gray + noise.to(gray.device, non_blocking=True)
         return Pair(color.normalize(gray), color.normalize(images))
 
     def probe_photographs(self, count: int, size: int) -> Tensor:
@@ -195,6 +200,7 @@ class NoGANData(pl.LightningDataModule):
         store = FakeStore(self.folder / "fakes" / f"cycle-{phase.cycle}", phase.fakes, phase.fakes_size)
         indices = subset(self.split.train, settings.share, self.config.seed, "fakes", phase.cycle)[: phase.fakes]
         generator = self.trainer.lightning_module.generator
+        distributed.take_buffers_of_first(generator)
         device = self.trainer.strategy.root_device
 
         def colorize(numbers: np.ndarray) -> Tensor:
@@ -231,6 +237,8 @@ class NoGANData(pl.LightningDataModule):
 
     def remove_fakes(self, before_cycle: int | None = None) -> None:
         """Remove the fakes of cycles before ``before_cycle``, or all of them."""
+        if distributed.rank() > 0:
+            return
         for folder in (self.folder / "fakes").glob("cycle-*"):
             if before_cycle is None or int(folder.name.removeprefix("cycle-")) < before_cycle:
                 shutil.rmtree(folder)

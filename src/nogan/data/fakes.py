@@ -1,11 +1,12 @@
 """The generator's pictures that the critic trains on: a memory-mapped cache in the run folder, never through a codec.
 
 Making them is interruptible: how many are done is written after each batch, and the next call goes on from there, if the
-generator is still the same.
+generator is still the same. On several devices each makes its share of every round, into the same file.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nogan import distributed
 from nogan.files import write_atomically
 
 Colorize = Callable[[np.ndarray], Tensor]
@@ -31,6 +33,14 @@ class FakeStore:
         self.folder, self.count, self.size = folder, count, size
 
     @property
+    def _file(self) -> Path:
+        return self.folder / "fakes.npy"
+
+    @property
+    def _shape(self) -> tuple[int, int, int, int]:
+        return (self.count, 3, self.size, self.size)
+
+    @property
     def bytes_on_disk(self) -> int:
         """Size of the whole cache."""
         return self.count * 3 * self.size**2
@@ -42,38 +52,49 @@ class FakeStore:
         except (OSError, json.JSONDecodeError):
             return 0
         matches = note["fingerprint"] == fingerprint and (note["count"], note["size"]) == (self.count, self.size)
-        return note["done"] if matches and (self.folder / "fakes.npy").is_file() else 0
+        return note["done"] if matches and self._file.is_file() else 0
 
     def fill(
         self, colorize: Colorize, fingerprint: str, batch_size: int, report: Callable[[int, int], None] | None = None
     ) -> None:
-        """Make the pictures that are missing.
+        """Make the pictures that are missing; every rank must call it.
 
         Args:
             colorize: numbers of the pictures ``(B,)`` to their RGB ``(B, 3, size, size)`` in [0, 1].
             fingerprint: of the generator; a cache made by another is made anew.
             batch_size: pictures a call.
-            report: called with (done, count) after each batch.
+            report: called on every rank with (done, count) after each round of calls, one on each rank.
         """
-        done = self.done(fingerprint)
+        rank, world = distributed.rank(), distributed.world_size()
+        done = distributed.from_first(self.done(fingerprint))
         if done == self.count:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        shape = (self.count, 3, self.size, self.size)
-        mode = "r+" if done else "w+"
-        cache = np.lib.format.open_memmap(self.folder / "fakes.npy", mode=mode, dtype=np.uint8, shape=shape)
-        while done < self.count:
-            numbers = np.arange(done, min(done + batch_size, self.count))
-            cache[numbers] = colorize(numbers).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-            done = int(numbers[-1]) + 1
-            cache.flush()
-            self._note(done, fingerprint)
-            if report:
-                report(done, self.count)
+        if done == 0 and rank == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
+        distributed.barrier()
+        start = np.load(self._file, mmap_mode="r").offset
+        # Written as bytes, not through a memory map: on a network's disk two machines may share a page.
+        with self._file.open("r+b") as file:
+            while done < self.count:
+                numbers = np.arange(done, min(done + batch_size * world, self.count))
+                mine = numbers[distributed.part(len(numbers), rank, world)]
+                if len(mine):
+                    pictures = colorize(mine).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+                    file.seek(start + int(mine[0]) * 3 * self.size**2)
+                    file.write(pictures.tobytes())
+                    file.flush()
+                    os.fsync(file.fileno())
+                distributed.barrier()
+                done = int(numbers[-1]) + 1
+                if rank == 0:
+                    self._note(done, fingerprint)
+                if report:
+                    report(done, self.count)
 
     def open(self) -> np.ndarray:
         """The pictures, ``(count, 3, size, size)`` uint8 RGB, memory-mapped."""
-        return np.load(self.folder / "fakes.npy", mmap_mode="r")
+        return np.load(self._file, mmap_mode="r")
 
     def _note(self, done: int, fingerprint: str) -> None:
         note = {"done": done, "count": self.count, "size": self.size, "fingerprint": fingerprint}

@@ -1,0 +1,114 @@
+"""How the processes of a run on several devices came to be, and what that says of devices and machines.
+
+Either the first process starts the others (``trainer=ddp`` on one machine), or torchrun or SLURM's srun starts them all. Then
+each composes its own config, and all that may differ between them, the clock in the run folder's name above all, is the
+first one's word (:func:`word_of_the_first`).
+"""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from nogan.config import Trainer
+from nogan.errors import UserError
+
+INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that Lightning, too, takes for a shell
+PORT_OFFSET = 10_000  # from the port that training itself uses
+TIMEOUT = timedelta(minutes=10)  # for the slowest machine to get as far
+
+
+class Launch(NamedTuple):
+    """The place of this process in a job that was started from outside."""
+
+    by: str
+    rank: int
+    world: int  # processes in all
+    local: int  # processes on this machine
+
+
+def launched() -> Launch | None:
+    """Where this process stands among those that torchrun or srun started; None where it was started alone."""
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        launch = Launch("torchrun", int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"]))
+    elif "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        world = int(env["SLURM_NTASKS"])
+        if world > 1 and "SLURM_NTASKS_PER_NODE" not in env:
+            raise UserError(
+                f"srun started {world} tasks: expected --ntasks-per-node=N, with as many GPUs on each machine"
+            )
+        launch = Launch("srun", int(env["SLURM_PROCID"]), world, int(env.get("SLURM_NTASKS_PER_NODE", "1")))
+    else:
+        return None
+    return launch if launch.world > 1 else None
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints, logs and writes."""
+    if launch := launched():
+        return launch.rank == 0
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+
+
+def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
+    """``devices`` and ``num_nodes`` for Lightning's Trainer: what torchrun or srun started, or what the config says.
+
+    Raises:
+        UserError: the config contradicts what was started.
+    """
+    launch = launched()
+    if launch is None:
+        return {"devices": trainer.devices, "num_nodes": 1 if trainer.num_nodes == "auto" else trainer.num_nodes}
+    found = {"devices": launch.local, "num_nodes": launch.world // launch.local}
+    if not trainer.strategy.startswith("ddp"):
+        raise UserError(
+            f"{launch.by} started {launch.world} processes, but trainer.strategy={trainer.strategy} is for one: "
+            "expected trainer=ddp"
+        )
+    for key, value in found.items():
+        if getattr(trainer, key) not in ("auto", value):
+            raise UserError(
+                f"trainer.{key}={getattr(trainer, key)}, but {launch.by} started {launch.local} processes a machine, "
+                f"{launch.world} in all: expected auto, or {value}"
+            )
+    return found
+
+
+_stores: list[Any] = []  # the first process keeps its open: others may ask later
+
+
+def word_of_the_first(word: Callable[[], str], topic: str) -> str:
+    """What ``word()`` gives in the first process, in every process that torchrun or srun started; alone, just that.
+
+    Args:
+        word: called in the first process only.
+        topic: names what it is about; one exchange a topic.
+    """
+    launch = launched()
+    if launch is None:
+        return word()
+    if not _stores:
+        _stores.append(_store(launch))
+    key = f"nogan/{topic}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    if launch.rank == 0:
+        _stores[0].set(key, word())
+    return _stores[0].get(key).decode()
+
+
+def _store(launch: Launch) -> Any:
+    from torch.distributed import TCPStore
+
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun keeps a store of its own
+        address, port, host = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), False
+    else:
+        address, port = _main_address()
+        port, host = port + PORT_OFFSET, launch.rank == 0
+    return TCPStore(address, port, None, host, TIMEOUT, wait_for_workers=False)
+
+
+def _main_address() -> tuple[str, int]:
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    environment = (TorchElasticEnvironment if "TORCHELASTIC_RUN_ID" in os.environ else SLURMEnvironment)()
+    return environment.main_address, environment.main_port

@@ -1,0 +1,100 @@
+"""Batch norm whose statistics are those of the whole batch, also where its parts lie on several devices.
+
+PyTorch's own ``nn.SyncBatchNorm`` knows GPUs only. :class:`SyncBatchNorm` runs on any backend, so that a run on several CPU
+processes is the same as one on a single process. Both take parts of unequal size.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def synchronize(network: nn.Module, device: torch.device | str) -> None:
+    """Let every batch norm of ``network`` take its statistics over the batches of all processes.
+
+    The layers stay the objects that they are, with their parameters, buffers, names and modes, and change only their class:
+    a state dict fits before and after, and an optimizer goes on.
+
+    Args:
+        network: any; batch norms that are synchronized already are left alone.
+        device: what it will train on; a GPU gets PyTorch's own kernels.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    for norm in _batch_norms(network):
+        if isinstance(norm, SyncBatchNorm | nn.SyncBatchNorm):
+            continue
+        norm.plain_class = type(norm)
+        norm.process_group = None  # all processes
+        # PyTorch's layer has no place for the activation that timm's BatchNormAct2d applies.
+        norm.__class__ = nn.SyncBatchNorm if on_gpu and "act" not in norm._modules else SyncBatchNorm
+
+
+def desynchronize(network: nn.Module) -> None:
+    """Undo :func:`synchronize`."""
+    for norm in _batch_norms(network):
+        if hasattr(norm, "plain_class"):
+            norm.__class__ = norm.plain_class
+            del norm.plain_class, norm.process_group
+
+
+def _batch_norms(network: nn.Module) -> list[Any]:
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch norm over the batches of all processes in train mode, in float32; plain batch norm in eval mode."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"expected (B, C, ...), found {input.ndim} dimensions")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, ...)`` to the same shape; in train mode every process must call it, and with at least one image."""
+        together = self.training and dist.is_initialized() and dist.get_world_size() > 1
+        x = self._normalize_together(x) if together else super().forward(x)
+        for built_in in ("drop", "act"):  # of timm's BatchNormAct2d
+            if built_in in self._modules:
+                x = self._modules[built_in](x)
+        return x
+
+    def _normalize_together(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            wide, axes = x.float(), (0, *range(2, x.ndim))
+            shape = (1, -1, *[1] * (x.ndim - 2))
+            # The mean first, then squared distances from it: a mean of squares loses digits where the mean is large.
+            count = wide.new_full((1,), x.numel() / x.shape[1])
+            sums = _SumOverRanks.apply(torch.cat([wide.sum(axes), count]))
+            count = sums[-1].detach()
+            mean = sums[:-1] / count
+            centred = wide - mean.view(shape)
+            variance = _SumOverRanks.apply(centred.square().sum(axes)) / count
+            out = centred * torch.rsqrt(variance + self.eps).view(shape)
+            if self.affine:
+                out = out * self.weight.view(shape) + self.bias.view(shape)
+            if self.track_running_stats:
+                self._follow(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+            return out.to(x.dtype)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        self.num_batches_tracked.add_(1)
+        factor = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, factor)
+        self.running_var.lerp_(variance, factor)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """The sum of a tensor over all ranks. What each rank's loss makes of the sum comes back to every rank's summand."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _SumOverRanks.apply(gradient.contiguous())
