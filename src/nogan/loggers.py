@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from nogan.config import RunConfig
 from nogan.errors import UserError
 from nogan.files import write_atomically
+from nogan.launch import is_first
 
 
 class MetricsCSV(Logger):
@@ -96,6 +97,8 @@ def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> li
         choices: the chosen config groups (``model: artistic``), for dashboards to group by.
     """
     loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
+    if not is_first():  # of several processes; the CSV knows by itself not to write
+        return loggers
     if config.logger.kind == "wandb":
         loggers.append(_wandb(config, folder, choices))
     elif config.logger.kind == "tensorboard":

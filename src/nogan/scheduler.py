@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch import Tensor
 
+from nogan import distributed
 from nogan.inflection import Detector, Verdict
 from nogan.modules import GANModule
 from nogan.plan import Phase, Plan
@@ -87,7 +88,7 @@ class NoGANScheduler(pl.Callback):
         phase = self.phase(trainer)
         module.enter_phase(phase)
         within_phase = bool(self.records) and self.record["name"] == phase.name and "end" not in self.record
-        if within_phase:
+        if within_phase and trainer.is_global_zero:
             self.snapshots(phase).discard_after(self.record["steps"])
         if within_phase and self.verdict and self.action == "stop":
             module.phase_over = True
@@ -143,17 +144,15 @@ class NoGANScheduler(pl.Callback):
         if phase.kind != "gan":
             return
         if self.switch.turn == "critic":
-            # Ranks must agree on whose turn is next, so they decide by the mean of their losses.
-            self._after_critic(
-                trainer, module, float(trainer.strategy.reduce(outputs["loss"], reduce_op="mean")), batch_idx
-            )
+            # Ranks agree on whose turn is next, since the loss is that of the whole batch.
+            self._after_critic(module, float(outputs["loss"]), batch_idx)
         else:
             self.switch.after_generator()
         if phase.is_snapshot(batch_idx + 1) and trainer.is_global_zero:
             self.snapshots(phase).save(batch_idx + 1, module.generator.network)
             prune(self.folder, self.snapshot_budget)
 
-    def _after_critic(self, trainer: pl.Trainer, module: GANModule, loss: float, step: int) -> None:
+    def _after_critic(self, module: GANModule, loss: float, step: int) -> None:
         forced = self.switch.forced
         self.switch.after_critic(loss)
         if self.switch.forced > forced and self.switch.forced == STARVED_AFTER:
@@ -192,20 +191,29 @@ class NoGANScheduler(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Close the phase; after a verdict, go back to the snapshot nearest the inflection point."""
         phase = self.phase(trainer)
+        self._forget_untrained_batch(trainer)
         self.record["end"] = "complete"
         if phase.kind != "gan":
             return
         self.record.update(critic_steps=self.switch.critic_steps, generator_steps=self.switch.generator_steps)
         if self.verdict and self.action == "stop":
-            trainer.strategy.barrier("snapshots are written")
             store = self.snapshots(phase)
-            back_to = store.nearest(self.verdict.inflection)
+            back_to = distributed.from_first(store.nearest(self.verdict.inflection))  # it has written them all by now
             assert back_to is not None  # snapshot 0 is always there
             store.restore(back_to, module.generator.network)
             self.record.update(end="inflection", rolled_back_to=back_to)
         elif not self.verdict:
             self.record["end"] = "budget"
             log.info("%s ended by its budget: the detector was not sure of an inflection point", phase.title)
+
+    @staticmethod
+    def _forget_untrained_batch(trainer: pl.Trainer) -> None:
+        """Undo Lightning's count of a batch that was fetched but not trained on, because the phase was over.
+
+        It would take a later checkpoint for one from before its last batch, and repeat that batch on resuming.
+        """
+        total = trainer.fit_loop.epoch_loop.batch_progress.total
+        total.ready, total.processed = total.started, total.completed
 
     # --- what a checkpoint holds --------------------------------------------------------------------------------------
 

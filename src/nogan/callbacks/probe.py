@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nogan import color
+from nogan import color, distributed
 from nogan.callbacks.telemetry import Telemetry
 from nogan.data.datamodule import NoGANData
 from nogan.files import write_atomically
@@ -44,7 +44,7 @@ STABILITY_IMAGES = 16  # photographs that the two variations are measured on
 
 
 class Probe(pl.Callback):
-    """Measures the generator on held-out photographs and draws the grid of samples.
+    """Measures the generator on held-out photographs and draws the grid of samples; the first rank does it for all.
 
     Args:
         scheduler: says where the run stands, and keeps the results in its records.
@@ -95,7 +95,8 @@ class Probe(pl.Callback):
             record["metrics"] = self._measure(trainer, module)
         elif phase.kind == "gan":
             step = record.get("rolled_back_to", record["steps"])
-            record["metrics"] = self.scheduler.snapshots(phase).metrics(step) or self._measure(trainer, module)
+            known = distributed.from_first(self.scheduler.snapshots(phase).metrics(step))
+            record["metrics"] = known or self._measure(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:
         """The output at the last snapshot, which ``change`` is measured against."""
@@ -115,6 +116,12 @@ class Probe(pl.Callback):
 
     def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
         started = time.monotonic()
+        values = distributed.from_first(self._values(trainer, module) if trainer.is_global_zero else {})
+        self.telemetry.report(trainer, {f"val/{name}": value for name, value in values.items()})
+        self.scheduler.leave_out(time.monotonic() - started)
+        return values
+
+    def _values(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
         photographs = self._load(trainer)
         network = module.generator.network
         with evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
@@ -132,10 +139,7 @@ class Probe(pl.Callback):
         if self._last is not None:
             values["change"] = float(chroma_distance(rounded / 255, self._last / 255).mean())
         self._last = rounded
-        self.telemetry.report(trainer, {f"val/{name}": value for name, value in values.items()})
-        if trainer.is_global_zero:
-            self._show(trainer, draw_grid(photographs[: self.grid], outputs[: self.grid]))
-        self.scheduler.leave_out(time.monotonic() - started)
+        self._show(trainer, draw_grid(photographs[: self.grid], outputs[: self.grid]))
         return values
 
     def _load(self, trainer: pl.Trainer) -> Tensor:
