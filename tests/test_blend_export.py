@@ -1,5 +1,6 @@
 """Generators as files: saved, exported, and interpolated."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from nogan.blend import main as blend_main
 from nogan.colorizer import Colorizer
 from nogan.errors import UserError
 from nogan.export import main as export_main
-from nogan.exports import copy_generator, describe, load_generator, save_generator
+from nogan.exports import describe, load_generator, save_generator
 from nogan.networks import build_generator, fold_spectral_norm
 
 ROOT = Path(__file__).parent.parent
@@ -185,7 +186,7 @@ def test_deoldify_format_comes_back(tmp_path):
 def test_a_blend_is_its_ends_at_the_ends_and_between_them_in_between():
     a, b = tiny(), tiny(seed=5)
     assert same(blend(a, b, 0), a) and same(blend(a, b, 1), b)
-    before = copy_generator(a)
+    before = copy.deepcopy(a)
     middle = blend(a, b, 0.25)
     weights = {name: network.state_dict() for name, network in {"a": a, "b": b, "middle": middle}.items()}
     for name in ("head.bias", "blocks.0.convs.0.norm.running_var", "head.parametrizations.weight.original"):

@@ -8,13 +8,14 @@ Wang et al., "ESRGAN" (arXiv:1809.00219, section 3.4), there between a PSNR-orie
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.errors import UserError
-from nogan.exports import copy_generator, load_generator, save_generator
+from nogan.exports import load_generator, save_generator
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -39,9 +40,9 @@ def blend(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
         differing = [key for key in {**a.config, **b.config} if a.config.get(key) != b.config.get(key)]
         found = ", ".join(f"{key} {a.config.get(key)} and {b.config.get(key)}" for key in differing)
         raise UserError(f"Only checkpoints of one architecture can be interpolated; these have {found}.")
-    mixed = copy_generator(a)
+    mixed = copy.deepcopy(a)
     mixed.load_state_dict(interpolate(a.state_dict(), b.state_dict(), alpha))
-    return mixed
+    return mixed.eval()
 
 
 def interpolate(a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ Neither torch nor onnxruntime is imported before a checkpoint is loaded, and for
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from nogan.errors import UserError
-from nogan.exports import copy_generator, find_weights, load_generator
+from nogan.exports import find_weights, load_generator
 from nogan.photos import to_pixels
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Colorizer:
     @classmethod
     def of(cls, network: nn.Module, *, device: str | None = None) -> Colorizer:
         """Take a generator that is in memory already (its weights are copied, and it is left as it is)."""
-        return cls([(_torch_network(copy_generator(network), pick_device(device), "fp32", False), 1.0)])
+        return cls([(_torch_network(copy.deepcopy(network), pick_device(device), "fp32", False), 1.0)])
 
     def colorize(
         self, image: ImageOrArray, render_factor: RenderFactor = PHOTO_RENDER_FACTOR, *, raw: bool = False

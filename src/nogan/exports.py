@@ -100,18 +100,6 @@ def load_generator(path: str | os.PathLike[str]) -> nn.Module:
     return network.eval()
 
 
-def copy_generator(network: nn.Module) -> nn.Module:
-    """A generator of its own with the same weights, on the CPU and in eval mode.
-
-    ``copy.deepcopy`` shares the classes under which torch keeps spectral norm: folding the copy breaks the original.
-    """
-    from nogan.networks import build_generator
-
-    copied = build_generator(**{**network.config, "pretrained": False})
-    copied.load_state_dict(network.state_dict())
-    return copied.eval()
-
-
 def find_weights(path: str | os.PathLike[str]) -> Path:
     """The weights file that a user's ``--checkpoint`` means: the file itself, or the one of a run folder.
 
