@@ -194,8 +194,8 @@ def critic_at(folder: Path, checkpoint: str) -> dict[str, torch.Tensor]:
 def test_the_next_cycle_trains_the_right_critic_on(run, restart):
     # A vanishing learning rate leaves the critic where it was restarted, up to its rounding.
     folder, _ = run(f"nogan.critic.restart={restart}", "nogan.critic.phases.c2.lr=1e-30", "nogan.gan.critic_lr_mult=50")
-    before, after = critic_at(folder, "03-c2@1-end.ckpt"), critic_at(folder, "04-gan@1-end.ckpt")
-    restarted = critic_at(folder, "05-c2@2-end.ckpt")
+    before, after = critic_at(folder, "003-c2@1-end.ckpt"), critic_at(folder, "004-gan@1-end.ckpt")
+    restarted = critic_at(folder, "005-c2@2-end.ckpt")
     weights = [name for name in before if not name.endswith(("_u", "_v"))]  # power iteration goes on at any rate
     assert not all(torch.equal(before[name], after[name]) for name in weights)
     expected = before if restart == "pre_gan" else after

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nogan.config import RunConfig, parse_config, unknown_key
-from nogan.errors import UserError
+from nogan.errors import Interrupted, UserError
 
 # A resumed run keeps everything of its own config but these.
 RESUME_ONLY = ("resume", "dry_run")
@@ -42,6 +42,8 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         main()
     except UserError as error:
         sys.exit(str(error))
+    except Interrupted as interrupted:
+        sys.exit(interrupted.exit_code)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(one_line(error))
 
@@ -75,10 +77,16 @@ def register(experiments: Path) -> None:
     OmegaConf.register_new_resolver("nogan.hydra_dir", _hydra_dir, replace=True)
 
 
-def _run_dir(resume: str | None, dry_run: bool, fresh: str) -> str:
+def _run_dir(resume: str | None, dry_run: bool, fresh: str, *, _root_: DictConfig) -> str:
     if dry_run:
         return str(Path(tempfile.gettempdir()) / "nogan-dry-run")
-    return resume or fresh
+    if resume == "auto":
+        from nogan.resume import newest_unfinished
+
+        composed = {key: value for key, value in _root_.items_ex(resolve=False) if key != "hydra"}
+        config = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
+        resume = newest_unfinished(Path(fresh).parent, config)
+    return str(resume or fresh)
 
 
 def _hydra_dir(resume: str | None) -> str:
@@ -87,9 +95,15 @@ def _hydra_dir(resume: str | None) -> str:
 
 
 def run_config(cfg: DictConfig) -> RunConfig:
-    """The checked config of this job; with ``resume=RUN_DIR`` that run's own, with the command line laid over it."""
-    if not cfg.resume:
-        return parse_config(OmegaConf.to_container(cfg, resolve=True))
+    """The checked config of this job; with ``resume=RUN_DIR`` that run's own, with the command line laid over it.
+
+    ``resume=auto`` goes on with the newest unfinished run of the same config, or begins one.
+    """
+    if not cfg.resume or cfg.resume == "auto":
+        config = parse_config(OmegaConf.to_container(cfg, resolve=True))
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        begun = config.resume is not None and (folder / "config.yaml").is_file()
+        return config.model_copy(update={"resume": str(folder) if begun else None})
     from nogan.run_folder import saved_config
 
     saved = OmegaConf.create(saved_config(Path(cfg.resume)).model_dump(mode="json"))

@@ -217,6 +217,7 @@ class Trainer(Section):
     limit_batches: Count | None
     log_every_n_steps: Count
     checkpoint_every_n_batches: Count
+    checkpoint_every_n_minutes: Annotated[float, Field(gt=0)]
 
 
 class Logger(Section):

@@ -1,4 +1,6 @@
-"""The one exception that a user is meant to see."""
+"""What ends a command in a way that its user is meant to see."""
+
+import signal
 
 
 class UserError(Exception):
@@ -7,3 +9,19 @@ class UserError(Exception):
     Its message is one line (three at most): what was found, what was expected, and which config key or flag sets it.
     The command-line entries print the message without a traceback and exit with code 1.
     """
+
+
+class Interrupted(BaseException):
+    """The run stopped because a signal told it to, with everything saved.
+
+    Not an ``Exception``: nothing between the training loop and the command line should take it for a failure.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """What the process exits with: 128 + the signal's number, as shells have it."""
+        return 128 + self.signum

@@ -28,11 +28,10 @@ from typing import Any
 
 import yaml
 
-from nogan.callbacks.checkpoints import LAST
 from nogan.config import RunConfig, parse_config
 from nogan.errors import UserError
 from nogan.files import write_atomically
-from nogan.plan import Plan, as_rows
+from nogan.plan import Plan, as_rows, from_rows
 
 PACKAGES = ("nogan", "torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "kornia", "wandb", "datasets")
 
@@ -43,12 +42,17 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def describe_run(folder: Path, config: RunConfig, plan: Plan) -> None:
-    """Write config, plan and environment."""
+    """Write config, plan and environment; those of a resumption are added to the first."""
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
     write_json(folder / "plan.json", as_rows(plan))
-    write_json(folder / "environment.json", environment())
+    path = folder / "environment.json"
+    if path.is_file():
+        first = json.loads(path.read_text())
+        write_json(path, {**first, "resumed": [*first.get("resumed", []), environment()]})
+    else:
+        write_json(path, environment())
 
 
 def environment() -> dict[str, Any]:
@@ -92,10 +96,9 @@ def saved_config(folder: Path) -> RunConfig:
     return parse_config(yaml.safe_load(path.read_text()))
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of the run in ``folder``, or None before the first."""
-    path = folder / "checkpoints" / LAST
-    return path if path.is_file() else None
+def saved_plan(folder: Path) -> Plan:
+    """The plan of the run in ``folder`` as it was when it began, or was last resumed."""
+    return from_rows(json.loads((folder / "plan.json").read_text()))
 
 
 def write_records(folder: Path, records: list[Mapping[str, Any]]) -> None:

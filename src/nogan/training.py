@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from nogan import networks
-from nogan.callbacks.checkpoints import RunCheckpoints
+from nogan.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from nogan.callbacks.exports import Exports
 from nogan.callbacks.probe import Probe
 from nogan.callbacks.progress import PlanProgress
@@ -19,14 +19,16 @@ from nogan.callbacks.telemetry import Telemetry
 from nogan.config import RunConfig
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_source, split
-from nogan.errors import UserError
+from nogan.errors import Interrupted, UserError
 from nogan.initial_weights import start_from
 from nogan.inflection import Detector, make_detector
+from nogan.interruption import StopOnSignal
 from nogan.loggers import finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
 from nogan.plan import Phase, Plan, build_plan
-from nogan.run_folder import describe_run, last_checkpoint, write_records
+from nogan.resume import check_changes, newest_whole_checkpoint
+from nogan.run_folder import describe_run, write_records
 from nogan.scheduler import NoGANScheduler
 from nogan.summary import clock, plan_table, summary_table
 
@@ -57,6 +59,9 @@ def train(
     console = console or Console()
     source = open_photographs(config)
     plan = build_plan(config, len(source))
+    checkpoint = newest_whole_checkpoint(folder) if config.resume else None
+    if checkpoint:
+        check_changes(folder, config, plan, checkpoint)
     console.print(plan_table(plan))
     describe_run(folder, config, plan)
 
@@ -64,11 +69,14 @@ def train(
     # The plan, the progress bar and the summary say what Lightning's tips would.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     run = build_run(config, plan, source, folder, choices or {}, console)
-    if not config.resume:
+    if checkpoint is None:
         for line in start_from(run.module, config.model):
             console.print(line, soft_wrap=True)
     try:
-        _fit(run, last_checkpoint(folder) if config.resume else None)
+        _fit(run, checkpoint)
+    except Interrupted as interrupted:
+        console.print(f"{interrupted}: saved. To go on: python train.py resume={os.path.relpath(folder)}", soft_wrap=True)
+        raise
     finally:
         finish(run.trainer.loggers)
     return _sum_up(run, console, time.monotonic() - started)
@@ -104,10 +112,16 @@ def build_run(
     )
     telemetry = Telemetry(run.scheduler, config.trainer.log_every_n_steps)
     progress = PlanProgress(plan, run.scheduler, telemetry, console)
+    stop = StopOnSignal()
+
+    def report_fakes(done: int, count: int) -> None:
+        progress.fakes(done, count)
+        stop.raise_if_received()
+
     probe = Probe(run.scheduler, telemetry, folder, **config.probe.model_dump())
     held_out = open_source("folder", config.data.val_path) if config.data.val_path else None
     parts = split(len(source), config.seed, config.data.val_share, config.data.reals_share)
-    run.data = NoGANData(config, plan, source, parts, folder, held_out, progress.fakes)
+    run.data = NoGANData(config, plan, source, parts, folder, held_out, report_fakes)
     run.trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
         devices=config.trainer.devices,
@@ -127,8 +141,16 @@ def build_run(
             probe,
             Exports(plan, run.scheduler, folder, name=config.name, model=config.model.name),
             progress,
-            RunCheckpoints(run.scheduler, folder, config.trainer.checkpoint_every_n_batches),
+            stop,
+            RunCheckpoints(
+                run.scheduler,
+                folder,
+                every_n_batches=config.trainer.checkpoint_every_n_batches,
+                every_n_minutes=config.trainer.checkpoint_every_n_minutes,
+                stop=stop,
+            ),
         ],
+        plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         default_root_dir=folder,
     )
@@ -186,8 +208,6 @@ def _fit(run: Run, checkpoint: Path | None) -> None:
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
-    if run.trainer.interrupted:
-        raise KeyboardInterrupt
 
 
 def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:

@@ -1,70 +1,161 @@
-"""Checkpoints of the whole run: every so many batches, and at every phase boundary."""
+"""Checkpoints of the whole run: by batches, by minutes, when told to stop, and at every phase boundary."""
 
 import os
+import re
+import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from nogan.errors import Interrupted, UserError
+from nogan.files import write_atomically
+from nogan.interruption import StopOnSignal
 from nogan.modules import GANModule
-from nogan.plan import Phase
 from nogan.scheduler import NoGANScheduler
 
 LAST = "last.ckpt"
+NAME = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
+KEPT_WITHIN_A_PHASE = 2  # the newest, and the one before it in case the newest is damaged
+
+
+class Position(NamedTuple):
+    """Where in the plan a checkpoint was taken, as its file name says; sorts by time."""
+
+    phase: int
+    finished: bool
+    batch: int
+
+    @classmethod
+    def of(cls, path: Path) -> "Position | None":
+        """The position that the name of ``path`` gives; None if it is no checkpoint of a run."""
+        match = NAME.fullmatch(path.name)
+        if not match:
+            return None
+        return cls(int(match[1]), match[3] == "end", 0 if match[3] == "end" else int(match[3]))
 
 
 class RunCheckpoints(Checkpoint):
-    """Writes ``checkpoints/…ckpt`` to a temporary name, synced and renamed; ``last.ckpt`` is a link to the newest.
+    """Writes ``checkpoints/PHASE-NAME-BATCH.ckpt``; ``last.ckpt`` is a link to the newest.
 
-    The checkpoints at phase boundaries are kept; of those within a phase, only the newest.
+    The checkpoints at phase boundaries are kept; of those within a phase, the newest two.
 
     Args:
         scheduler: says where the run stands.
         folder: the run folder.
         every_n_batches: within a phase.
+        every_n_minutes: within a phase, whatever the batches.
+        stop: asked at each batch end whether a signal has come; then saves and raises :class:`Interrupted`.
     """
 
-    def __init__(self, scheduler: NoGANScheduler, folder: Path, every_n_batches: int) -> None:
+    def __init__(
+        self,
+        scheduler: NoGANScheduler,
+        folder: Path,
+        *,
+        every_n_batches: int,
+        every_n_minutes: float,
+        stop: StopOnSignal,
+    ) -> None:
         super().__init__()
         self.scheduler = scheduler
         self.folder = folder / "checkpoints"
-        self.every_n_batches = every_n_batches
+        self.every_n_batches, self.every_n_seconds = every_n_batches, every_n_minutes * 60
+        self.stop = stop
+        self._saved_at = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
         """Save within a phase, but not at its last batch: Lightning would resume that one into the next phase."""
-        is_last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-        if (batch_idx + 1) % self.every_n_batches == 0 and not is_last:
-            self._save(trainer, self._name(trainer, batch_idx + 1))
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        stop = self._decide(trainer, self.stop.received is not None)
+        late = self._decide(trainer, time.monotonic() - self._saved_at > self.every_n_seconds)
+        if stop or late or (batch_idx + 1) % self.every_n_batches == 0:
+            self._save(trainer, f"{batch_idx + 1:07d}")
+        if stop:
+            raise Interrupted(self.stop.received or 0)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
-        """Save at the phase boundary, and remove what was saved within the phase."""
-        self._save(trainer, self._name(trainer, None))
+        """Save at the phase boundary."""
+        self._save(trainer, "end")
+        if self._decide(trainer, self.stop.received is not None):
+            raise Interrupted(self.stop.received or 0)
 
-    def _name(self, trainer: pl.Trainer, batch: int | None) -> str:
-        phase: Phase = self.scheduler.phase(trainer)
-        return f"{trainer.current_epoch:02d}-{phase.name}-{'end' if batch is None else f'{batch:06d}'}.ckpt"
+    @staticmethod
+    def _decide(trainer: pl.Trainer, mine: bool) -> bool:
+        """What any rank wants, all do."""
+        return trainer.strategy.reduce_boolean_decision(mine, all=False) if trainer.world_size > 1 else mine
 
-    def _save(self, trainer: pl.Trainer, name: str) -> None:
-        path = self.folder / name
-        temporary = path.with_name(f".{name}.partial")
-        trainer.save_checkpoint(temporary)  # every rank must call it; rank 0 writes
-        if not trainer.is_global_zero:
-            return
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        self._point_last_at(path)
-        for other in self.folder.glob("*.ckpt"):
-            if other.name not in {name, LAST} and not other.name.endswith("-end.ckpt"):
-                other.unlink()
+    def _save(self, trainer: pl.Trainer, suffix: str) -> None:
+        path = self.folder / f"{trainer.current_epoch:03d}-{self.scheduler.phase(trainer).name}-{suffix}.ckpt"
+        trainer.save_checkpoint(path)  # every rank must call it; rank 0 writes
+        self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            self._link_last(path)
+            self._prune()
 
-    def _point_last_at(self, path: Path) -> None:
+    def _link_last(self, path: Path) -> None:
         link = self.folder / f".{LAST}.partial"
         link.unlink(missing_ok=True)
         os.link(path, link)  # a hard link: works where symbolic links need a privilege
         link.replace(self.folder / LAST)
+
+    def _prune(self) -> None:
+        for path in newest_first(self.folder, within_phases=True)[KEPT_WITHIN_A_PHASE:]:
+            path.unlink()
+
+
+def newest_first(folder: Path, *, within_phases: bool = False) -> list[Path]:
+    """The checkpoints in ``folder``, newest first; with ``within_phases``, without those at phase boundaries."""
+    found = [(position, path) for path in folder.glob("*.ckpt") if (position := Position.of(path))]
+    return [path for position, path in sorted(found, reverse=True) if not (within_phases and position.finished)]
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary name, synced to disk and renamed, and says so when the disk is full."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write ``checkpoint``, or leave what was there before.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        needed = _bytes_of(checkpoint)
+        if shutil.disk_usage(path.parent).free < needed:
+            raise _disk_full(path, needed)
+        try:
+            write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
+        except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
+            if shutil.disk_usage(path.parent).free < needed:
+                raise _disk_full(path, needed) from error
+            raise
+
+
+def _bytes_of(content: Any) -> int:
+    if isinstance(content, Tensor):
+        return content.numel() * content.element_size()
+    if isinstance(content, Mapping):
+        return sum(map(_bytes_of, content.values()))
+    if isinstance(content, list | tuple):
+        return sum(map(_bytes_of, content))
+    return 64  # a number or a string, roughly
+
+
+def _disk_full(path: Path, needed: int) -> UserError:
+    free = shutil.disk_usage(path.parent).free
+    kept = newest_first(path.parent)
+    return UserError(
+        f"no room for the checkpoint {path}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed; "
+        f"the one before it is whole ({kept[0].name if kept else 'none yet'}): free some disk, "
+        f"then python train.py resume={path.parent.parent}"
+    )

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -54,11 +55,21 @@ class PlanProgress(ProgressBar):
     # --- Lightning's hooks --------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: pl.Trainer, module: GANModule) -> None:
-        """Open the bar."""
+        """Open the bar, and say where a resumed run goes on."""
+        if trainer.ckpt_path and trainer.current_epoch < len(self.plan):
+            self.console.print(self._restored(trainer, module), soft_wrap=True)
         if self.console.is_terminal:
             self._start_bar(trainer)
         if trainer.current_epoch < len(self.plan) and self._steps_done(trainer):
             self._begin(trainer)
+
+    def _restored(self, trainer: pl.Trainer, module: GANModule) -> str:
+        phase, steps = self.plan[trainer.current_epoch], self._steps_done(trainer)
+        rates = phase.hyper(min(steps, phase.steps - 1), self.scheduler.turn(phase)).lr
+        return (
+            f"Resumed from {Path(trainer.ckpt_path).name}: {phase.title}, phase {trainer.current_epoch + 1} of {len(self.plan)}, "
+            f"batch {steps} of {phase.steps}, lr {rates[-1]:.3g}, {self.scheduler.images_seen:,} images seen"
+        )
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Name the phase."""

@@ -1,0 +1,54 @@
+"""Being told to stop: Ctrl-C, SIGTERM, a cluster's preemption signal. The run saves, says how to resume, and exits.
+
+Exit codes: 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1 (128 + the signal's number, as shells have it).
+"""
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+
+from nogan.errors import Interrupted
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopOnSignal(pl.Callback):
+    """Turns a signal into a request that :class:`~nogan.callbacks.checkpoints.RunCheckpoints` honours at the next batch end.
+
+    A second signal ends the process at once, without saving.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take the signals over, after Lightning has set its own handlers."""
+        for signum in SIGNALS:
+            self._before[signum] = signal.signal(signum, self._receive)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Give the signals back."""
+        self._give_back()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the signals back."""
+        self._give_back()
+
+    def raise_if_received(self) -> None:
+        """Stop here if a signal has come: for work that is saved as it goes, such as the making of fakes."""
+        if self.received is not None:
+            raise Interrupted(self.received)
+
+    def _give_back(self) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+        self._before.clear()
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            os._exit(128 + signum)
+        self.received = signum

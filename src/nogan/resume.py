@@ -1,0 +1,122 @@
+"""Going on with an interrupted run: which one, from which checkpoint, and with which changes of its config."""
+
+import logging
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nogan.callbacks.checkpoints import Position, newest_first
+from nogan.config import RunConfig
+from nogan.errors import UserError
+from nogan.plan import Plan
+from nogan.run_folder import saved_config, saved_plan
+
+log = logging.getLogger(__name__)
+
+# What may change freely when a run is resumed: where it runs and what it reports, not what it computes.
+FREE = {
+    ("name",),
+    ("objective",),
+    ("resume",),
+    ("dry_run",),
+    ("trainer",),
+    ("logger",),
+    ("data", "path"),
+    ("data", "workers"),
+    ("model", "init"),
+    ("model", "init_critic"),
+    ("nogan", "repeats"),
+    ("nogan", "snapshot_budget_gb"),
+}
+# What the plan does not show, but only the critic/GAN cycles use; free to change until the first of them begins.
+CYCLES = {
+    ("nogan", "critic", "reals"),
+    ("nogan", "critic", "restart"),
+    ("nogan", "gan", "weights"),
+    ("nogan", "gan", "critic_threshold"),
+    ("nogan", "gan", "max_critic_steps"),
+    ("nogan", "inflection"),
+}
+
+
+def newest_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of the run in ``folder`` that is not damaged; None before the first.
+
+    A damaged one is passed over with an error in the log.
+    """
+    for path in newest_first(folder / "checkpoints"):
+        if damage := damage_of(path):
+            log.error("%s is damaged (%s): falling back to the checkpoint before it", path, damage)
+            continue
+        return path
+    return None
+
+
+def damage_of(path: Path) -> str | None:
+    """What is wrong with a checkpoint file; None if every byte matches its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        return str(error)
+    return f"{bad} does not match its checksum" if bad else None
+
+
+def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
+    """The newest run folder under ``parent`` with this very config that has not ended."""
+    for folder in sorted(parent.glob("*/"), key=lambda path: path.name, reverse=True):
+        if (folder / "records.json").is_file() or not (folder / "config.yaml").is_file():
+            continue
+        saved = saved_config(folder).model_dump(mode="json")
+        if _comparable(saved) == _comparable(config):
+            return folder
+    return None
+
+
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in {"resume", "dry_run"}}
+
+
+def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path) -> None:
+    """Refuse a config that changes the part of the run that is already done.
+
+    Raises:
+        UserError: names the phase and the field, or the key, with both values.
+    """
+    position = Position.of(checkpoint)
+    assert position is not None
+    before = saved_plan(folder)
+    for index in range(position.phase + 1):
+        old = asdict(before[index])
+        new = asdict(plan[index]) if index < len(plan) else {}
+        for field, value in old.items():
+            if new.get(field) != value:
+                raise UserError(
+                    f"resume={folder}: phase {old['name']} is {_done(position, index)} with {field}={value}, and the config "
+                    f"now says {new.get(field)}: what is done cannot change; start a new run for it"
+                )
+    in_cycles = before[position.phase].cycle > 0
+    for path, old, new in differences(saved_config(folder).model_dump(), config.model_dump()):
+        starts = {path[:length] for length in range(1, len(path) + 1)}
+        planned = path[:2] in {("nogan", "pretrain"), ("nogan", "critic"), ("nogan", "gan"), ("nogan", "snapshot_every")}
+        if starts & FREE or (starts & CYCLES and not in_cycles) or (planned and not starts & CYCLES):
+            continue
+        raise UserError(
+            f"resume={folder}: {'.'.join(path)} was {old} when the run began and is {new} now: start a new run for it, or "
+            "change only trainer.*, logger.*, nogan.repeats and phases that have not begun"
+        )
+
+
+def _done(position: Position, index: int) -> str:
+    return "finished" if index < position.phase or position.finished else "under way"
+
+
+def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Every leaf in which two nested mappings differ, with its path and both values."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from differences(old.get(key), new.get(key), (*path, key))
+    elif old != new:
+        yield path, old, new

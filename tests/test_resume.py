@@ -1,0 +1,264 @@
+"""A run that was cut ends as if it had not been: weights, optimizer states and metrics to the bit."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+
+import nogan.training
+from nogan.callbacks.checkpoints import AtomicCheckpointIO, newest_first
+from nogan.errors import Interrupted, UserError
+from nogan.plan import build_plan
+from nogan.resume import damage_of, newest_unfinished, newest_whole_checkpoint
+from nogan.training import train
+
+QUIET = Console(quiet=True)
+OVERRIDES = (
+    "trainer.limit_batches=5",
+    "trainer.checkpoint_every_n_batches=2",
+    "nogan.critic.phases.c1.epochs=1",
+    "nogan.critic.phases.c2.epochs=1",
+    "nogan.gan.max_critic_steps=2",
+    "nogan.inflection.name=budget",
+    "+nogan.inflection.share=0.06",  # fires at the fourth GAN batch
+)
+
+
+class Cut(Exception):
+    """Stands for the plug being pulled."""
+
+
+class CutWhen(pl.Callback):
+    """Ends the process's work in the hook called ``hook`` once ``batches`` batches are done."""
+
+    def __init__(self, hook: str, batches: int, act: Callable[[], Any]) -> None:
+        self.batches, self.act = batches, act
+        setattr(self, hook, self._hook)
+
+    def _hook(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.batches:
+            self.batches = -1
+            self.act()
+
+
+def pull_the_plug() -> None:
+    raise Cut
+
+
+@pytest.fixture
+def cutting(monkeypatch) -> Iterator[Callable[..., None]]:
+    """``cutting(hook, batches, act)``: the next run is cut there; ``cutting()``: no run is."""
+    build = nogan.training.build_run
+
+    def arrange(hook: str | None = None, batches: int = 0, act: Callable[[], Any] = pull_the_plug, first: bool = False):
+        def build_cut(*args: Any) -> Any:
+            built = build(*args)
+            if hook:
+                built.trainer.callbacks.insert(0 if first else len(built.trainer.callbacks), CutWhen(hook, batches, act))
+            return built
+
+        monkeypatch.setattr(nogan.training, "build_run", build_cut)
+
+    yield arrange
+
+
+def final_state(folder: Path) -> dict[str, Any]:
+    return torch.load(newest_first(folder / "checkpoints")[0], weights_only=True)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Weights, optimizer states, metrics and exports, to the bit."""
+    a, b = final_state(one), final_state(other)
+    for name, tensor in a["state_dict"].items():
+        assert torch.equal(tensor, b["state_dict"][name]), name
+    for first, second in zip(a["optimizer_states"], b["optimizer_states"], strict=True):
+        assert first["param_groups"] == second["param_groups"]
+        for index, state in first["state"].items():
+            assert all(torch.equal(value, second["state"][index][key]) for key, value in state.items())
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+    assert (one / "generator.safetensors").read_bytes() == (other / "generator.safetensors").read_bytes()
+    samples = [sorted(path.name for path in (folder / "samples").iterdir()) for folder in (one, other)]
+    assert samples[0] == samples[1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, Path]:
+    return {"folder": tmp_path_factory.mktemp("whole")}
+
+
+@pytest.fixture
+def uncut(smallest, whole) -> Path:
+    """The same run without a cut."""
+    if not (whole["folder"] / "records.json").is_file():
+        train(smallest(*OVERRIDES), whole["folder"], console=QUIET)
+    return whole["folder"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "batches", "first"),
+    [
+        ("on_train_batch_end", 1, False),  # before there is a checkpoint
+        ("on_train_batch_end", 3, False),  # within generator pretraining, one batch after a checkpoint
+        ("on_train_batch_end", 4, False),  # right after a checkpoint
+        ("on_train_batch_end", 5, True),  # the last batch of a phase, before anything else has seen it
+        ("on_train_epoch_end", 5, True),  # at a phase boundary, before its checkpoint
+        ("on_train_epoch_end", 10, False),  # … and after it: before the fakes are made
+        ("on_train_epoch_start", 10, True),  # the fakes are made, the critic has not begun
+        ("on_train_batch_end", 13, False),  # within critic pretraining
+        ("on_train_epoch_start", 20, False),  # entering the GAN phase
+        ("on_train_batch_end", 22, True),  # within it, before the snapshot of this batch
+        ("on_train_batch_end", 24, False),  # at the verdict
+        ("on_train_epoch_end", 24, True),  # before the rollback
+        ("on_train_epoch_end", 24, False),  # after it
+        ("on_train_batch_start", 24, False),  # the next phase has begun
+        ("on_train_batch_end", 31, False),  # within the last phase
+    ],
+)
+def test_cut_and_resumed(smallest, uncut, cutting, tmp_path, hook, batches, first):
+    cutting(hook, batches, first=first)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    cutting()
+    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert_same_run(uncut, tmp_path)
+
+
+def test_cut_many_times(smallest, uncut, cutting, tmp_path):
+    resume: tuple[str, ...] = ()
+    for batches in (2, 7, 11, 12, 21, 27):
+        cutting("on_train_batch_end", batches)
+        with pytest.raises(Cut):
+            train(smallest(*OVERRIDES, *resume), tmp_path, console=QUIET)
+        resume = (f"resume={tmp_path}",)
+    cutting()
+    train(smallest(*OVERRIDES, *resume), tmp_path, console=QUIET)
+    assert_same_run(uncut, tmp_path)
+
+
+def test_cut_while_the_fakes_are_made(smallest, uncut, cutting, tmp_path, monkeypatch):
+    from nogan.data import fakes
+
+    note = fakes.FakeStore._note
+
+    def cut_at(self: Any, done: int, fingerprint: str) -> None:
+        note(self, done, fingerprint)
+        if 0 < done < self.count:
+            raise Cut
+
+    monkeypatch.setattr(fakes.FakeStore, "_note", cut_at)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    monkeypatch.setattr(fakes.FakeStore, "_note", note)
+    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert_same_run(uncut, tmp_path)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_loudly(smallest, uncut, cutting, tmp_path, caplog):
+    cutting("on_train_batch_end", 14)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    cutting()
+    newest, before = newest_first(tmp_path / "checkpoints")[:2]
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 0xFF  # one bit of a weight
+    newest.write_bytes(content)
+    assert newest_whole_checkpoint(tmp_path) == before
+    assert "is damaged" in caplog.text and newest.name in caplog.text
+    before.write_bytes(before.read_bytes()[:-100])  # cut short
+    assert damage_of(before)
+    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert_same_run(uncut, tmp_path)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_stops(smallest, uncut, cutting, tmp_path, signum):
+    before = signal.getsignal(signum)
+    cutting("on_train_batch_start", 12, lambda: os.kill(os.getpid(), signum))
+    with pytest.raises(Interrupted) as stopped:
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    assert stopped.value.exit_code == 128 + signum
+    assert signal.getsignal(signum) == before
+    assert newest_first(tmp_path / "checkpoints")[0].name == "002-c1@1-0000003.ckpt"  # the batch under way was finished
+    cutting()
+    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert_same_run(uncut, tmp_path)
+
+
+def test_more_repeats_append_cycles(smallest, tmp_path):
+    train(smallest(*OVERRIDES, "nogan.repeats=0"), tmp_path / "one", console=QUIET)
+    train(smallest(*OVERRIDES, "nogan.repeats=1", f"resume={tmp_path / 'one'}"), tmp_path / "one", console=QUIET)
+    train(smallest(*OVERRIDES, "nogan.repeats=1"), tmp_path / "two", console=QUIET)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("nogan.pretrain.g1.batch_size=5", "phase g1 is finished with batch_size=4, and the config now says 5"),
+        ("nogan.critic.phases.c1.lr=1e-5", r"phase c1@1 is under way with lr=\(0.001,\)"),
+        ("model.width=0.75", "model.width was 0.5 when the run began and is 0.75 now"),
+        ("seed=1", "seed was 0 when the run began and is 1 now"),
+        ("nogan.inflection.action=mark", "nogan.inflection.action was stop when the run began and is mark now"),
+    ],
+)
+def test_what_is_done_cannot_change(smallest, cutting, tmp_path, override, message):
+    cutting("on_train_batch_end", 13)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    with pytest.raises(UserError, match=message):
+        train(smallest(*OVERRIDES, override, f"resume={tmp_path}"), tmp_path, console=QUIET)
+
+
+def test_what_has_not_begun_can_change(smallest, cutting, tmp_path):
+    cutting("on_train_batch_end", 13)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    cutting()
+    changed = smallest(*OVERRIDES, "nogan.gan.lr=3e-4", f"resume={tmp_path}", "trainer.checkpoint_every_n_batches=3")
+    train(changed, tmp_path, console=QUIET)
+    assert build_plan(changed)[4].lr[0] == 3e-4
+    groups = torch.load(next((tmp_path / "checkpoints").glob("004-*-end.ckpt")), weights_only=True)["optimizer_states"][0]
+    assert groups["param_groups"][0]["lr"] == 3e-4
+
+
+def test_the_newest_unfinished_run_of_the_same_config(smallest, tmp_path):
+    config = smallest(*OVERRIDES)
+    plan = build_plan(config)
+    for name, settings in (("2026-01-01", config), ("2026-01-02", config), ("2026-01-03", smallest("seed=5"))):
+        nogan.training.describe_run(tmp_path / name, settings, plan)
+    wanted = config.model_dump(mode="json")
+    assert newest_unfinished(tmp_path, wanted) == tmp_path / "2026-01-02"
+    (tmp_path / "2026-01-02" / "records.json").write_text("[]")  # it has ended since
+    assert newest_unfinished(tmp_path, wanted) == tmp_path / "2026-01-01"
+    assert newest_unfinished(tmp_path, {**wanted, "seed": 9}) is None
+
+
+class FullDisk:
+    free = 1000
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoints" / "000-g1-0000002.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(1000)}, path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: FullDisk)
+    with pytest.raises(UserError, match=r"0\.00 GB free, 0\.01 GB needed; the one before it is whole \(000-g1-0000002"):
+        AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(2_000_000)}, path.with_name("000-g1-0000004.ckpt"))
+    assert [file.name for file in path.parent.iterdir()] == [path.name] and not damage_of(path)
+
+
+def test_a_write_that_fails_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fill_the_disk(checkpoint: Any, file: Path) -> None:
+        file.write_bytes(b"half of it")
+        monkeypatch.setattr("shutil.disk_usage", lambda _: FullDisk)
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr(torch, "save", fill_the_disk)
+    with pytest.raises(UserError, match="no room for the checkpoint"):
+        AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(1000)}, tmp_path / "000-g1-0000002.ckpt")
+    assert not list(tmp_path.iterdir())
