@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nogan.errors import UserError
-from nogan.networks.encoders import Renormalize, create_timm, hub_error
+from nogan.networks.encoders import Renormalize, create_timm, hub_error, require_hub
 from nogan.networks.weights import assign, check_fit, read_tensors
 from nogan.rng import derive_seed
 
@@ -148,6 +148,7 @@ def _sequential_features(
         hub_id = timm.get_pretrained_cfg(f"{name}.tv_in1k").hf_hub_id if network == name else None
         try:
             if hub_id:
+                require_hub(hub_id)
                 tensors = timm.models.load_state_dict_from_hf(hub_id, weights_only=True)
             else:
                 tensors = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)

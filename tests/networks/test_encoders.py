@@ -1,6 +1,7 @@
 """Encoders from timm, by name alone, and where their weights come from."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -107,23 +108,33 @@ def test_plain_resnets_take_torchvisions_weights():
     assert build_encoder("resnet18.a1_in1k", pretrained=False).backbone.pretrained_cfg["tag"] == "a1_in1k"
 
 
-@pytest.fixture
-def no_hub(monkeypatch, tmp_path):
-    """The hub's client with an empty cache and nowhere to go."""
+@pytest.fixture(params=["nobody answers", "the client gives up"])
+def no_hub(request, monkeypatch, tmp_path):
+    """An empty cache, and either a port where nobody listens or a client that fails in mid-download."""
     import huggingface_hub.constants as constants
 
-    def refuse(*args, **kwargs):
+    def give_up(*args, **kwargs):
         raise ConnectionError("[Errno 101] Network is unreachable")
 
-    monkeypatch.setattr("timm.models._hub.hf_hub_download", refuse)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", give_up)
+    if request.param == "nobody answers":
+        for proxy in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            monkeypatch.delenv(proxy, raising=False)
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        return "refused"
+    monkeypatch.setattr("nogan.networks.encoders.require_hub", lambda hub_id: None)
+    monkeypatch.setattr("nogan.losses.require_hub", lambda hub_id: None)
+    return "unreachable"
 
 
 def test_unreachable_hub_says_what_to_do(no_hub):
     with pytest.raises(UserError) as error:
         build_generator("resnet34")
     message = str(error.value)
-    assert len(message.splitlines()) <= 2
+    assert len(message.splitlines()) <= 2 and no_hub in message
     for words in ("huggingface.co/timm/resnet34.tv_in1k", "model.safetensors", "model.encoder_weights=FILE"):
         assert words in message
     assert "model.pretrained=false" in message
@@ -134,7 +145,7 @@ def test_unreachable_hub_for_the_feature_loss(no_hub):
         with pytest.raises(UserError) as error:
             FeatureLoss(network, layers=(1, 2), weights=(1, 1))
         message = str(error.value)
-        assert len(message.splitlines()) <= 2
+        assert len(message.splitlines()) <= 2 and no_hub in message
         for words in (f"huggingface.co/timm/{name}", "loss.network_weights=FILE", "loss.network=null"):
             assert words in message
 

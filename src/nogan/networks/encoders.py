@@ -6,7 +6,10 @@ half the size of the one before. It also offers ``channels`` and ``reductions``,
 
 import contextlib
 import inspect
+import socket
 import sys
+import urllib.parse
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,6 +27,12 @@ TINY_CHANNELS = (16, 32, 48, 80)
 
 TORCHVISION_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 """Asked for without a tag, these take torchvision's weights (as DeOldify does) in place of timm's own recipe."""
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What timm looks for on the hub."""
+
+HUB_TIMEOUT = 10.0
+"""Seconds to wait for the hub to answer."""
 
 GROUP_REDUCTION = 8
 """The encoder's first layer group ends with the feature at this reduction (a ResNet's layer2)."""
@@ -222,11 +231,28 @@ def create_timm(
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
     try:
+        require_hub(timm.get_pretrained_cfg(name).hf_hub_id)
         return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # whatever the hub's client raises: its kinds differ by version
         cfg = timm.get_pretrained_cfg(name)
         wanted = f"huggingface.co/{cfg.hf_hub_id}, model.safetensors" if cfg.hf_hub_id else cfg.url
         raise hub_error(name, wanted or "timm offers none", weights_setting, without, error) from error
+
+
+def require_hub(hub_id: str | None) -> None:
+    """Fail at once where the hub is out of reach and has not been asked before; its client would retry for a minute.
+
+    Raises:
+        OSError: there is no way to the hub, and its files of ``hub_id`` are not in the cache.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    endpoint = urllib.parse.urlsplit(constants.ENDPOINT)
+    if hub_id is None or constants.HF_HUB_OFFLINE or endpoint.scheme in urllib.request.getproxies():
+        return  # nothing to ask, asked not to, or a proxy's business
+    if not any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in HUB_FILES):
+        port = endpoint.port or {"http": 80}.get(endpoint.scheme, 443)
+        socket.create_connection((endpoint.hostname, port), timeout=HUB_TIMEOUT).close()
 
 
 def hub_error(name: str, wanted: str, setting: str, without: str, error: Exception) -> UserError:
