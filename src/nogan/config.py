@@ -147,6 +147,7 @@ class Nogan(Section):
     snapshot_every: Share
     snapshot_budget_gb: Annotated[float, Field(gt=0)]
     optimizer: Optimizer
+    ema: Fraction | None
 
 
 class CriticNetwork(Section):
@@ -211,10 +212,13 @@ class Trainer(Section):
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     devices: Count | Literal["auto"]
-    num_nodes: Count
+    num_nodes: Count | Literal["auto"]
     strategy: str
+    sync_batchnorm: bool
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     limit_batches: Count | None
+    accumulate: Count
+    max_bad_batches: Natural
     log_every_n_steps: Count
     checkpoint_every_n_batches: Count
     checkpoint_every_n_minutes: Annotated[float, Field(gt=0)]

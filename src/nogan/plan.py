@@ -56,6 +56,12 @@ class Phase:
         return self.snapshot_every > 0 and (batches_done % self.snapshot_every == 0 or batches_done == self.steps)
 
     @property
+    def key(self) -> str:
+        """The config key that sets this phase."""
+        name = self.name.split("@")[0]
+        return {"generator": f"nogan.pretrain.{name}", "critic": f"nogan.critic.phases.{name}", "gan": "nogan.gan"}[self.kind]
+
+    @property
     def cost(self) -> float:
         """Work in this phase, in arbitrary units that compare between phases of one plan."""
         return RELATIVE_COST[self.kind] * self.steps * self.batch_size * self.size**2

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from nogan import networks
 from nogan.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
+from nogan.callbacks.ema import GeneratorEMA
 from nogan.callbacks.exports import Exports
 from nogan.callbacks.probe import Probe
 from nogan.callbacks.progress import PlanProgress
@@ -20,12 +21,16 @@ from nogan.config import RunConfig
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_source, split
 from nogan.errors import Interrupted, UserError
+from nogan.failures import explained
 from nogan.initial_weights import start_from
 from nogan.inflection import Detector, make_detector
 from nogan.interruption import StopOnSignal
+from nogan.launch import check_batches, devices_and_nodes, is_first
 from nogan.loggers import finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
+from nogan.modules.layer_sync import SyncedGenerator
+from nogan.modules.step import TooManyBadBatches
 from nogan.plan import Phase, Plan, build_plan
 from nogan.resume import check_changes, newest_whole_checkpoint
 from nogan.run_folder import describe_run, write_records
@@ -57,29 +62,48 @@ def train(
         UserError: something that the user can mend.
     """
     console = console or Console()
+    if not is_first():  # of several processes: one of them speaks
+        console = Console(quiet=True)
+        logging.getLogger("nogan").setLevel(logging.CRITICAL)
     source = open_photographs(config)
     plan = build_plan(config, len(source))
     checkpoint = newest_whole_checkpoint(folder) if config.resume else None
     if checkpoint:
         check_changes(folder, config, plan, checkpoint)
     console.print(plan_table(plan))
-    describe_run(folder, config, plan)
+    if is_first():
+        describe_run(folder, config, plan)
 
     started = time.monotonic()
     # The plan, the progress bar and the summary say what Lightning's tips would.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    run = build_run(config, plan, source, folder, choices or {}, console)
-    if checkpoint is None:
-        for line in start_from(run.module, config.model):
-            console.print(line, soft_wrap=True)
-    try:
-        _fit(run, checkpoint)
-    except Interrupted as interrupted:
-        console.print(f"{interrupted}: saved. To go on: python train.py resume={os.path.relpath(folder)}", soft_wrap=True)
-        raise
-    finally:
-        finish(run.trainer.loggers)
+    for last_try in (False, True):
+        run = build_run(config, plan, source, folder, choices or {}, console)
+        if checkpoint is None:
+            for line in start_from(run.module, config.model):
+                console.print(line, soft_wrap=True)
+        try:
+            _fit(run, checkpoint)
+            break
+        except TooManyBadBatches as error:
+            if last_try:
+                raise UserError(f"{error}; going back did not help: try a lower learning rate or precision=32-true") from error
+            checkpoint = newest_whole_checkpoint(folder)
+            console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True)
+        except Interrupted as interrupted:
+            console.print(f"{interrupted}: saved. To go on: python train.py {_resume(folder)}", soft_wrap=True)
+            raise
+        except Exception as error:
+            if known := explained(error):
+                raise UserError(f"{known}\nto go on: python train.py {_resume(folder)}") from error
+            raise
+        finally:
+            finish(run.trainer.loggers)
     return _sum_up(run, console, time.monotonic() - started)
+
+
+def _resume(folder: Path) -> str:
+    return f"resume={os.path.relpath(folder)}"
 
 
 class Run:
@@ -122,10 +146,11 @@ def build_run(
     held_out = open_source("folder", config.data.val_path) if config.data.val_path else None
     parts = split(len(source), config.seed, config.data.val_share, config.data.reals_share)
     run.data = NoGANData(config, plan, source, parts, folder, held_out, report_fakes)
+    about = {"name": config.name, "model": config.model.name}
+    averages = [GeneratorEMA(run.scheduler, folder, nogan.ema, **about)] if nogan.ema is not None else []
     run.trainer = pl.Trainer(
         accelerator=config.trainer.accelerator,
-        devices=config.trainer.devices,
-        num_nodes=config.trainer.num_nodes,
+        **devices_and_nodes(config.trainer),
         strategy=config.trainer.strategy,
         precision=config.trainer.precision,
         max_epochs=len(plan),
@@ -139,7 +164,8 @@ def build_run(
             run.scheduler,
             telemetry,
             probe,
-            Exports(plan, run.scheduler, folder, name=config.name, model=config.model.name),
+            *averages,
+            Exports(plan, run.scheduler, folder, **about),
             progress,
             stop,
             RunCheckpoints(
@@ -150,10 +176,11 @@ def build_run(
                 stop=stop,
             ),
         ],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([SyncedGenerator()] if config.trainer.sync_batchnorm else [])],
         enable_model_summary=False,
         default_root_dir=folder,
     )
+    check_batches(plan, run.trainer.num_devices * run.trainer.num_nodes)
     return run
 
 
@@ -182,7 +209,13 @@ def build_module(config: RunConfig) -> GANModule:
     critic = CriticModule(networks.build_critic(**model.critic.model_dump(), seed=config.seed), **adam)
     weights = config.nogan.gan.weights
     return GANModule(
-        generator, critic, adversarial_weight=weights.adversarial, feature_weight=weights.feature, seed=config.seed
+        generator,
+        critic,
+        adversarial_weight=weights.adversarial,
+        feature_weight=weights.feature,
+        seed=config.seed,
+        accumulate=config.trainer.accumulate,
+        max_bad_batches=config.trainer.max_bad_batches,
     )
 
 

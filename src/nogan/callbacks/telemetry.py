@@ -8,6 +8,7 @@
 ``gan/critic_steps_per_generator_step``  so far in the phase
 ``gan/step``                       batches of the GAN phase
 ``nogan/phase``, ``/cycle``        number of the phase in the plan, and of the critic/GAN cycle
+``nogan/bad_batches``              batches skipped because a loss or gradient was not finite, with each point if any were
 ``nogan/images_seen``              images trained on since the start of the run, with every point
 ``lr/generator``, ``lr/critic``    of the decoder; of the critic
 =================================  =================================================================================
@@ -67,6 +68,8 @@ class Telemetry(pl.Callback):
             "nogan/cycle": phase.cycle,
             "nogan/images_seen": self.scheduler.images_seen,
         }
+        if bad := trainer.lightning_module.bad_batches:
+            position["nogan/bad_batches"] = bad
         self.latest.update(metrics)
         for logger in trainer.loggers:
             logger.log_metrics({**position, **metrics}, step=trainer.global_step)

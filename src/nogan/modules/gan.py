@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from nogan import distributed
+from nogan.errors import UserError
 from nogan.losses import critic_loss, generator_adversarial_loss
 from nogan.modules.critic import CriticModule, Labelled
 from nogan.modules.generator import GeneratorModule, Metrics, Pair
+from nogan.modules.step import Bad, Safeguard, TooManyBadBatches, accumulate
 from nogan.networks import trainable_parameters
 from nogan.plan import Phase
 from nogan.rng import derive_seed
@@ -33,6 +35,8 @@ class GANModule(pl.LightningModule):
         adversarial_weight: of the critic's judgement in the generator's GAN loss.
         feature_weight: of the feature loss in the generator's GAN loss.
         seed: of what the networks draw themselves (dropout), with the rank, phase and step.
+        accumulate: parts that each batch is split into, to save memory.
+        max_bad_batches: batches in a row that may be skipped because their loss or gradient is not finite.
     """
 
     def __init__(
@@ -43,6 +47,8 @@ class GANModule(pl.LightningModule):
         adversarial_weight: float = 1.0,
         feature_weight: float = 1.0,
         seed: int = 0,
+        accumulate: int = 1,
+        max_bad_batches: int = 10,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -51,6 +57,10 @@ class GANModule(pl.LightningModule):
         self.adversarial_weight = adversarial_weight
         self.feature_weight = feature_weight
         self.seed = seed
+        self.accumulate = accumulate
+        self.max_bad_batches = max_bad_batches
+        self.bad_batches = 0
+        self.bad_in_a_row: list[Bad] = []
         self.phase: Phase | None = None
         self.phase_over = False  # set by the scheduler: no further batch in this phase
         self._serving: str | None = None
@@ -102,6 +112,11 @@ class GANModule(pl.LightningModule):
             parameter.requires_grad_(name in trained)
         self.critic.requires_grad_(not trains_generator)
         self._serving = turn
+        self._safeguard = Safeguard(self._serving_network)
+
+    @property
+    def _serving_network(self) -> nn.Module:
+        return self.critic.network if self._serving == "critic" else self.generator.network
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """End the epoch once the scheduler has called the phase over (Lightning's convention: -1)."""
@@ -111,22 +126,50 @@ class GANModule(pl.LightningModule):
         """One batch for one network; returns detached metrics, ``loss`` among them."""
         assert self.phase is not None
         torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
-        if self.phase.kind == "generator":
-            loss, metrics = self.generator.pretrain_loss(batch)
-        elif self.phase.kind == "critic":
-            loss, metrics = self.critic.pretrain_loss(batch)
-        elif self._serving == "critic":
-            loss, metrics = self.critic_batch(batch)
-        else:
-            loss, metrics = self.generator_batch(batch)
         optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
         # Batches are global: a rank's mean counts by its share of the images, and all ranks see the same losses.
         weight = distributed.weight(len(batch[0]), self.phase.batch_size)
-        metrics = distributed.mean_over_ranks(metrics, weight)
+        self._safeguard.remember()
         optimizer.zero_grad()
-        self.manual_backward(loss * weight)
+        try:
+            metrics = accumulate(
+                batch, self.accumulate, self._serving_network, self._loss, lambda loss: self.manual_backward(loss * weight)
+            )
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+                raise
+            raise self._out_of_memory(self.phase) from error
+        metrics = distributed.mean_over_ranks(metrics, weight)
+        self._skip_if_bad(metrics["loss"], batch_idx)
         optimizer.step()
         return metrics
+
+    def _loss(self, batch: Pair | Labelled) -> tuple[Tensor, Metrics]:
+        assert self.phase is not None
+        if self.phase.kind == "generator":
+            return self.generator.pretrain_loss(batch)
+        if self.phase.kind == "critic":
+            return self.critic.pretrain_loss(batch)
+        return self.critic_batch(batch) if self._serving == "critic" else self.generator_batch(batch)
+
+    def _skip_if_bad(self, loss: Tensor, batch_idx: int) -> None:
+        """Drop the gradients of a batch that went wrong; the optimizer's step that follows then changes nothing."""
+        assert self.phase is not None
+        scaled = self.trainer.precision == "16-mixed"  # whose scaler expects infinite gradients now and then
+        if self._safeguard.went_well(loss, check_gradients=not scaled):
+            self.bad_in_a_row.clear()
+            return
+        self._safeguard.undo()
+        self.bad_batches += 1
+        self.bad_in_a_row.append(Bad(batch_idx, float(loss)))
+        if len(self.bad_in_a_row) > self.max_bad_batches:
+            raise TooManyBadBatches(self.phase.title, self.bad_in_a_row)
+
+    def _out_of_memory(self, phase: Phase) -> UserError:
+        return UserError(
+            f"out of memory in {phase.title}, at {phase.size} px with batches of {phase.batch_size} in {self.accumulate} "
+            f"part(s): lower {phase.key}.batch_size, or split each batch further with trainer.accumulate={2 * self.accumulate}"
+        )
 
     def critic_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
         """The critic's loss in the GAN phase: photographs against the generator's colours for the same photographs."""

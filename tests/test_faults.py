@@ -1,0 +1,157 @@
+"""What goes wrong in training: bad numbers, too little memory, data that disappears."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+import nogan.training
+from nogan.errors import UserError
+from nogan.failures import explained
+from nogan.modules import GeneratorModule, Labelled
+from nogan.modules.step import accumulate, held_power_iteration, parts_of
+from nogan.networks import build_critic
+from nogan.training import train
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """``poison({3, 4})``: the generator's loss at these calls (from 1) is not finite, its input and statistics too."""
+
+    def arrange(calls: set[int]) -> list[int]:
+        loss, count = GeneratorModule.pretrain_loss, [0]
+
+        def poisoned(self: Any, batch: Any) -> Any:
+            count[0] += 1
+            if count[0] in calls:
+                batch = type(batch)(batch.gray * float("nan"), batch.colour)
+            return loss(self, batch)
+
+        monkeypatch.setattr(GeneratorModule, "pretrain_loss", poisoned)
+        return count
+
+    return arrange
+
+
+def generator_after(folder: Path, phase: str) -> dict[str, torch.Tensor]:
+    state = torch.load(next((folder / "checkpoints").glob(f"*-{phase}-end.ckpt")), weights_only=True)["state_dict"]
+    return {name: tensor for name, tensor in state.items() if name.startswith("generator.")}
+
+
+def test_a_bad_batch_is_skipped_counted_and_leaves_no_trace(smallest, tmp_path, poison):
+    poison({3, 4})
+    train(smallest("nogan.repeats=0", "trainer.limit_batches=6"), tmp_path, console=QUIET)
+    after = generator_after(tmp_path, "g1")
+    assert all(torch.isfinite(tensor).all() for tensor in after.values() if tensor.is_floating_point())
+    last = (tmp_path / "metrics.csv").read_text().splitlines()
+    column = last[0].split(",").index("nogan/bad_batches")
+    assert last[-1].split(",")[column] == "2"
+
+
+def test_too_many_go_back_once_and_then_on(smallest, tmp_path, poison, capsys):
+    poison(set(range(4, 8)))  # four in a row: more than the two allowed; the repetition is clean
+    overrides = ("nogan.repeats=0", "trainer.limit_batches=6", "trainer.max_bad_batches=2")
+    overrides = (*overrides, "trainer.checkpoint_every_n_batches=2")
+    train(smallest(*overrides), tmp_path, console=Console(width=200))
+    assert "3 batches in a row had a loss or gradient that is not finite, in pretrain g1" in capsys.readouterr().out
+    assert json.loads((tmp_path / "records.json").read_text())[-1]["name"] == "gan@1"
+
+
+def test_and_stop_when_that_did_not_help(smallest, tmp_path, poison):
+    poison(set(range(4, 1000)))
+    with pytest.raises(UserError, match=r"in pretrain g1 · 32 px, up to batch \d+ \(last losses: nan.*going back did not help"):
+        train(smallest("nogan.repeats=0", "trainer.limit_batches=9", "trainer.max_bad_batches=2"), tmp_path, console=QUIET)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_names_the_phase_and_what_to_lower(smallest, tmp_path, monkeypatch, error):
+    def no_memory(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(nogan.training.CriticModule, "pretrain_loss", no_memory)
+    with pytest.raises(UserError) as shown:
+        train(smallest(), tmp_path, console=QUIET)
+    assert "out of memory in cycle 1 · critic c1 · 32 px, at 32 px with batches of 4 in 1 part(s)" in str(shown.value)
+    assert "lower nogan.critic.phases.c1.batch_size" in str(shown.value) and "trainer.accumulate=2" in str(shown.value)
+
+
+def test_accumulated_gradients_equal_those_of_the_whole_batch():
+    images = torch.randn(7, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    batch = Labelled(images, (torch.arange(7) % 2).float())
+
+    def gradients(count: int) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+        critic = nogan.training.CriticModule(build_critic(8, doublings=2, dropout=0.0, seed=3)).train()
+        metrics = accumulate(batch, count, critic.network, critic.pretrain_loss, lambda loss: loss.backward())
+        return [parameter.grad for parameter in critic.parameters()], metrics
+
+    whole, metrics = gradients(1)
+    for count in (2, 3, 7, 20):
+        split, split_metrics = gradients(count)
+        for one, other in zip(whole, split, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        assert split_metrics["loss"].item() == pytest.approx(metrics["loss"].item(), rel=1e-5)
+        assert split_metrics["accuracy"].item() == pytest.approx(metrics["accuracy"].item())
+
+
+def test_parts_cover_the_batch_in_order():
+    batch = Labelled(torch.arange(5.0).view(5, 1, 1, 1), torch.arange(5.0))
+    parts = parts_of(batch, 2)
+    assert [len(part.images) for part in parts] == [3, 2]
+    assert torch.equal(torch.cat([part.is_real for part in parts]), batch.is_real)
+
+
+def test_held_power_iteration_moves_nothing_and_is_let_go():
+    critic = build_critic(8, doublings=2).train()
+    before = {name: buffer.clone() for name, buffer in critic.named_buffers()}
+    with held_power_iteration(critic, True):
+        critic(torch.randn(1, 3, 32, 32))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in critic.named_buffers())
+    critic(torch.randn(1, 3, 32, 32))
+    assert any(not torch.equal(buffer, before[name]) for name, buffer in critic.named_buffers())
+
+
+def test_a_run_with_accumulation(smallest, tmp_path):
+    metrics = train(smallest("nogan.repeats=0", "trainer.accumulate=2"), tmp_path, console=QUIET)
+    assert np.isfinite(metrics["val/psnr"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_folder_that_vanishes_is_named(smallest, tmp_path, workers):
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        pixels = rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photographs / f"{number}.png")
+    config = smallest("data=folder", f"data.path={photographs}", "data.images=null", f"data.workers={workers}")
+    build = nogan.training.build_run
+
+    def build_and_remove(*args: Any) -> Any:
+        built = build(*args)
+        shutil.rmtree(photographs)
+        return built
+
+    nogan.training.build_run = build_and_remove
+    try:
+        with pytest.raises(UserError) as error:
+            train(config, tmp_path / "run", console=QUIET)
+    finally:
+        nogan.training.build_run = build
+    assert "data.path" in str(error.value)
+    assert "Traceback" not in str(error.value) and len(str(error.value).splitlines()) == 2
+
+
+def test_a_dead_data_worker_is_named():
+    error = RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
+    assert "a data worker died (DataLoader worker (pid 4711) is killed by signal: Killed.)" in str(explained(error))
+    assert explained(RuntimeError("shape mismatch")) is None
