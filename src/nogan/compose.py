@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nogan.config import RunConfig, parse_config, unknown_key
 from nogan.errors import Interrupted, UserError
+from nogan.launch import launched, word_of_the_first
 
 # A resumed run keeps everything of its own config but these.
 RESUME_ONLY = ("resume", "dry_run")
@@ -80,16 +81,22 @@ def register(experiments: Path) -> None:
 def _run_dir(resume: str | None, dry_run: bool, fresh: str, *, _root_: DictConfig) -> str:
     if dry_run:
         return str(Path(tempfile.gettempdir()) / "nogan-dry-run")
+    return word_of_the_first(lambda: _folder(resume, fresh, _root_), "run folder")
+
+
+def _folder(resume: str | None, fresh: str, root: DictConfig) -> str:
     if resume == "auto":
         from nogan.resume import newest_unfinished
 
-        composed = {key: value for key, value in _root_.items_ex(resolve=False) if key != "hydra"}
+        composed = {key: value for key, value in root.items_ex(resolve=False) if key != "hydra"}
         config = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
         resume = newest_unfinished(Path(fresh).parent, config)
     return str(resume or fresh)
 
 
-def _hydra_dir(resume: str | None) -> str:
+def _hydra_dir(resume: str | None) -> str | None:
+    if (launch := launched()) and launch.rank > 0:
+        return None
     # The overrides of a resumption do not replace those that the run was started with.
     return ".hydra/resumed" if resume else ".hydra"
 

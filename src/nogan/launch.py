@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from nogan.config import Trainer
 from nogan.errors import UserError
+from nogan.plan import Plan
 
 INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that Lightning, too, takes for a shell
 PORT_OFFSET = 10_000  # from the port that training itself uses
@@ -75,7 +76,24 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
     return found
 
 
+def check_batches(plan: Plan, processes: int) -> None:
+    """Every process must have a part of each batch.
+
+    Raises:
+        UserError: a phase's batch is smaller; names its key.
+    """
+    for phase in plan:
+        if phase.batch_size < processes:
+            name = phase.name.split("@")[0]
+            section = {"generator": f"pretrain.{name}", "critic": f"critic.phases.{name}", "gan": "gan"}[phase.kind]
+            raise UserError(
+                f"nogan.{section}.batch_size={phase.batch_size} is over all {processes} processes (trainer.devices): "
+                "expected at least one image for each"
+            )
+
+
 _stores: list[Any] = []  # the first process keeps its open: others may ask later
+_words: dict[str, str] = {}
 
 
 def word_of_the_first(word: Callable[[], str], topic: str) -> str:
@@ -83,17 +101,19 @@ def word_of_the_first(word: Callable[[], str], topic: str) -> str:
 
     Args:
         word: called in the first process only.
-        topic: names what it is about; one exchange a topic.
+        topic: names what it is about; asked again, the answer is the same.
     """
     launch = launched()
     if launch is None:
         return word()
-    if not _stores:
-        _stores.append(_store(launch))
-    key = f"nogan/{topic}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    if launch.rank == 0:
-        _stores[0].set(key, word())
-    return _stores[0].get(key).decode()
+    if topic not in _words:
+        if not _stores:
+            _stores.append(_store(launch))
+        key = f"nogan/{topic}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        if launch.rank == 0:
+            _stores[0].set(key, word())
+        _words[topic] = _stores[0].get(key).decode()
+    return _words[topic]
 
 
 def _store(launch: Launch) -> Any:

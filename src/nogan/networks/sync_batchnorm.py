@@ -1,7 +1,7 @@
 """Batch norm whose statistics are those of the whole batch, also where its parts lie on several devices.
 
-PyTorch's own ``nn.SyncBatchNorm`` knows GPUs only. :class:`SyncBatchNorm` runs on any backend, so that a run on several CPU
-processes is the same as one on a single process. Both take parts of unequal size.
+PyTorch's own ``nn.SyncBatchNorm`` knows GPUs only. :class:`SyncBatchNorm` runs elsewhere, too, so that a run on several
+CPU processes is the same as one on a single process. Parts may be of unequal size.
 """
 
 from typing import Any
@@ -12,32 +12,24 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def synchronize(network: nn.Module, device: torch.device | str) -> None:
+def synchronize(network: nn.Module) -> None:
     """Let every batch norm of ``network`` take its statistics over the batches of all processes.
 
-    The layers stay the objects that they are, with their parameters, buffers, names and modes, and change only their class:
-    a state dict fits before and after, and an optimizer goes on.
-
-    Args:
-        network: any; batch norms that are synchronized already are left alone.
-        device: what it will train on; a GPU gets PyTorch's own kernels.
+    The layers stay the objects that they are, with their parameters, buffers, names and modes, and change only their
+    class: a state dict fits before and after, and an optimizer goes on.
     """
-    on_gpu = torch.device(device).type == "cuda"
     for norm in _batch_norms(network):
-        if isinstance(norm, SyncBatchNorm | nn.SyncBatchNorm):
-            continue
-        norm.plain_class = type(norm)
-        norm.process_group = None  # all processes
-        # PyTorch's layer has no place for the activation that timm's BatchNormAct2d applies.
-        norm.__class__ = nn.SyncBatchNorm if on_gpu and "act" not in norm._modules else SyncBatchNorm
+        if not isinstance(norm, SyncBatchNorm | nn.SyncBatchNorm):
+            norm.plain_class = type(norm)
+            norm.__class__ = SyncBatchNorm
 
 
 def desynchronize(network: nn.Module) -> None:
     """Undo :func:`synchronize`."""
     for norm in _batch_norms(network):
-        if hasattr(norm, "plain_class"):
+        if isinstance(norm, SyncBatchNorm):
             norm.__class__ = norm.plain_class
-            del norm.plain_class, norm.process_group
+            del norm.plain_class
 
 
 def _batch_norms(network: nn.Module) -> list[Any]:
@@ -45,16 +37,24 @@ def _batch_norms(network: nn.Module) -> list[Any]:
 
 
 class SyncBatchNorm(_BatchNorm):
-    """Batch norm over the batches of all processes in train mode, in float32; plain batch norm in eval mode."""
+    """Batch norm over the batches of all processes in train mode, in float32; plain batch norm in eval mode.
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        if input.ndim < 2:
-            raise ValueError(f"expected (B, C, ...), found {input.ndim} dimensions")
+    PyTorch's kernels do it on a GPU. :func:`synchronize` makes these of other batch norms.
+    """
+
+    # What PyTorch's forward pass looks for. Its class itself is no base: DistributedDataParallel refuses it on CPUs.
+    process_group = None  # all processes
+    _check_input_dim = nn.SyncBatchNorm._check_input_dim
+    _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, ...)`` to the same shape; in train mode every process must call it, and with at least one image."""
-        together = self.training and dist.is_initialized() and dist.get_world_size() > 1
-        x = self._normalize_together(x) if together else super().forward(x)
+        if not self.training or x.is_meta or not dist.is_initialized() or dist.get_world_size() == 1:
+            x = super().forward(x)
+        elif x.is_cuda:
+            x = nn.SyncBatchNorm.forward(self, x)
+        else:
+            x = self._normalize_together(x)
         for built_in in ("drop", "act"):  # of timm's BatchNormAct2d
             if built_in in self._modules:
                 x = self._modules[built_in](x)
@@ -87,7 +87,7 @@ class SyncBatchNorm(_BatchNorm):
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over all ranks. What each rank's loss makes of the sum comes back to every rank's summand."""
+    """The sum of a tensor over all ranks. What each rank's loss makes of it comes back to every rank's summand."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
