@@ -85,15 +85,22 @@ class SplitSizes(NamedTuple):
 
 
 def split_sizes(images: int, val_share: float, reals_share: float) -> SplitSizes:
-    """How ``images`` are divided; training gets the rest."""
-    val, reals = round(images * val_share), round(images * reals_share)
-    train = images - val - reals
-    if train < 1:
+    """How ``images`` are divided; training gets the rest.
+
+    Raises:
+        UserError: a share leaves its part, or training, without a single photograph.
+    """
+    shares = {"data.val_share": val_share, "data.reals_share": reals_share}
+    val, reals = counts = [round(images * share) for share in shares.values()]
+    for (key, share), count in zip(shares.items(), counts, strict=True):
+        if share > 0 and count == 0:
+            raise UserError(f"{key}={share:g} of {images} photographs is none: raise it, or give more photographs")
+    if val + reals >= images:
         raise UserError(
-            f"{images} images leave none to train on after data.val_share={val_share} and data.reals_share={reals_share}: "
-            "expected more images or smaller shares"
+            f"of {images} photographs data.val_share={val_share:g} takes {val} and data.reals_share={reals_share:g}"
+            f" takes {reals}, which leaves none to train on"
         )
-    return SplitSizes(train, reals, val)
+    return SplitSizes(images - val - reals, reals, val)
 
 
 def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None) -> Plan:

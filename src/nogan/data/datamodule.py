@@ -62,7 +62,7 @@ class StepSampler:
 
 
 class PhotoBatches(Dataset):
-    """Photographs for the generator; an item is a whole batch."""
+    """Photographs; an item is a whole batch, ``(step, picks)`` out of ``indices``."""
 
     def __init__(self, source: Source, indices: np.ndarray, size: int) -> None:
         self.source, self.indices, self.size = source, indices, size
@@ -168,6 +168,11 @@ class NoGANData(pl.LightningDataModule):
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
+    def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
+        """Move the pictures; their sizes stay on the CPU, where augmentation needs them without waiting for the device."""
+        images = batch.images.to(device, non_blocking=True)
+        return batch._replace(images=images, is_real=batch.is_real.to(device, non_blocking=True))
+
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Pair | Labelled:
         """Augment on the device, and make gray of colour."""
         index = self.trainer.current_epoch
@@ -192,7 +197,11 @@ class NoGANData(pl.LightningDataModule):
         """The first ``count`` held-out photographs as RGB ``(N, 3, size, size)`` in [0, 1]: always the same."""
         source = self.held_out or self.source
         indices = np.arange(len(source)) if self.held_out else self.split.val
-        return self._load_square(source, indices[:count], size)
+        if len(indices) == 0:
+            raise UserError("no photographs are held out to measure on: expected data.val_share above 0, or data.val_path=DIR")
+        chosen = indices[:count]
+        batches = np.array_split(chosen, -(-len(chosen) // 16))
+        return torch.cat(list(self._squares(source, batches, size, torch.device("cpu"))))
 
     def make_fakes(self, phase: Phase) -> FakeStore:
         """The fakes that a critic ``phase`` needs: found on disk, or made by the generator as it stands."""
@@ -203,11 +212,11 @@ class NoGANData(pl.LightningDataModule):
         distributed.take_buffers_of_first(generator)
         device = self.trainer.strategy.root_device
 
-        def colorize(numbers: np.ndarray) -> Tensor:
-            photographs = self._load_square(self.source, indices[numbers], phase.fakes_size).to(device)
-            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                output = generator(color.normalize(color.to_gray(photographs)))
-            return color.denormalize(output.float()).clamp(0, 1)
+        def colorize(batches: list[np.ndarray]) -> Iterator[Tensor]:
+            for photographs in self._squares(self.source, [indices[numbers] for numbers in batches], phase.fakes_size, device):
+                with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+                    output = generator(color.normalize(color.to_gray(photographs)))
+                yield color.denormalize(output.float()).clamp(0, 1)
 
         was_training = generator.training
         generator.eval()
@@ -227,13 +236,20 @@ class NoGANData(pl.LightningDataModule):
         store = self.make_fakes(phase)
         return CriticBatches(self.source, reals, store, keys), 2 * store.count
 
-    def _load_square(self, source: Source, indices: np.ndarray, size: int) -> Tensor:
-        chunks = []
-        for part in np.array_split(indices, max(1, len(indices) // 16)):
-            images, sizes, bad = load_batch(source, part, size)
-            self.bad_images.add(bad)
-            chunks.append(augment(images, sizes, size, NONE))
-        return torch.cat(chunks)
+    def _squares(self, source: Source, batches: list[np.ndarray], size: int, device: torch.device) -> Iterator[Tensor]:
+        """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, a batch of indices at a time."""
+        ends = np.cumsum([len(batch) for batch in batches])
+        picks = [np.arange(end - len(batch), end) for end, batch in zip(ends, batches, strict=True)]
+        loader = DataLoader(
+            PhotoBatches(source, np.concatenate(batches), size),
+            batch_sampler=list(enumerate(picks)),
+            collate_fn=_as_is,
+            num_workers=self.config.data.workers,
+            pin_memory=device.type == "cuda",
+        )
+        for batch in loader:
+            self.bad_images.add(batch.bad)
+            yield augment(batch.images.to(device, non_blocking=True), batch.sizes, size, NONE)
 
     def remove_fakes(self, before_cycle: int | None = None) -> None:
         """Remove the fakes of cycles before ``before_cycle``, or all of them."""

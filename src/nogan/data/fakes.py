@@ -7,7 +7,7 @@ generator is still the same. On several devices each makes its share of every ro
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nogan import distributed
 from nogan.files import write_atomically
 
-Colorize = Callable[[np.ndarray], Tensor]
+Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
 
 
 class FakeStore:
@@ -60,10 +60,11 @@ class FakeStore:
         """Make the pictures that are missing; every rank must call it.
 
         Args:
-            colorize: numbers of the pictures ``(B,)`` to their RGB ``(B, 3, size, size)`` in [0, 1].
+            colorize: batches of numbers, each ``(B,)``, to the pictures of each, RGB ``(B, 3, size, size)`` in [0, 1], in
+                order.
             fingerprint: of the generator; a cache made by another is made anew.
-            batch_size: pictures a call.
-            report: called on every rank with (done, count) after each round of calls, one on each rank.
+            batch_size: pictures in a batch.
+            report: called on every rank with (done, count) after each round of batches, one on each rank.
         """
         rank, world = distributed.rank(), distributed.world_size()
         done = distributed.from_first(self.done(fingerprint))
@@ -74,15 +75,16 @@ class FakeStore:
             np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
         distributed.barrier()
         start = np.load(self._file, mmap_mode="r").offset
+        rounds = [np.arange(first, min(first + batch_size * world, self.count)) for first in range(done, self.count, batch_size * world)]
+        mine = [numbers[distributed.part(len(numbers), rank, world)] for numbers in rounds]
+        pictures = colorize([numbers for numbers in mine if len(numbers)])
         # Written as bytes, not through a memory map: on a network's disk two machines may share a page.
         with self._file.open("r+b") as file:
-            while done < self.count:
-                numbers = np.arange(done, min(done + batch_size * world, self.count))
-                mine = numbers[distributed.part(len(numbers), rank, world)]
-                if len(mine):
-                    pictures = colorize(mine).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-                    file.seek(start + int(mine[0]) * 3 * self.size**2)
-                    file.write(pictures.tobytes())
+            for numbers, own in zip(rounds, mine, strict=True):
+                if len(own):
+                    content = next(pictures).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+                    file.seek(start + int(own[0]) * 3 * self.size**2)
+                    file.write(content.tobytes())
                     file.flush()
                     os.fsync(file.fileno())
                 distributed.barrier()

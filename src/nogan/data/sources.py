@@ -61,18 +61,10 @@ def split(length: int, seed: int, val_share: float, reals_share: float) -> Split
     Raises:
         UserError: a share leaves its part, or training, without a single photograph.
     """
-    from nogan.rng import numpy_rng
+    from nogan.plan import split_sizes
+from nogan.rng import numpy_rng
 
-    shares = {"data.val_share": val_share, "data.reals_share": reals_share}
-    val, reals = counts = [round(length * share) for share in shares.values()]
-    for (key, share), count in zip(shares.items(), counts, strict=True):
-        if share > 0 and count == 0:
-            raise UserError(f"{key}={share:g} of {length} photographs is none: raise it, or give more photographs")
-    if val + reals >= length:
-        raise UserError(
-            f"of {length} photographs data.val_share={val_share:g} takes {val} and data.reals_share={reals_share:g}"
-            f" takes {reals}, which leaves none to train on"
-        )
+    _, reals, val = split_sizes(length, val_share, reals_share)
     order = numpy_rng("split", seed).permutation(length)
     return Split(train=order[val + reals :], reals=order[val : val + reals], val=order[:val])
 
