@@ -14,7 +14,9 @@ Key = int | str
 
 def derive_seed(*keys: Key) -> int:
     """Hash ``keys`` to a seed in [0, 2**63), stable across processes, platforms and Python versions."""
-    digest = hashlib.blake2b("\x1f".join(f"{type(key).__name__}:{key}" for key in keys).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(
+        "\x1f".join(f"{type(key).__name__}:{key}" for key in keys).encode(), digest_size=8
+    ).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

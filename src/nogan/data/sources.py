@@ -22,6 +22,7 @@ import numpy as np
 
 from nogan.data.images import BadImage, decode
 from nogan.errors import UserError
+from nogan.plan import split_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,8 +62,7 @@ def split(length: int, seed: int, val_share: float, reals_share: float) -> Split
     Raises:
         UserError: a share leaves its part, or training, without a single photograph.
     """
-    from nogan.plan import split_sizes
-from nogan.rng import numpy_rng
+    from nogan.rng import numpy_rng
 
     _, reals, val = split_sizes(length, val_share, reals_share)
     order = numpy_rng("split", seed).permutation(length)
