@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from rich.console import Console
 
 from nogan import networks
@@ -207,6 +208,8 @@ def build_module(config: RunConfig) -> GANModule:
         **adam,
     )
     critic = CriticModule(networks.build_critic(**model.critic.model_dump(), seed=config.seed), **adam)
+    for network in (generator.network, critic.network):
+        network.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
     weights = config.nogan.gan.weights
     return GANModule(
         generator,

@@ -184,7 +184,7 @@ class NoGANData(pl.LightningDataModule):
         mine = distributed.part(phase.batch_size, self.trainer.global_rank, self.trainer.world_size)
         style = (CRITIC if phase.kind == "critic" else TRAIN) if self.config.data.augment else NONE
         draws = draw(phase.batch_size, style, torch_rng("augment", *keys)).part(mine)
-        images = augment(batch.images, batch.sizes, phase.size, style, draws)
+        images = augment(batch.images, batch.sizes, phase.size, style, draws).contiguous(memory_format=torch.channels_last)
         if phase.kind == "critic":
             return Labelled(color.normalize(images), batch.is_real)
         gray = color.to_gray(images)
