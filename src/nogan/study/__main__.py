@@ -4,9 +4,9 @@ import argparse
 import sys
 
 from nogan.errors import UserError
-from nogan.study import simulated
+from nogan.study import real, simulated
 
-PARTS = {"simulated": simulated}
+PARTS = {"simulated": simulated, "real": real}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,207 @@
+"""Real runs for the study: trained by `train.py experiment=inflection`, measured on pictures that they never saw.
+
+A run marks the inflection point and goes on, so nothing that a detector says moves it: its critic losses can be
+replayed to any detector afterwards. The probe of the run measures every snapshot, as it would in any run; the *oracle*
+measures the same snapshots on other held-out pictures, so that a detector that listens to the probe is not judged by
+it.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nogan.errors import UserError
+from nogan.rng import numpy_rng
+from nogan.study.record import fingerprint
+
+Row = dict[str, Any]
+EXPERIMENT = "inflection"
+SIZE = 32  # px, of the runs and of the crops
+CROPS = 20_000  # squares that the photographs are cut into for training, as many as there are scenes
+PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
+ORACLE_IMAGES = 256
+ORACLE_SCENES = 10_000_019  # seed of the oracle's scenes; a run draws its own from its small seed
+STABILITY_IMAGES = 64
+
+
+def version(root: Path) -> str:
+    """What the results depend on: the experiment's settings and the sizes above."""
+    overlay = root / "experiments" / f"{EXPERIMENT}.yaml"
+    if not overlay.is_file() or not (root / "train.py").is_file():
+        raise UserError(f"{root} holds no train.py and {overlay.name}: run this in the repository, or pass --root.")
+    settings = yaml.safe_load(overlay.read_text())
+    return fingerprint([], (settings, SIZE, CROPS, PROBE_SHARE, ORACLE_IMAGES, ORACLE_SCENES))
+
+
+def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path | None) -> Row:
+    """Train one run, or go on with it where it was cut; measure it, and remove its folder but for the samples.
+
+    Args:
+        root: the repository.
+        out: run folders go here.
+        data: "scenes" or "photographs".
+        seed: of the run.
+        threads: of the processor.
+        crops: what :func:`cut` made, for "photographs".
+
+    Returns:
+        ``losses`` ([GAN batch from 0, critic loss] at critic batches), ``verdict`` (of the run's own detector),
+        ``probe`` and ``oracle`` (metrics by snapshot step), ``steps`` (GAN batches), ``generator_steps``, ``lr``,
+        ``images``, ``batch_size``, ``commit``, ``seconds``.
+
+    Raises:
+        UserError: the run failed; its own output says why.
+    """
+    folder = out / f"{data}-{seed}-{version(root)}"
+    if not (folder / "records.json").is_file():
+        _train(root, folder, data, seed, threads, crops)
+    row = collect(folder) | {"oracle": _oracle(folder, _oracle_pictures(data, crops), threads)}
+    shutil.move(folder / "samples", out / "samples" / folder.name)
+    shutil.rmtree(folder)
+    return {"data": data, "seed": seed, **row}
+
+
+def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: Path | None) -> None:
+    if (folder / "config.yaml").is_file():
+        arguments = [f"resume={folder.resolve()}"]
+    else:
+        arguments = [f"experiment={EXPERIMENT}", f"seed={seed}", f"hydra.run.dir={folder.resolve()}"]
+        if data == "photographs":
+            assert crops is not None
+            arguments += [f"data.path={crops.resolve() / 'train'}", f"data.val_path={crops.resolve() / 'probe'}"]
+            arguments += ["data=folder", f"data.images={CROPS}", "data.augment=false", "data.workers=0"]
+            arguments += ["data.val_share=0.05", "data.reals_share=0.25"]
+    path = os.pathsep.join(filter(None, [str((root / "src").resolve()), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.txt").open("a") as output:
+        command = [sys.executable, "train.py", *arguments]
+        code = subprocess.run(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT).returncode
+    if code:
+        lines = (folder / "output.txt").read_text().strip().splitlines() or [""]
+        raise UserError(f"{data}, seed {seed}: train.py ended with code {code}: {lines[-1]} (all of it: {output.name})")
+
+
+def collect(folder: Path) -> Row:
+    """What a finished run left in its folder."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["gan/critic_loss"]]
+    losses = [[round(float(line["gan/step"])) - 1, round(float(line["gan/critic_loss"]), 5)] for line in lines]
+    phase = json.loads((folder / "plan.json").read_text())[-1]
+    record = json.loads((folder / "records.json").read_text())[-1]
+    notes = sorted((folder / "snapshots" / phase["name"]).glob("step-*.json"))
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    return {
+        "steps": phase["steps"],
+        "batch_size": phase["batch_size"],
+        "lr": phase["lr"][0],
+        "images": config["data"]["images"],
+        "generator_steps": record["generator_steps"],
+        "losses": losses,
+        "verdict": record.get("verdict"),
+        "probe": {str(int(note.stem.removeprefix("step-"))): _rounded(json.loads(note.read_text())) for note in notes},
+        "seconds": round(record["seconds"], 1),
+        "commit": json.loads((folder / "environment.json").read_text())["git"],
+    }
+
+
+def _rounded(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in metrics.items()}
+
+
+# --------------------------------------------------------------------------------------------------------- the oracle
+
+
+def _oracle_pictures(data: str, crops: Path | None) -> Any:
+    """RGB ``(N, 3, SIZE, SIZE)`` in [0, 1] that no run has seen."""
+    import torch
+
+    if data == "scenes":
+        from nogan.data.scenes import draw_scene
+
+        pictures = [draw_scene(ORACLE_SCENES, index, SIZE) for index in range(ORACLE_IMAGES)]
+    else:
+        from PIL import Image
+
+        assert crops is not None
+        pictures = [np.asarray(Image.open(file).convert("RGB")) for file in sorted((crops / "oracle").glob("*.png"))]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def _oracle(folder: Path, pictures: Any, threads: int) -> dict[str, dict[str, float]]:
+    import torch
+
+    from nogan import exports
+    from nogan.callbacks.probe import SHIFT, colorize, shift
+    from nogan.metrics import HeldOutMetrics, chroma_distance
+    from nogan.snapshots import stores
+
+    torch.set_num_threads(threads)
+    network = exports.load_generator(folder)
+    (store,) = stores(folder).values()
+    few, cpu, found = pictures[:STABILITY_IMAGES], torch.device("cpu"), {}
+    for step in store.steps():
+        store.restore(step, network)
+        network.eval()
+        with torch.no_grad():
+            outputs = colorize(network, pictures, 64, cpu)
+            shifted = colorize(network, shift(few, SHIFT), 64, cpu)
+        metrics = HeldOutMetrics()
+        metrics.update(outputs, pictures)
+        values = metrics.compute()
+        values["shift_variation"] = float(chroma_distance(shift(shifted, -SHIFT), outputs[: len(few)]).mean())
+        found[str(step)] = _rounded(values)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ photographs
+
+
+def cut(photographs: Path, folder: Path) -> Path:
+    """Cut photographs into small squares, so that a small set lasts for a run: ``train``, ``probe`` and ``oracle``.
+
+    Of the photographs in ``photographs/train`` a tenth is held out for the probe; those in ``photographs/val`` are the
+    oracle's. A square's side is 40–100 % of the photograph's shorter one, its place uniform.
+
+    Raises:
+        UserError: ``photographs`` has no such folders, or they hold too little.
+    """
+    if (folder / "done").is_file():
+        return folder
+    files = {part: sorted(p for p in (photographs / part).glob("**/*") if p.is_file()) for part in ("train", "val")}
+    if len(files["train"]) < 20 or not files["val"]:
+        raise UserError(f"--photos {photographs}: expected photographs in train/ (20 or more) and val/ in it.")
+    order = numpy_rng("study-photographs").permutation(len(files["train"]))
+    held_out = round(len(order) * PROBE_SHARE)
+    probe, train = ([files["train"][i] for i in part] for part in (order[:held_out], order[held_out:]))
+    _cut_into(train, CROPS, folder / "train")
+    _cut_into(probe, ORACLE_IMAGES, folder / "probe")
+    _cut_into(files["val"], ORACLE_IMAGES, folder / "oracle")
+    (folder / "done").touch()
+    return folder
+
+
+def _cut_into(files: list[Path], count: int, folder: Path) -> None:
+    """``count`` squares, as many of each file; sorted by name every file comes once before any comes twice."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, file in enumerate(files):
+        with Image.open(file) as opened:
+            photograph = opened.convert("RGB")
+        for turn, index in enumerate(range(number, count, len(files))):
+            rng = numpy_rng("study-crop", folder.name, number, turn)
+            side = round(min(photograph.size) * rng.uniform(0.4, 1))
+            left, top = (int(rng.integers(0, length - side + 1)) for length in photograph.size)
+            box = (left, top, left + side, top + side)
+            square = photograph.resize((SIZE, SIZE), Image.Resampling.BOX, box=box, reducing_gap=None)
+            square.save(folder / f"{index:05d}.png", compress_level=1)
