@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from nogan import color
-from nogan.callbacks.probe import colorize, draw_grid, evaluating, rescale, shift
+from nogan.callbacks.probe import SCALE, colorize, draw_grid, evaluating, rescale, shift
 
 
 def test_shift_moves_the_picture_and_mirrors_the_border():
@@ -21,6 +21,11 @@ def test_shift_moves_the_picture_and_mirrors_the_border():
 @pytest.mark.parametrize(("to", "size"), [(1.25, 80), (64, 64), (0.5, 32)])
 def test_rescale_gives_multiples_of_sixteen(to, size):
     assert rescale(torch.rand(1, 3, 64, 64), to).shape == (1, 3, size, size)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128, 192])
+def test_the_probe_colorizes_at_another_size_whatever_its_own(size):
+    assert rescale(torch.rand(1, 3, size, size), SCALE).shape[-1] > size
 
 
 def test_evaluating_restores_every_mode():

@@ -17,6 +17,7 @@ Chroma distances are in CIELAB units (ΔE of a* and b* alone).
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -174,8 +175,8 @@ def shift(images: Tensor, pixels: int) -> Tensor:
 
 
 def rescale(images: Tensor, to: float) -> Tensor:
-    """``(N, 3, S, S)`` to ``to`` times its size (a multiple of 16 px), or to ``to`` px where that is an int."""
-    size = to if isinstance(to, int) else round(images.shape[-1] * to / 16) * 16
+    """``(N, 3, S, S)`` to ``to`` px where that is an int, else to ``to`` times its size, up to the next multiple of 16 px."""
+    size = to if isinstance(to, int) else math.ceil(images.shape[-1] * to / 16) * 16
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
