@@ -175,7 +175,7 @@ def shift(images: Tensor, pixels: int) -> Tensor:
 
 
 def rescale(images: Tensor, to: float) -> Tensor:
-    """``(N, 3, S, S)`` to ``to`` px where that is an int, else to ``to`` times its size, up to the next multiple of 16 px."""
+    """``(N, 3, S, S)`` to ``to`` px if that is an int, else to ``to`` times its size, up to a multiple of 16 px."""
     size = to if isinstance(to, int) else math.ceil(images.shape[-1] * to / 16) * 16
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
