@@ -1,0 +1,9 @@
+"""Pages that show what runs did: ``report.html`` of one, and a comparison of several; each is one file without a network.
+
+python -m nogan.report RUN_DIR
+python -m nogan.compare RUN_DIR... -o compare.html
+"""
+
+from nogan.report.run_page import write_report
+
+__all__ = ["write_report"]

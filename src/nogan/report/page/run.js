@@ -1,0 +1,247 @@
+// The report of one run: the snapshot browser and the curves.
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const measures = new Map(data.measures.map((measure) => [measure.key, measure]));
+
+function show(measure, value) {
+  if (value === undefined || value === null) return "–";
+  const text = measure.percent ? `${(100 * value).toFixed(measure.digits)} %` : `${value.toFixed(measure.digits)}${measure.unit ? ` ${measure.unit}` : ""}`;
+  return text.replace("-", "−");
+}
+
+// Smaller where the value is better; null where neither way is.
+function badness(measure, value) {
+  if (measure.better === null || value === undefined) return null;
+  if (measure.better === "lower") return value;
+  return measure.better === "higher" ? -value : Math.abs(value - measure.better);
+}
+
+// --- curves over the run -------------------------------------------------------------------------------------------
+
+const bands = data.phases.map((phase) => ({ from: phase.start, to: phase.start + phase.steps, kind: phase.kind, title: phase.title, short: phase.name }));
+const inflections = data.phases.flatMap((phase, index) => (phase.inflection === null ? [] : [{ x: phase.start + phase.inflection, band: index, text: "inflection" }]));
+const whole = bands.length ? bands.at(-1).to - bands[0].from : 0;
+// Where a phase would be a sliver, every phase is drawn as wide as the others.
+const slivers = bands.some((band) => band.kind === "gan" && (band.to - band.from) / whole < 0.06);
+
+const losses = ["generator-loss", "critic-loss", "burden"].flatMap((id) => {
+  const { series, levels } = data.losses[id];
+  if (!series.length) {
+    $(id).previousElementSibling.remove();
+    $(id).remove();
+    return [];
+  }
+  return [new Chart($(id), { label: data.losses[id].label, series, levels, bands, marks: inflections, height: id === "burden" ? 150 : 230, x: slivers ? "equal" : "linear" })];
+});
+
+function toggle(button, on, act) {
+  const press = (state) => {
+    button.setAttribute("aria-pressed", String(state));
+    act(state);
+  };
+  button.addEventListener("click", () => press(button.getAttribute("aria-pressed") !== "true"));
+  button.setAttribute("aria-pressed", String(on));
+}
+
+toggle($("equal"), slivers, (on) => losses.forEach((chart) => chart.update({ x: on ? "equal" : "linear" })));
+toggle($("log"), false, (on) => losses.slice(0, -1).forEach((chart) => chart.update({ log: on })));
+if (bands.length < 2) $("equal").hidden = true;
+
+// --- held-out measures over snapshots ------------------------------------------------------------------------------
+
+const measured = data.measured; // phases with snapshots: {band, name, points: {measure: [[x, y], …]}}
+const measuredBands = measured.map(({ phase }) => bands[phase]);
+const multiples = data.measures.flatMap((measure) => {
+  const lines = measured.map(({ points }, band) => ({ band, points: points[measure.key] ?? [] })).filter(({ points }) => points.length);
+  if (!lines.length) return [];
+  const host = make("div");
+  const goal = measure.goal ? `${measure.meaning}; ${measure.goal}` : measure.meaning;
+  $("multiples").append(make("div", {}, make("h3", {}, measure.label), make("div", { class: "soft small" }, goal), host));
+  const levels = data.levels[measure.key] ?? [];
+  return [new Chart(host, {
+    label: `${measure.label} over the snapshots`,
+    series: [{ name: measure.label, colour: "var(--s0)", lines, dots: lines.every(({ points }) => points.length < 60) }],
+    bands: measuredBands,
+    marks: inflections.flatMap((mark) => {
+      const band = measured.findIndex(({ phase }) => phase === mark.band);
+      return band < 0 ? [] : [{ x: mark.x, band }];
+    }),
+    levels,
+    height: 170,
+    x: "equal",
+    format: (value) => (measure.percent ? `${+(100 * value).toFixed(1)} %` : short(value)).replace("-", "−"),
+    pick: data.cycles.length ? (x, band) => goTo(x, measured[band]?.phase) : undefined,
+  })];
+});
+
+// --- the snapshot browser ------------------------------------------------------------------------------------------
+
+const state = { cycle: 0, index: 0, pinned: null, playing: null };
+const now = () => data.cycles[state.cycle];
+const snapshot = () => now().snapshots[state.index];
+
+function goTo(at, phase) {
+  const cycle = data.cycles.findIndex((each) => each.phase === phase);
+  if (cycle < 0) return;
+  const distance = (each) => Math.abs(now().start + each.step - at);
+  if (cycle !== state.cycle) chooseCycle(cycle);
+  const { snapshots } = now();
+  choose(snapshots.reduce((best, each, index) => (distance(each) < distance(snapshots[best]) ? index : best), 0));
+}
+
+function chooseCycle(cycle) {
+  state.cycle = cycle;
+  [...$("cycles").children].forEach((button, index) => button.setAttribute("aria-pressed", String(index === cycle)));
+  const { start, curve, snapshots, inflection, threshold, phase } = now();
+  $("slider").max = snapshots.length - 1;
+  curveChart.update({
+    bands: [{ ...bands[phase], title: "" }],
+    from: start,
+    series: curveSeries(curve),
+    marks: inflection === null ? [] : [{ x: start + inflection, text: "inflection" }],
+    levels: threshold === null ? [] : [{ y: threshold, text: "generator's turn below" }],
+  });
+  $("to-inflection").disabled = now().chosen === null && inflection === null;
+  const pick = snapshots.findIndex((each) => each.step === now().chosen);
+  choose(pick >= 0 ? pick : snapshots.length - 1);
+}
+
+const curveSeries = ({ raw, smooth }) => [
+  { name: "each batch", colour: "var(--gan)", lines: [{ points: raw }], faint: true },
+  { name: "smoothed", colour: "var(--gan)", lines: [{ points: smooth }] },
+];
+
+function label(each, cycle = now()) {
+  return `${data.cycles.length > 1 ? `cycle ${cycle.number} · ` : ""}batch ${each.step}`;
+}
+
+function choose(index) {
+  state.index = Math.max(0, Math.min(now().snapshots.length - 1, index));
+  const each = snapshot();
+  $("slider").value = state.index;
+  const note = each.step === now().chosen && now().inflection !== null ? (now().rolledBack ? `nearest the inflection point (${now().inflection}); the run went on from here` : "the last of the phase") : each.step === 0 ? "before the GAN phase" : "";
+  $("where").replaceChildren(label(each), ...(note ? [make("span", { class: now().rolledBack && each.step === now().chosen ? "at-inflection" : "soft" }, ` · ${note}`)] : []));
+  $("slider").setAttribute("aria-valuetext", `${label(each)}${note ? `, ${note}` : ""}`);
+  const at = now().start + each.step;
+  curveChart.setCursor(at);
+  multiples.forEach((chart) => chart.setCursor(at, measured.findIndex(({ phase }) => phase === now().phase)));
+  showPictures();
+  showMeasures();
+  $("export").textContent = `python -m nogan.snapshots ${data.folder} --pick ${each.step} --cycle ${now().number}`;
+  $("export-note").textContent = each.kept ? "" : "The weights of this snapshot are not on disk any more (nogan.snapshot_budget_gb).";
+}
+
+function rows() {
+  const pinned = state.pinned;
+  return [
+    { name: "gray", pictures: data.gray },
+    ...(pinned ? [{ name: `pinned: ${label(pinned.snapshot, pinned.cycle)}`, pictures: pinned.snapshot.pictures }] : []),
+    { name: "this snapshot", pictures: snapshot().pictures, now: true },
+    { name: "truth", pictures: data.truth },
+  ];
+}
+
+// Elements stay as they are while the slider moves; only their sources change.
+function showPictures() {
+  const host = $("pictures");
+  const lines = rows();
+  host.style.setProperty("--rows", lines.length);
+  if (host.children.length !== lines.length * (data.truth.length + 1)) {
+    host.replaceChildren(...lines.map(() => make("span")), ...data.truth.flatMap((_, column) => lines.map((__, row) => {
+      const button = make("button", { type: "button" }, make("img", { alt: "", decoding: "sync" }));
+      button.addEventListener("click", () => enlarge(column));
+      button.dataset.row = row;
+      return button;
+    })));
+  }
+  lines.forEach((line, row) => {
+    host.children[row].textContent = line.name;
+    data.truth.forEach((_, column) => {
+      const button = host.children[lines.length * (column + 1) + row];
+      const image = button.firstChild;
+      const source = line.pictures?.[column];
+      image.style.visibility = source ? "" : "hidden";
+      if (source && image.src !== source) image.src = source;
+      image.alt = `photograph ${column + 1}, ${line.name}`;
+      button.classList.toggle("now", Boolean(line.now));
+    });
+  });
+  if ($("large").open) enlarge(state.large);
+}
+
+function enlarge(column) {
+  state.large = column;
+  $("large-where").textContent = label(snapshot());
+  const figures = rows().filter((line) => line.pictures);
+  $("large-pictures").replaceChildren(...figures.map((line) => make("figure", {}, make("img", { src: line.pictures[column], alt: line.name }), make("figcaption", {}, line.name))));
+  if (!$("large").open) $("large").showModal();
+}
+
+function showMeasures() {
+  const reference = state.pinned ? state.pinned.snapshot : now().snapshots[0];
+  const head = make("tr", {}, make("th", {}, "measure"), make("th", {}, "here"), make("th", {}, state.pinned ? "pinned" : "at batch 0"));
+  const body = data.measures.filter(({ key }) => key in snapshot().metrics).map((measure) => {
+    const [value, before] = [snapshot().metrics[measure.key], reference.metrics[measure.key]];
+    const change = badness(measure, before) === null ? 0 : badness(measure, value) - badness(measure, before);
+    const cell = make("td", change ? { class: change < 0 ? "better" : "worse" } : {}, `${show(measure, value)}${change ? (change < 0 ? " ✓" : " ✗") : ""}`);
+    return make("tr", { title: `${measure.meaning}${measure.goal ? `; ${measure.goal}` : ""}` }, make("th", { scope: "row" }, measure.label), cell, make("td", { class: "soft" }, show(measure, before)));
+  });
+  $("measures").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
+}
+
+function toInflection() {
+  const target = now().chosen ?? now().inflection;
+  if (target !== null) goTo(now().start + target, now().phase);
+}
+
+function pin() {
+  state.pinned = state.pinned ? null : { cycle: now(), snapshot: snapshot() };
+  $("pin").setAttribute("aria-pressed", String(Boolean(state.pinned)));
+  $("pin").textContent = state.pinned ? "Unpin" : "Pin";
+  showPictures();
+  showMeasures();
+}
+
+function play() {
+  if (state.playing) {
+    clearInterval(state.playing);
+    state.playing = null;
+  } else {
+    if (state.index === now().snapshots.length - 1) choose(0);
+    state.playing = setInterval(() => (state.index < now().snapshots.length - 1 ? choose(state.index + 1) : play()), 450);
+  }
+  $("play").setAttribute("aria-pressed", String(Boolean(state.playing)));
+  $("play").textContent = state.playing ? "Stop" : "Play";
+}
+
+let curveChart;
+if (data.cycles.length) {
+  curveChart = new Chart($("critic-curve"), {
+    label: "Critic's loss in the GAN phase, with a cursor at the snapshot on view",
+    series: curveSeries({ raw: [], smooth: [] }),
+    height: 230,
+    unit: "batch",
+    pick: (x) => goTo(x, now().phase),
+  });
+  $("cycles").append(...data.cycles.map((cycle, index) => {
+    const button = make("button", { type: "button", "aria-pressed": "false" }, `Cycle ${cycle.number}`);
+    button.addEventListener("click", () => chooseCycle(index));
+    return button;
+  }));
+  $("cycles").hidden = data.cycles.length < 2;
+  $("slider").addEventListener("input", () => choose(Number($("slider").value)));
+  $("to-inflection").addEventListener("click", toInflection);
+  $("pin").addEventListener("click", pin);
+  $("play").addEventListener("click", play);
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, svg, .scroll, pre")) return;
+    const act = { ArrowLeft: () => choose(state.index - 1), ArrowRight: () => choose(state.index + 1), i: toInflection, p: pin }[event.key];
+    if (act) {
+      event.preventDefault();
+      act();
+    }
+  });
+  chooseCycle(data.cycles.length - 1);
+}

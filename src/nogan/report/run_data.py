@@ -1,0 +1,212 @@
+"""A run folder read back, for pages and tables; it may be of a run that is still on, was cut, or has failed."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nogan.errors import UserError
+from nogan.plan import Phase, Plan
+from nogan.run_folder import saved_plan
+from nogan.snapshots import SnapshotStore
+
+FAILURE = "failed.txt"  # in the folder of a sweep's trial that failed: why, in one line
+
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A moment at which the generator was measured and shown."""
+
+    step: int  # batches of its phase
+    at: int  # steps of the run
+    images: int  # seen by the run
+    metrics: Mapping[str, float]
+    picture: Path | None
+    kept: bool = False  # whether the weights are on disk
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase as it went: where in the run, what it cost, what was logged."""
+
+    phase: Phase
+    start: int  # steps of the run before it
+    steps: int
+    rows: list[Row]
+    record: Mapping[str, Any]
+    snapshots: list[Snapshot] = field(default_factory=list)
+
+    @property
+    def inflection(self) -> int | None:
+        """Batch of the inflection point, where the detector found one."""
+        verdict = self.record.get("verdict")
+        return verdict["inflection"] if verdict else None
+
+    @property
+    def chosen(self) -> int | None:
+        """The snapshot that the run went on from; None while that is open."""
+        if "end" not in self.record:
+            return None
+        return self.record.get("rolled_back_to", self.steps)
+
+    def series(self, name: str) -> list[tuple[int, float]]:
+        """``(step of the run, value)`` of a logged metric."""
+        return [(int(row["step"]), row[name]) for row in self.rows if name in row]
+
+
+class RunData:
+    """What is known of the run in ``folder``.
+
+    Raises:
+        UserError: there is no run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / "config.yaml").is_file() or not (folder / "plan.json").is_file():
+            raise UserError(f"{folder}: expected a run folder, but there is no config.yaml and plan.json in it")
+        self.config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+        self.plan: Plan = saved_plan(folder)
+        self.environment: dict[str, Any] = _json(folder / "environment.json", {})
+        self.complete = (folder / "records.json").is_file()
+        self.failure = failure_of(folder)
+
+    @cached_property
+    def overrides(self) -> list[str]:
+        """What the command line said, without Hydra's own settings."""
+        path = self.folder / ".hydra" / "overrides.yaml"
+        return yaml.safe_load(path.read_text()) or [] if path.is_file() else []
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """What each phase cost and how it ended; of an unfinished run, up to its newest checkpoint."""
+        path = self.folder / "records.json"
+        return json.loads(path.read_text()) if path.is_file() else _records_in_checkpoint(self.folder)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """``metrics.csv``, each row without its empty cells."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="") as file:
+            return [_numbers(row) for row in csv.DictReader(file)]
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """The phases that have begun."""
+        records = {record["name"]: record for record in self.records}
+        spans: list[Span] = []
+        start = 0
+        for index, phase in enumerate(self.plan):
+            rows = [row for row in self.rows if int(row["nogan/phase"]) == index]
+            record = records.get(phase.name, {})
+            if not rows and not record:
+                break
+            end = start + record["steps"] if "end" in record else int(rows[-1]["step"]) if rows else start
+            spans.append(Span(phase, start, end - start, rows, record, self._snapshots(phase, start, rows)))
+            start = end
+        return spans
+
+    def _snapshots(self, phase: Phase, start: int, rows: list[Row]) -> list[Snapshot]:
+        kept = set(SnapshotStore(self.folder / "snapshots" / phase.name).steps())
+        found: dict[int, Snapshot] = {}
+        for row in rows:
+            metrics = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
+            if not metrics:
+                continue
+            at = int(row["step"])
+            picture = self.folder / "samples" / f"step-{at:06d}.png"
+            found[at] = Snapshot(
+                at - start,
+                at,
+                int(row["nogan/images_seen"]),
+                metrics,
+                picture if picture.is_file() else None,
+                phase.kind == "gan" and at - start in kept,
+            )
+        return [found[at] for at in sorted(found)]
+
+    @property
+    def gan_spans(self) -> list[Span]:
+        """The GAN phases that have begun."""
+        return [span for span in self.spans if span.phase.kind == "gan"]
+
+    @property
+    def final(self) -> Mapping[str, float]:
+        """Held-out metrics of the generator that the run ended with, or has come to."""
+        for span in reversed(self.spans):
+            if metrics := span.record.get("metrics") or (span.snapshots and span.snapshots[-1].metrics):
+                return metrics
+        return {}
+
+    @property
+    def before_gan(self) -> Mapping[str, float]:
+        """Held-out metrics before the first GAN phase; empty if it has not begun."""
+        spans = self.gan_spans
+        return spans[0].snapshots[0].metrics if spans and spans[0].snapshots else {}
+
+    @property
+    def final_picture(self) -> Path | None:
+        """The grid of samples of the generator that the run ended with, or has come to."""
+        for span in reversed(self.spans):
+            chosen = span.chosen if span.phase.kind == "gan" else None
+            for snapshot in reversed(span.snapshots):
+                if snapshot.picture and (chosen is None or snapshot.step == chosen):
+                    return snapshot.picture
+        return None
+
+    @property
+    def first_picture(self) -> Path | None:
+        """The grid of samples before the first GAN phase."""
+        spans = self.gan_spans
+        return spans[0].snapshots[0].picture if spans and spans[0].snapshots else None
+
+    @property
+    def seconds(self) -> float:
+        """Time in all phases, measuring included."""
+        return sum(record["seconds"] + record["probe_seconds"] for record in self.records)
+
+    @property
+    def status(self) -> str:
+        """``complete``, ``failed`` or ``unfinished``."""
+        return "complete" if self.complete else "failed" if self.failure else "unfinished"
+
+
+def failure_of(folder: Path) -> str | None:
+    """Why the trial in ``folder`` failed, in one line; None if it did not."""
+    path = folder / FAILURE
+    return path.read_text().strip() if path.is_file() and not (folder / "records.json").is_file() else None
+
+
+def _json(path: Path, otherwise: Any) -> Any:
+    return json.loads(path.read_text()) if path.is_file() else otherwise
+
+
+def _numbers(row: Mapping[str, str]) -> Row:
+    values = {name: float(cell) for name, cell in row.items() if cell}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def _records_in_checkpoint(folder: Path) -> list[dict[str, Any]]:
+    if not (folder / "checkpoints").is_dir():
+        return []
+    import torch
+
+    from nogan.callbacks.checkpoints import newest_first
+
+    checkpoints = newest_first(folder / "checkpoints")
+    if not checkpoints:
+        return []
+
+    # Memory-mapped: of what may be gigabytes, only the plain values are read.
+    state = torch.load(checkpoints[0], map_location="cpu", mmap=True, weights_only=True)
+    return state["callbacks"].get("NoGANScheduler", {}).get("records", [])

@@ -1,0 +1,345 @@
+"""``report.html``: what one run did, in one file."""
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nogan import __version__
+from nogan.plan import Phase
+from nogan.report.html import FOR_PICTURES, thinned, write_page
+from nogan.report.measures import MEASURES
+from nogan.report.pictures import Packed, pack
+from nogan.report.run_data import RunData, Snapshot, Span
+from nogan.summary import clock, learning_rate, trains
+
+GENERATOR_LOSSES = (  # metric, name, colour, hidden at first
+    ("generator/loss", "feature loss, alone", "var(--generator)", False),
+    ("gan/generator_loss", "GAN: both losses", "var(--gan)", False),
+    ("gan/feature_loss", "GAN: feature loss", "var(--s2)", True),
+    ("gan/adversarial_loss", "GAN: adversarial loss", "var(--s1)", True),
+)
+CRITIC_LOSSES = (
+    ("critic/loss", "alone", "var(--critic)", False),
+    ("gan/critic_loss", "GAN: each batch", "var(--gan)", False),
+    ("gan/critic_loss_smooth", "GAN: smoothed", "var(--gan)", False),
+)
+BURDEN = (("gan/critic_steps_per_generator_step", "critic batches per generator batch", "var(--gan)", False),)
+ENDS = {"complete": "whole", "budget": "whole; no inflection found", "inflection": "inflection"}
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` of the run in ``folder``, which may still be on.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: there is no run in ``folder``.
+    """
+    run = RunData(folder)
+    packed = pack(_pictures(run), FOR_PICTURES)
+    return write_page(
+        folder / "report.html",
+        "run.html",
+        _data(run, packed),
+        title=f"{run.config['name']}: {folder.resolve().name}",
+        run=_header(run),
+        tiles=_tiles(run),
+        cycles=bool(_cycles(run, packed)),
+        plan_note=_plan_note(run),
+        shares=_shares(run),
+        phases=_phase_rows(run),
+        probe=run.config["probe"],
+        versions=_versions(run),
+        config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
+    )
+
+
+# --- the header -----------------------------------------------------------------------------------------------------------
+
+
+def _header(run: RunData) -> dict[str, Any]:
+    config, environment = run.config, run.environment
+    facts = [f"{config['model']['name']} model", f"{config['data']['kind']}", f"seed {config['seed']}"]
+    if started := environment.get("started"):
+        facts.append(f"started {started.replace('T', ' ').replace('+00:00', ' UTC')}")
+    if run.seconds:
+        facts.append(f"{clock(run.seconds)} of training and measuring")
+    if resumed := environment.get("resumed"):
+        facts.append(f"resumed {len(resumed)} time{'s' if len(resumed) > 1 else ''}")
+    return {
+        "name": f"{config['name']} / {run.folder.resolve().name}",
+        "status": run.status,
+        "failure": run.failure,
+        "facts": facts,
+        "command": repeat_command(run),
+        "version": __version__,
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    }
+
+
+def from_here(path: Path) -> str:
+    """``path`` as one would type it here: relative where it lies below the working directory."""
+    relative = os.path.relpath(path)
+    return str(path.resolve()) if relative.startswith("..") else relative
+
+
+def repeat_command(run: RunData) -> str:
+    """The command line that starts the same run again."""
+    if run.overrides:
+        return shlex.join(["python", "train.py", *run.overrides])
+    return f"python {run.environment.get('command', 'train.py')}"
+
+
+def _tiles(run: RunData) -> list[dict[str, str]]:
+    """The few numbers that say how it went."""
+    tiles = []
+    before, final = run.before_gan, run.final
+    for key in ("colourfulness_ratio", "psnr", "chroma_fd"):
+        measure = MEASURES[key]
+        if key in final:
+            note = f"before the GAN: {measure.show(before[key])}" if key in before else measure.meaning
+            tiles.append({"label": measure.label, "value": measure.show(final[key]), "note": note})
+    gan = run.gan_spans
+    if found := [span for span in gan if span.inflection is not None]:
+        last = found[-1]
+        detector = last.record["verdict"]["detector"]
+        value = f"batch {last.inflection:,}"
+        tiles.append({"label": f"inflection, cycle {last.phase.cycle}", "value": value, "note": f"found by {detector}"})
+    elif gan and run.complete:
+        tiles.append({"label": "inflection", "value": "none", "note": "the GAN phases ran out their budget"})
+    if run.seconds:
+        in_gan = sum(span.record.get("seconds", 0) for span in gan)
+        share = f"{in_gan / run.seconds:.0%} of it in GAN phases" if gan else "of training and measuring"
+        tiles.append({"label": "time", "value": clock(run.seconds), "note": share.replace("%", " %")})
+    return tiles
+
+
+def _versions(run: RunData) -> list[tuple[str, str]]:
+    environment = run.environment
+    packages = {name: version for name, version in environment.get("packages", {}).items() if version}
+    facts = {
+        "git commit": environment.get("git") or "outside a checkout",
+        "python": environment.get("python"),
+        "platform": environment.get("platform"),
+        **packages,
+    }
+    return [(name, value) for name, value in facts.items() if value]
+
+
+# --- the plan and its cost ------------------------------------------------------------------------------------------------
+
+
+def _plan_note(run: RunData) -> str:
+    batches = sum(span.steps for span in run.spans)
+    planned = sum(phase.steps for phase in run.plan)
+    probing = sum(record["probe_seconds"] for record in run.records)
+    note = f"{len(run.plan)} phases, {planned:,} batches planned, {batches:,} run."
+    if run.seconds:
+        note += f" Measuring on held-out photographs took {probing / run.seconds:.0%} of the time.".replace("%", " %")
+    return note
+
+
+def _shares(run: RunData) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": span.phase.kind,
+            "title": span.phase.title,
+            "seconds": round(_seconds(span), 3),
+            "clock": clock(_seconds(span)),
+        }
+        for span in run.spans
+        if span.record
+    ]
+
+
+def _seconds(span: Span) -> float:
+    return span.record.get("seconds", 0.0) + span.record.get("probe_seconds", 0.0)
+
+
+def _phase_rows(run: RunData) -> list[dict[str, Any]]:
+    spans = {span.phase.name: span for span in run.spans}
+    cycle, rows = 0, []
+    for phase in run.plan:
+        rows.append({**_planned(phase, opens_cycle=phase.cycle != cycle), **_spent(run, phase, spans.get(phase.name))})
+        cycle = phase.cycle
+    return rows
+
+
+def _planned(phase: Phase, opens_cycle: bool) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "kind": phase.kind,
+        "opens_cycle": opens_cycle,
+        "size": phase.size,
+        "batch": phase.batch_size,
+        "images": f"{phase.images:,}" + (f" × {phase.epochs}" if phase.epochs > 1 else ""),
+        "lr": learning_rate(phase),
+        "trains": trains(phase),
+    }
+
+
+def _spent(run: RunData, phase: Phase, span: Span | None) -> dict[str, str]:
+    record = span.record if span else {}
+    metrics = record.get("metrics", {})
+    spent = {
+        key: MEASURES[key].show(metrics[key]) if metrics else "" for key in ("colourfulness_ratio", "psnr", "chroma_fd")
+    }
+    done = span.steps if span else 0
+    spent["steps"] = f"{done:,}" if done == phase.steps else f"{done:,} of {phase.steps:,}"
+    spent |= dict.fromkeys(("time", "share", "rate", "end"), "")
+    if span and record:
+        spent["time"] = clock(_seconds(span))
+        spent["share"] = f"{_seconds(span) / run.seconds:.0%}".replace("%", " %") if run.seconds else ""
+        spent["rate"] = f"{done * phase.batch_size / max(record['seconds'], 1e-9):,.0f}"
+    if span:
+        spent["end"] = _end(span)
+    return spent
+
+
+def _end(span: Span) -> str:
+    end = span.record.get("end")
+    if end is None:
+        return "…"
+    if end == "inflection":
+        return f"inflection at {span.inflection}, back to {span.chosen}"
+    if span.inflection is not None:
+        return f"whole; inflection at {span.inflection} marked"
+    return ENDS.get(end, end)
+
+
+# --- what the script reads ------------------------------------------------------------------------------------------------
+
+
+def _data(run: RunData, packed: Packed) -> dict[str, Any]:
+    spans = run.spans
+    present = {name for span in spans for snapshot in span.snapshots for name in snapshot.metrics}
+    threshold = _of(run.config, "nogan", "gan", "critic_threshold")
+    levels: dict[str, list[dict[str, Any]]] = {
+        "colourfulness_ratio": [{"y": 1.0, "text": "truth"}],
+        "a_shift": [{"y": 0.0}],
+    }
+    levels["b_shift"] = levels["a_shift"]
+    if "orange_red_truth" in run.final:
+        levels["orange_red"] = [{"y": run.final["orange_red_truth"], "text": "truth"}]
+    return {
+        "folder": shlex.quote(from_here(run.folder)),
+        "phases": [_phase(span) for span in spans],
+        "losses": {
+            "generator-loss": {
+                "label": "The generator's losses",
+                "series": _series(spans, GENERATOR_LOSSES),
+                "levels": [],
+            },
+            "critic-loss": {
+                "label": "The critic's losses",
+                "series": _series(spans, CRITIC_LOSSES, faint={"gan/critic_loss"}),
+                "levels": [{"y": threshold, "text": "generator's turn below"}] if threshold else [],
+            },
+            "burden": {
+                "label": "Critic batches for each generator batch",
+                "series": _series(spans, BURDEN),
+                "levels": [],
+            },
+        },
+        "measures": [{**asdict(m), "goal": m.goal} for key, m in MEASURES.items() if key in present],
+        "measured": _measured(spans),
+        "levels": levels,
+        "cycles": _cycles(run, packed),
+        "gray": packed.gray,
+        "truth": packed.truth,
+    }
+
+
+def _of(config: Mapping[str, Any], *keys: str) -> Any:
+    value: Any = config
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _phase(span: Span) -> dict[str, Any]:
+    return {
+        "name": span.phase.name,
+        "title": span.phase.title,
+        "kind": span.phase.kind,
+        "start": span.start,
+        "steps": span.steps,
+        "inflection": span.inflection,
+    }
+
+
+def _series(
+    spans: list[Span], named: Iterable[tuple[str, str, str, bool]], faint: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    series = []
+    for metric, name, colour, hidden in named:
+        lines = [
+            {"band": index, "points": thinned(points)}
+            for index, span in enumerate(spans)
+            if (points := span.series(metric))
+        ]
+        if lines:
+            series.append({"name": name, "colour": colour, "lines": lines, "hidden": hidden, "faint": metric in faint})
+    return series
+
+
+def _measured(spans: list[Span]) -> list[dict[str, Any]]:
+    """The held-out measures of each phase that has any."""
+    measured: list[dict[str, Any]] = []
+    before: list[Snapshot] = []
+    for index, span in enumerate(spans):
+        snapshots = span.snapshots
+        if snapshots and span.phase.kind == "generator" and before and before[-1].at == span.start:
+            snapshots = [before[-1], *snapshots]  # pretraining is measured at ends of phases: one curve through them
+        points = {key: [(s.at, s.metrics[key]) for s in snapshots if key in s.metrics] for key in MEASURES}
+        if snapshots:
+            measured.append({"phase": index, "points": {key: values for key, values in points.items() if values}})
+        before = span.snapshots
+    return measured
+
+
+def _cycles(run: RunData, packed: Packed) -> list[dict[str, Any]]:
+    """The GAN phases for the snapshot browser."""
+    cycles = []
+    for index, span in enumerate(run.spans):
+        if span.phase.kind != "gan":
+            continue
+        snapshots = [
+            {
+                "step": snapshot.step,
+                "kept": snapshot.kept,
+                "metrics": {key: snapshot.metrics[key] for key in MEASURES if key in snapshot.metrics},
+                "pictures": packed.outputs[snapshot.picture],
+            }
+            for snapshot in span.snapshots
+            if snapshot.picture in packed.outputs
+        ]
+        if snapshots:
+            cycles.append(
+                {
+                    "number": span.phase.cycle,
+                    "phase": index,
+                    "start": span.start,
+                    "inflection": span.inflection,
+                    "chosen": span.chosen,
+                    "rolledBack": "rolled_back_to" in span.record,
+                    "threshold": _of(run.config, "nogan", "gan", "critic_threshold"),
+                    "snapshots": snapshots,
+                    "curve": {
+                        "raw": thinned(span.series("gan/critic_loss")),
+                        "smooth": thinned(span.series("gan/critic_loss_smooth")),
+                    },
+                }
+            )
+    return cycles
+
+
+def _pictures(run: RunData) -> list[Path]:
+    return [s.picture for span in run.gan_spans for s in span.snapshots if s.picture is not None]
