@@ -7,9 +7,11 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from nogan.errors import UserError
@@ -161,7 +163,8 @@ def plan_jobs(inputs: Sequence[str], output: str) -> list[Job]:
     else:
         if out.is_file():
             raise UserError(f"-o {out} is a file; {len(sources)} results need a folder.")
-        jobs = [Job(source, out / _target_name(relative)) for source, relative in sources]
+        names = Counter(_target_name(relative) for _, relative in sources)
+        jobs = [Job(source, out / _target_name(relative, taken=names)) for source, relative in sources]
     taken: dict[Path, Path] = {}
     originals = {job.source.resolve() for job in jobs}
     for job in jobs:
@@ -316,15 +319,20 @@ def _sources(inputs: Sequence[str], out: Path) -> Iterator[tuple[Path, Path]]:
                 yield file, file.relative_to(root)
 
 
-def _target_name(relative: Path) -> Path:
-    """The result's name: the source's, but for suffixes that nothing coloured is written in."""
+def _target_name(relative: Path, taken: Mapping[Path, int] = MappingProxyType({})) -> Path:
+    """The result's name: the source's, but for suffixes that nothing coloured is written in.
+
+    Where film.avi beside film.mkv would become film.mkv too (``taken`` counts the names), it becomes film.avi.mkv.
+    """
     from nogan.photos import PHOTO_SUFFIXES
     from nogan.video import FILM_SUFFIXES, KEPT_SUFFIXES
 
     suffix = relative.suffix.lower()
-    if suffix in FILM_SUFFIXES:
-        return relative if suffix in KEPT_SUFFIXES else relative.with_suffix(".mkv")
-    return relative if suffix in PHOTO_SUFFIXES else relative.with_suffix(".png")
+    if suffix in PHOTO_SUFFIXES | KEPT_SUFFIXES:
+        return relative
+    written = ".mkv" if suffix in FILM_SUFFIXES else ".png"
+    name = relative.with_suffix(written)
+    return name if taken.get(name, 0) < 2 else relative.with_name(relative.name + written)
 
 
 def _batches(photos: Iterator[tuple[Job, "Photo"]], size: int) -> Iterator[list[tuple[Job, "Photo"]]]:

@@ -302,8 +302,10 @@ def test_films_and_photographs_in_one_folder(tmp_path, colorize, capsys):
     save(tmp_path / "in/a.jpg")
     make_film(tmp_path / "in/wall.mp4", frames=6, sound="aac")
     make_film(tmp_path / "in/old.avi", frames=3, codec="mjpeg", pixel_format="yuvj420p", full_range=True)
+    make_film(tmp_path / "in/wall.avi", frames=3, codec="mjpeg", pixel_format="yuvj420p", full_range=True)
+    make_film(tmp_path / "in/wall.mkv", frames=3)
     assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--stabilize") == 0
-    assert files(tmp_path / "out") == ["a.jpg", "old.mkv", "wall.mp4"]
+    assert files(tmp_path / "out") == ["a.jpg", "old.mkv", "wall.avi.mkv", "wall.mkv", "wall.mp4"]
     assert "flicker of the colours: CDC(1)" in capsys.readouterr().out
     (tmp_path / "in/cut.mp4").write_bytes((tmp_path / "in/wall.mp4").read_bytes()[:900])
     assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 1

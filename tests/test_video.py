@@ -156,6 +156,37 @@ def test_subtitles_chapters_several_sounds_and_a_late_start_go_along(tmp_path):
     assert np.array_equal(sound_of(target), sound_of(source))
 
 
+def test_cover_art_fonts_and_a_second_sound_go_along(tmp_path):
+    plain, source, target = (tmp_path / name for name in ("plain.mkv", "wall.mkv", "out.mkv"))
+    make_film(plain, frames=10, sound="aac")
+    art = cv2.imencode(".jpg", np.zeros((32, 32, 3), np.uint8))[1].tobytes()
+    with av.open(plain) as film, av.open(source, "w") as output:
+        copies = {stream.index: output.add_stream_from_template(stream) for stream in film.streams}
+        second = output.add_stream_from_template(film.streams.audio[0])
+        second.metadata["language"] = "ger"
+        output.add_attachment("font.ttf", "application/x-truetype-font", b"FONT" * 100)
+        output.add_attachment("cover.jpg", "image/jpeg", art)
+        for packet in film.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "audio":
+                double = av.Packet(bytes(packet))
+                double.pts, double.dts, double.time_base = packet.pts, packet.dts, packet.time_base
+                double.stream = second
+                output.mux(double)
+            packet.stream = copies[packet.stream.index]
+            output.mux(packet)
+    report = colorize_film(COLORIZER, source, target, OPTIONS)
+    assert report.frames == 10 and report.remarks == ()
+    with av.open(source) as before, av.open(target) as after:
+        kinds = [sorted((s.type, int(s.disposition), str(s.language)) for s in f.streams) for f in (before, after)]
+        assert kinds[0] == kinds[1] and len(kinds[0]) == 5
+        fonts = [stream.data for stream in after.streams if stream.type == "attachment"]
+        assert b"FONT" * 100 in fonts
+        pictures = [bytes(p) for p in after.demux() if p.size and p.stream.disposition == 1 << 10]
+        assert art in pictures
+
+
 def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
     source, cut, whole = tmp_path / "wall.mp4", tmp_path / "cut.mp4", tmp_path / "whole.mp4"
     times = make_film(source, frames=30, irregular=True, sound="aac")

@@ -582,14 +582,21 @@ def _join(film: _Film, encoding: _Encoding, state: _State, work: Path, target: P
         _copy_description(source.streams[film.stream_index], video)
         copies = _add_copies(source, film.stream_index, output)
         others = (
-            (packet.dts * packet.time_base, copies[packet.stream.index], packet)
+            (_time_to_decode(packet), copies[packet.stream.index], packet)
             for packet in (source.demux([source.streams[index] for index in copies]) if copies else ())
-            if packet.dts is not None
+            if packet.size  # an empty one marks the end
         )
-        pictures = ((packet.dts * packet.time_base, video, packet) for packet in _joined_packets(film, state, work))
+        pictures = ((_time_to_decode(packet), video, packet) for packet in _joined_packets(film, state, work))
         for _, stream, packet in heapq.merge(pictures, others, key=lambda entry: entry[0]):
             packet.stream = stream
             output.mux(packet)
+
+
+def _time_to_decode(packet: Packet) -> Fraction:
+    """In seconds; the first packets of Matroska come without one, and cover art without any time."""
+    if packet.pts is None and packet.dts is None:
+        packet.pts = packet.dts = 0
+    return (packet.pts if packet.dts is None else packet.dts) * packet.time_base
 
 
 def _joined_packets(film: _Film, state: _State, work: Path) -> Iterator[Packet]:
@@ -654,6 +661,11 @@ def _add_copies(source: InputContainer, video_index: int, output: OutputContaine
     for stream in source.streams:
         if stream.index == video_index or not _is_copied(stream):
             continue
+        if _is_cover(stream) and output.format.name == "matroska":  # where pictures are attachments
+            tags = stream.metadata
+            name, kind = tags.get("filename", "cover.jpg"), tags.get("mimetype", "image/jpeg")
+            output.add_attachment(name, kind, _cover(source, stream.index))
+            continue
         try:
             copy = output.add_stream_from_template(stream, opaque=True)
         except ValueError as error:
@@ -668,6 +680,17 @@ def _add_copies(source: InputContainer, video_index: int, output: OutputContaine
     if source.chapters():
         output.set_chapters(source.chapters())
     return copies
+
+
+def _is_cover(stream: Stream) -> bool:
+    from av.stream import Disposition
+
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _cover(source: InputContainer, index: int) -> bytes:
+    with _open(Path(source.name)) as again:
+        return next(bytes(packet) for packet in again.demux(again.streams[index]) if packet.size)
 
 
 def _is_copied(stream: Stream) -> bool:
@@ -694,9 +717,7 @@ def _open(path: Path) -> InputContainer:
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
-    from av.stream import Disposition
-
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not pictures:
         found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise UserError(f"{path}: no video stream in it (found: {found}).")
