@@ -36,20 +36,20 @@ SMALLEST = (
 )
 
 
-@pytest.fixture
-def configure() -> Iterator[Callable[..., RunConfig]]:
+@pytest.fixture(scope="session")
+def configure() -> Callable[..., RunConfig]:
     """``configure("model=artistic", "nogan.repeats=2")`` as the command line would."""
     register(ROOT / "experiments")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
 
-        def configured(*overrides: str) -> RunConfig:
+    def configured(*overrides: str) -> RunConfig:
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose("config", overrides=list(overrides))
-            return parse_config(OmegaConf.to_container(cfg, resolve=True))
+        return parse_config(OmegaConf.to_container(cfg, resolve=True))
 
-        yield configured
+    return configured
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def smallest(configure: Callable[..., RunConfig]) -> Callable[..., RunConfig]:
     """Like ``configure``, on top of the smallest complete program."""
     return lambda *overrides: configure(*SMALLEST, *overrides)

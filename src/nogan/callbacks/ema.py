@@ -71,7 +71,9 @@ class GeneratorEMA(pl.Callback):
             return
         if module.generator.training:  # the network that a batch does not serve is in eval mode
             self.updates += 1
-            follow(self.average, module.generator.network, min(self.decay, (1 + self.updates) / (WARM_UP + self.updates)))
+            follow(
+                self.average, module.generator.network, min(self.decay, (1 + self.updates) / (WARM_UP + self.updates))
+            )
         phase = self.scheduler.phase(trainer)
         if phase.is_snapshot(batch_idx + 1):
             self._keep(phase, batch_idx + 1)
@@ -94,7 +96,8 @@ class GeneratorEMA(pl.Callback):
     def _keep(self, phase: Phase, step: int) -> None:
         kept, generators = self._snapshots(phase), self.scheduler.snapshots(phase).steps()
         kept.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(kept.path(step), lambda temporary: save_file(self.average, temporary))
+        average = {name: tensor.contiguous() for name, tensor in self.average.items()}
+        write_atomically(kept.path(step), lambda temporary: save_file(average, temporary))
         for other in kept.steps():
             if other not in generators:  # thinned out
                 kept.path(other).unlink()
