@@ -6,13 +6,46 @@ settings of the runs have changed since. Detectors are replayed from that file e
 """
 
 import argparse
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.progress import track
 
 from nogan.errors import UserError
+from nogan.inflection import DEFAULT, DETECTORS
 from nogan.study import runs
-from nogan.study.record import append_row, read_rows
+from nogan.study.record import append_row, fill_in, markdown, read_rows
+from nogan.study.regret import (
+    QUALITY,
+    Row,
+    Stop,
+    best_fixed_share,
+    bootstrap_median,
+    fixed,
+    prior,
+    qualities,
+    random_regret,
+    regret,
+    replay,
+    saved,
+    sign_test,
+)
+
+OTHER_QUALITIES = {
+    "as fixed beforehand": QUALITY,
+    "chroma FD alone": {"chroma_fd": 1.0},
+    "all four alike": dict.fromkeys(QUALITY, 1.0),
+}
+Rule = Callable[[Row], Stop]
+RULES: dict[str, Rule] = {
+    **{f"`{name}`": lambda row, name=name: replay(row, name) for name in DETECTORS},
+    "lr x generator batches = 0.018": prior,
+    "the whole budget": lambda row: Stop(),
+}
+LEAVE_ONE_OUT = "a fixed share, best on the other runs"
+RANDOM = "a snapshot at random"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,26 +57,218 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow one another (default 0)")
     parser.add_argument("--threads", type=int, default=1, help="of the processor, for a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
-    parser.add_argument("--record", type=Path, help="a markdown document to fill in")
+    parser.add_argument("--record", type=Path, help="a markdown document to fill in; the picture goes beside it")
 
 
 def run(args: argparse.Namespace) -> None:
     """Train what is missing, replay the detectors, write the tables and the picture."""
-    if args.seeds < 0 or args.threads < 1:
-        raise UserError(f"--seeds {args.seeds} --threads {args.threads}: expected at least 0 and 1.")
-    results, version = args.out / "real.jsonl", runs.version(args.root)
     wanted = _interleaved(args)
+    if not wanted or args.threads < 1:
+        raise UserError(f"--seeds {args.seeds} --threads {args.threads}: expected at least one run and one thread.")
+    results, version = args.out / "real.jsonl", runs.version(args.root)
     done = {(row["data"], row["seed"]): row for row in read_rows(results) if row["version"] == version}
-    crops = runs.cut(args.photos, args.out / "photographs") if args.photos else None
-    for data, seed in track([key for key in wanted if key not in done], "real runs"):
+    missing = [key for key in wanted if key not in done]
+    crops = runs.cut(args.photos, args.out / "photographs") if args.photos and missing else None
+    for data, seed in track(missing, "real runs", disable=not missing):
         row = runs.make(args.root, args.out / "real", data, seed, args.threads, crops)
         append_row(results, row | {"version": version})
         done[data, seed] = row
+    rows = [done[key] for key in sorted(wanted, key=lambda key: (key[0] != "scenes", key))]
+    text = report(rows)
+    tables, picture = args.out / "real.md", args.out / "real.png"
+    tables.write_text(text + "\n")
+    draw_runs(rows, picture)
+    print(text)
+    print(f"\nwritten: {results}, {tables}, {picture}")
+    if args.record:
+        fill_in(args.record, "real", text)
+        beside = args.record.with_suffix("") / picture.name
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(picture.read_bytes())
+        print(f"recorded: {args.record}, {beside}")
 
 
 def _interleaved(args: argparse.Namespace) -> list[tuple[str, int]]:
     """(data, seed) of every run; one of the photographs after each of the scenes, so that a cut study has both."""
     count = {"scenes": args.seeds, "photographs": args.photo_seeds if args.photos else 0}
-    return [
-        (data, args.first_seed + turn) for turn in range(max(count.values())) for data in count if turn < count[data]
+    turns = range(max(0, *count.values()))
+    return [(data, args.first_seed + turn) for turn in turns for data in count if turn < count[data]]
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def report(rows: Sequence[Row]) -> str:
+    """All tables, in markdown."""
+    sets = {data: [row for row in rows if row["data"] == data] for data in dict.fromkeys(row["data"] for row in rows)}
+    parts = [
+        "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". Quartiles in brackets.",
+        "**The default against its targets**",
+        targets_table(sets),
     ]
+    for data, mine in sets.items():
+        parts += [f"**Regret on `{data}`**", regret_table(mine)]
+    parts += [
+        "**Median regret with other definitions of quality**, over all runs",
+        definitions_table(rows),
+        "**Run by run**, in GAN batches: where the best snapshot lies, and what the default says",
+        runs_table(rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def stops(rows: Sequence[Row]) -> dict[str, list[Stop]]:
+    """Where each rule ends each of ``rows``, which are runs on one data set."""
+    found = {name: [rule(row) for row in rows] for name, rule in RULES.items()}
+    if len(rows) > 1:
+        others = [[other for other in rows if other is not row] for row in rows]
+        found[LEAVE_ONE_OUT] = [fixed(row, best_fixed_share(rest)) for row, rest in zip(rows, others, strict=True)]
+    return found
+
+
+def regrets(rows: Sequence[Row], found: Sequence[Stop], weights: dict[str, float] = QUALITY) -> list[float]:
+    """Regret of each run under its stop."""
+    return [regret(row, stop, weights) for row, stop in zip(rows, found, strict=True)]
+
+
+def targets_table(sets: dict[str, list[Row]]) -> str:
+    """What was aimed at and what came out."""
+    lines = []
+    for data, rows in sets.items():
+        found = stops(rows)
+        mine = regrets(rows, found[f"`{DEFAULT}`"])
+        low, high = bootstrap_median(mine)
+        value = float(np.median(mine))
+        lines.append([data, "median regret", "≤ 10%", f"{value:.1%} ({low:.1%} to {high:.1%})", _met(value <= 0.1)])
+        for rival in ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT):
+            if rival not in found:
+                continue
+            theirs = regrets(rows, found[rival])
+            below, above, p = sign_test(mine, theirs)
+            against, paired = (
+                f"{value:.1%} against {np.median(theirs):.1%}",
+                f"{below} better, {above} worse, p = {p:.2g}",
+            )
+            lines.append(
+                [data, f"better than {rival}", "lower", f"{against}; {paired}", _met(value < np.median(theirs))]
+            )
+    return markdown([f"`{DEFAULT}`", "", "target", "found", ""], lines)
+
+
+def _met(holds: bool) -> str:
+    return "met" if holds else "**not met**"
+
+
+def regret_table(rows: Sequence[Row]) -> str:
+    """Every rule on the runs of one data set."""
+    lines = []
+    for name, found in stops(rows).items():
+        named = [stop.at / row["steps"] for stop, row in zip(found, rows, strict=True) if stop.at is not None]
+        lines.append(
+            [
+                name,
+                f"{len(named)} of {len(rows)}",
+                f"{np.median(named):.0%}" if named else "–",
+                _spread(regrets(rows, found)),
+                f"{max(regrets(rows, found)):.0%}",
+                f"{np.median([saved(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}",
+            ]
+        )
+    lines.append([RANDOM, "–", "–", _spread([random_regret(row) for row in rows]), "–", "–"])
+    return markdown(["", "verdicts", "point named at", "median regret", "worst", "batches saved"], lines)
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.0%} ({low:.0%}–{high:.0%})"
+
+
+def definitions_table(rows: Sequence[Row]) -> str:
+    """Does the ranking hang on how quality is put together?"""
+    lines = []
+    for name, rule in RULES.items():
+        found = [rule(row) for row in rows]
+        medians = [np.nanmedian(regrets(rows, found, weights)) for weights in OTHER_QUALITIES.values()]
+        lines.append([name, *(f"{value:.0%}" for value in medians)])
+    random = [np.nanmedian([random_regret(row, weights) for row in rows]) for weights in OTHER_QUALITIES.values()]
+    return markdown(["", *OTHER_QUALITIES], [*lines, [RANDOM, *(f"{value:.0%}" for value in random)]])
+
+
+def runs_table(rows: Sequence[Row]) -> str:
+    """One line a run."""
+    lines = []
+    for row in rows:
+        oracle, probe, stop = qualities(row), qualities(row, by="probe"), replay(row, DEFAULT)
+        best = max(oracle, key=oracle.__getitem__)
+        steps, losses = smoothed(row)
+        fds = (row["oracle"][str(step)]["chroma_fd"] for step in (0, best, max(oracle)))
+        lines.append(
+            [
+                f"{row['data']} {row['seed']}",
+                str(best),
+                str(max(probe, key=probe.__getitem__)),
+                f"{steps[losses.argmax()]:.0f}",
+                "–" if stop.sure is None else f"{stop.at} ({stop.sure})",
+                f"{regret(row, stop):.0%}",
+                " → ".join(f"{value:.0f}" for value in fds),
+            ]
+        )
+    header = [
+        "",
+        "best",
+        "best by the probe",
+        "loss highest",
+        "named (sure at)",
+        "regret",
+        "chroma FD before, best, last",
+    ]
+    return markdown(header, lines)
+
+
+def smoothed(row: Row, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """GAN batches and the critic loss there, smoothed by a Gaussian of ``width`` of the phase (both sides)."""
+    steps, losses = np.array(row["losses"], dtype=float).T
+    kernel = np.exp(-0.5 * ((steps[:, None] - steps) / (width / 2 * row["steps"])) ** 2)
+    return steps, kernel @ losses / kernel.sum(axis=1)
+
+
+# ------------------------------------------------------------------------------------------------------------- picture
+
+
+def draw_runs(rows: Sequence[Row], path: Path, columns: int = 3) -> None:
+    """The first runs of each data set: critic loss with the marked points above, held-out quality below."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    photographs = [row for row in rows if row["data"] == "photographs"][:1]
+    shown = [*[row for row in rows if row["data"] == "scenes"][: columns - len(photographs)], *photographs]
+    marks = {"combined": "#d62728", "curvature": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd"}
+    figure, axes = plt.subplots(2, len(shown), figsize=(4.6 * len(shown), 5.4), sharex="col", squeeze=False)
+    for (above, below), row in zip(axes.T, shown, strict=True):
+        steps, losses = np.array(row["losses"]).T
+        above.plot(steps, losses, ".", ms=2, color="0.75")
+        above.plot(*smoothed(row), color="0.35", lw=1)
+        above.set(title=f"{row['data']}, seed {row['seed']}", ylim=(0, None), ylabel="critic loss")
+        of = qualities(row)
+        best = max(of, key=of.__getitem__)
+        below.plot(list(of), list(of.values()), ".-", ms=4, lw=1, color="0.35")
+        below.axhline(of[0], color="0.75", lw=1, zorder=0)
+        below.plot(best, of[best], "*", ms=13, color="black")
+        below.set(xlabel="GAN batch", ylabel="held-out quality (ln)")
+        for level, (name, colour) in enumerate(marks.items()):
+            stop = replay(row, name)
+            if stop.at is not None:
+                above.plot(stop.at, 0.03 + 0.05 * level, "v", color=colour, ms=7, transform=above.get_xaxis_transform())
+                below.axvline(stop.at, color=colour, lw=1, ls="--")
+        above.axvline(prior(row).at or math.nan, color="black", lw=0.8, ls=":")
+        below.axvline(prior(row).at or math.nan, color="black", lw=0.8, ls=":")
+    handles = [plt.Line2D([], [], color=c, marker="v", ls="--", label=name) for name, c in marks.items()]
+    handles.append(plt.Line2D([], [], color="black", lw=0.8, ls=":", label="lr x generator batches = 0.018"))
+    handles.append(plt.Line2D([], [], color="black", marker="*", ls="", ms=10, label="best snapshot"))
+    figure.legend(handles=handles, loc="lower center", ncol=len(handles), frameon=False, fontsize=9)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=75)
+    plt.close(figure)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +54,9 @@ def fill_in(document: Path, block: str, text: str) -> None:
         raise UserError(f"--record {document}: expected one line {begin} and one line {end} in it.")
     before, after = whole.split(begin)[0], whole.split(end)[1]
     document.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table: the first column to the left, the others to the right."""
+    table = [header, ["---"] + ["---:"] * (len(header) - 1), *lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in table)

@@ -1,10 +1,31 @@
-"""What a run's best snapshot is, and how far from it a detector would have ended the run."""
+"""What a run's best snapshot is, and how far from it a rule would have ended the run."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nogan.inflection import make_detector
+
+Row = Mapping[str, Any]
 
 QUALITY = {"chroma_fd": 1.0, "colourfulness": 0.5, "error": 0.5, "jitter": 0.25}
 """Weights of what :func:`terms` gives; fixed before the first run of the study."""
+
+PRIOR = 0.018  # lr x generator batches at the published inflection points, the middle of 0.016–0.020
+
+
+class Stop(NamedTuple):
+    """Where a rule ends a GAN phase.
+
+    Attributes:
+        at: the GAN batch named as the inflection point; None: no verdict, the phase goes through its whole budget.
+        sure: the GAN batch at which the rule was sure; None: never.
+    """
+
+    at: float | None = None
+    sure: int | None = None
 
 
 def terms(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -25,3 +46,93 @@ def terms(metrics: Mapping[str, float]) -> dict[str, float]:
 def quality(metrics: Mapping[str, float], weights: Mapping[str, float] = QUALITY) -> float:
     """Held-out quality of a snapshot: minus the weighted sum of :func:`terms`; higher is better."""
     return -sum(weights[name] * value for name, value in terms(metrics).items() if name in weights)
+
+
+def qualities(row: Row, weights: Mapping[str, float] = QUALITY, by: str = "oracle") -> dict[int, float]:
+    """Quality of every snapshot of a run, by step, as the "oracle" or the "probe" saw it."""
+    return {int(step): quality(metrics, weights) for step, metrics in row[by].items()}
+
+
+# --------------------------------------------------------------------------------------------------------------- rules
+
+
+def replay(row: Row, name: str, **parameters: Any) -> Stop:
+    """What detector ``name`` says of the critic losses of a run, as it would have during the run."""
+    known = {"total_steps": row["steps"], "batch_size": row["batch_size"], "lr": row["lr"], "images": row["images"]}
+    detector = make_detector(name, **(known | parameters))
+    for step, loss in row["losses"]:
+        if verdict := detector.update(step, loss):
+            return Stop(verdict.inflection, verdict.step)
+    return Stop()
+
+
+def prior(row: Row, moved: float = PRIOR) -> Stop:
+    """Stop once lr x generator batches is ``moved``."""
+    critic = {step for step, _ in row["losses"]}
+    generator = 0
+    for step in range(row["steps"]):
+        generator += step not in critic
+        if generator * row["lr"] >= moved:
+            return Stop(step, step)
+    return Stop()
+
+
+def fixed(row: Row, share: float) -> Stop:
+    """Stop after ``share`` of the phase, in [0, 1]."""
+    step = round(share * row["steps"])
+    return Stop(step, max(step - 1, 0))
+
+
+def best_fixed_share(rows: Sequence[Row], grid: Sequence[float] = tuple(np.linspace(0, 1, 51))) -> float:
+    """The share of the phase at which stopping costs ``rows`` the least mean regret."""
+    costs = [np.mean([regret(row, fixed(row, share)) for row in rows]) for share in grid]
+    return float(grid[int(np.argmin(costs))])
+
+
+# -------------------------------------------------------------------------------------------------------------- scores
+
+
+def snapshot(row: Row, stop: Stop) -> int:
+    """The snapshot that the program goes back to: the nearest to the point named, of those that it has by then."""
+    have = sorted(int(step) for step in row["oracle"])
+    if stop.at is None or stop.sure is None:
+        return have[-1]
+    return min((step for step in have if step <= stop.sure + 1), key=lambda step: (abs(step - stop.at), step))
+
+
+def regret(row: Row, stop: Stop, weights: Mapping[str, float] = QUALITY) -> float:
+    """Share of the gain of the GAN phase that ``stop`` forgoes: 0 at the best snapshot, 1 at the one before it.
+
+    NaN where no snapshot is better than the generator before the phase.
+    """
+    of = qualities(row, weights)
+    best, before = max(of.values()), of[0]
+    return (best - of[snapshot(row, stop)]) / (best - before) if best > before else math.nan
+
+
+def random_regret(row: Row, weights: Mapping[str, float] = QUALITY) -> float:
+    """Expected regret of a snapshot drawn at random."""
+    return float(np.mean([regret(row, Stop(int(step), row["steps"]), weights) for step in row["oracle"]]))
+
+
+def saved(row: Row, stop: Stop) -> float:
+    """Share of the GAN batches that need not be run."""
+    return 0.0 if stop.sure is None else 1 - (stop.sure + 1) / row["steps"]
+
+
+def bootstrap_median(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
+    """95 % percentile interval of the median, over draws of ``values`` with replacement."""
+    from nogan.rng import numpy_rng
+
+    picks = numpy_rng("bootstrap", len(values), draws).integers(len(values), size=(draws, len(values)))
+    low, high = np.quantile(np.median(np.asarray(values)[picks], axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def sign_test(better: Sequence[float], worse: Sequence[float]) -> tuple[int, int, float]:
+    """How often ``better`` is below ``worse`` and above it, and the two-sided p of the sign test; ties are dropped."""
+    difference = np.asarray(better) - np.asarray(worse)
+    below, above = int((difference < 0).sum()), int((difference > 0).sum())
+    count, tail = below + above, min(below, above)
+    p = 2 * sum(math.comb(count, k) for k in range(tail + 1)) / 2**count if count else 1.0
+    return below, above, min(p, 1.0)

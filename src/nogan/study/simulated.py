@@ -22,7 +22,7 @@ from nogan.errors import UserError
 from nogan.inflection import DEFAULT, DETECTORS, make_detector
 from nogan.study import curves
 from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, WITHOUT, Curve
-from nogan.study.record import append_row, fill_in, fingerprint, read_rows
+from nogan.study.record import append_row, fill_in, fingerprint, markdown, read_rows
 
 Row = dict[str, Any]
 NAMES = tuple(DETECTORS)
@@ -196,7 +196,7 @@ def targets_table(rows: list[Row]) -> str:
     add("false alarms, all without", WITHOUT, "false", 0.05)
     for family in WITHOUT:
         add(f"false alarms, {family}", (family,), "false", 0.05)
-    return _markdown([f"`{DEFAULT}`", "target", "found", ""], lines)
+    return markdown([f"`{DEFAULT}`", "target", "found", ""], lines)
 
 
 def conditions_table(rows: list[Row]) -> str:
@@ -232,7 +232,7 @@ def conditions_table(rows: list[Row]) -> str:
         )
         lines.append([what, *map(_percent, values)])
     header = ["", "S: error", "S: missed", "knees: error", "knees: bias", "knees: missed", "false alarms"]
-    return _markdown(header, lines)
+    return markdown(header, lines)
 
 
 def beyond_table(rows: list[Row]) -> str:
@@ -247,7 +247,7 @@ def beyond_table(rows: list[Row]) -> str:
                 _percent(score["false"]) if without else f"{_percent(score['error'])}, {_percent(score['missed'])}"
             )
         lines.append(line)
-    return _markdown(["", *BEYOND], lines)
+    return markdown(["", *BEYOND], lines)
 
 
 def wilson(rate: float, count: int, z: float = 1.96) -> tuple[float, float]:
@@ -268,16 +268,11 @@ def _grid(rows: list[Row], families: tuple[str, ...], key: str, cost: bool = Fal
         if cost:
             line.append(f"{np.median([row['found'][name]['micros'] for row in rows]):.0f} µs")
         lines.append(line)
-    return _markdown(["", *families, *(["cost"] if cost else [])], lines)
+    return markdown(["", *families, *(["cost"] if cost else [])], lines)
 
 
 def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.1%}"
-
-
-def _markdown(header: list[str], lines: list[list[str]]) -> str:
-    table = [header, ["---"] + ["---:"] * (len(header) - 1), *lines]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
 
 
 def draw_examples(rows: list[Row], path: Path) -> None:
