@@ -135,6 +135,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         failures, seconds = [], 0.0
 
+    if failures and len(jobs) == 1:
+        raise UserError(failures[0])
     done, skipped = len(waiting) - len(failures), len(jobs) - len(waiting)
     where = waiting[0].target if len(jobs) == 1 else arguments.output
     print(f"Coloured {done} of {len(jobs)} in {seconds:.1f} s: {where}" if done else f"Coloured 0 of {len(jobs)}.")
@@ -227,7 +229,7 @@ def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argpar
         progress.advance(task)
 
     with progress_bar() as progress, WriteBehind(write, 1) as writer:
-        task = progress.add_task("photographs", total=len(jobs), visible=len(jobs) > 0)
+        task = progress.add_task("photographs", total=len(jobs), visible=len(jobs) > 1)
         for batch in _batches(read_ahead(read(), 1), arguments.batch_size or colorizer.batch_size):
             pixels = [photo.pixels for _, photo in batch]
             try:

@@ -322,6 +322,9 @@ def _torch_network(network: nn.Module, device: str, precision: str, compile: boo
                     f"Not enough memory on {where} for {len(gray)} x {gray.shape[1]} px: "
                     "lower --render-factor or --batch-size."
                 ) from error
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                reason = str(error).strip().splitlines()[0]
+                raise UserError(f"--compile does not work here; leave it out ({reason})") from error
             raise
 
     return guarded
