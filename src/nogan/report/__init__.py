@@ -1,4 +1,4 @@
-"""Pages that show what runs did: ``report.html`` of one, and a comparison of several; each is one file without a network.
+"""Pages that show what runs did: ``report.html`` of one, a comparison of several; each one file that needs no network.
 
 python -m nogan.report RUN_DIR
 python -m nogan.compare RUN_DIR... -o compare.html

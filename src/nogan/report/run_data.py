@@ -82,8 +82,7 @@ class RunData:
     @cached_property
     def overrides(self) -> list[str]:
         """What the command line said, without Hydra's own settings."""
-        path = self.folder / ".hydra" / "overrides.yaml"
-        return yaml.safe_load(path.read_text()) or [] if path.is_file() else []
+        return overrides_of(self.folder)
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -185,6 +184,12 @@ def failure_of(folder: Path) -> str | None:
     """Why the trial in ``folder`` failed, in one line; None if it did not."""
     path = folder / FAILURE
     return path.read_text().strip() if path.is_file() and not (folder / "records.json").is_file() else None
+
+
+def overrides_of(folder: Path) -> list[str]:
+    """What the command line of the run in ``folder`` said, without Hydra's own settings."""
+    path = folder / ".hydra" / "overrides.yaml"
+    return (yaml.safe_load(path.read_text()) or []) if path.is_file() else []
 
 
 def _json(path: Path, otherwise: Any) -> Any:

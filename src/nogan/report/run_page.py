@@ -61,7 +61,7 @@ def write_report(folder: Path) -> Path:
     )
 
 
-# --- the header -----------------------------------------------------------------------------------------------------------
+# --- the header -------------------------------------------------------------------------------------------------------
 
 
 def _header(run: RunData) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _versions(run: RunData) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts.items() if value]
 
 
-# --- the plan and its cost ------------------------------------------------------------------------------------------------
+# --- the plan and its cost --------------------------------------------------------------------------------------------
 
 
 def _plan_note(run: RunData) -> str:
@@ -214,7 +214,7 @@ def _end(span: Span) -> str:
     return ENDS.get(end, end)
 
 
-# --- what the script reads ------------------------------------------------------------------------------------------------
+# --- what the script reads --------------------------------------------------------------------------------------------
 
 
 def _data(run: RunData, packed: Packed) -> dict[str, Any]:

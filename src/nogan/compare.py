@@ -1,0 +1,34 @@
+"""Compare runs in one page: settings that differ, metrics, curves over each other, the same pictures side by side.
+
+python -m nogan.compare RUN_DIR... -o compare.html
+python -m nogan.compare multirun/NAME/DATE            # every run of a sweep
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nogan.errors import UserError
+from nogan.report.compare_page import write_comparison
+
+__all__ = ["main", "write_comparison"]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compare runs in one page, which needs no network."""
+    parser = argparse.ArgumentParser("python -m nogan.compare", description=main.__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN_DIR", help="a run folder, or a folder of them")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("compare.html"), help="the page (default: compare.html)"
+    )
+    parser.add_argument("--objective", help="the held-out metric that says which is best, e.g. val/psnr")
+    args = parser.parse_args(argv)
+    try:
+        print(write_comparison(args.runs, args.output, args.objective))
+    except UserError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Several runs found in folders, and in what they differ."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nogan.errors import UserError
+from nogan.report.measures import measure_of
+from nogan.report.run_data import RunData, failure_of, overrides_of
+
+# Settings that say how a run is watched, not what it computes.
+ASIDE = ("name", "objective", "resume", "dry_run", "logger", "trainer.log_every_n_steps")
+
+
+@dataclass
+class Entry:
+    """One run of several: a whole one, or a trial that failed before it began."""
+
+    folder: Path
+    run: RunData | None
+    label: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)  # of those in which the runs differ
+
+    @property
+    def status(self) -> str:
+        """``complete``, ``failed`` or ``unfinished``."""
+        return self.run.status if self.run else "failed"
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed."""
+        return self.run.failure if self.run else failure_of(self.folder)
+
+    @property
+    def overrides(self) -> list[str]:
+        """What the command line said."""
+        return overrides_of(self.folder)
+
+    def value(self, name: str) -> float | None:
+        """The final held-out metric ``val/NAME`` or ``NAME``; None without it."""
+        return self.run.final.get(measure_of(name).key) if self.run else None
+
+
+def collect(paths: Iterable[Path]) -> list[Entry]:
+    """The runs in ``paths``: run folders, or folders of them such as a sweep's, in natural order.
+
+    Raises:
+        UserError: a path holds no run.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        found = list(_runs_in(path))
+        if not found:
+            raise UserError(
+                f"{path}: expected a run folder, or a folder of them such as multirun/NAME/DATE; found no run"
+            )
+        folders.update(dict.fromkeys(found))
+    entries = [Entry(folder, RunData(folder) if _began(folder) else None) for folder in folders]
+    labels = _labels([entry.folder for entry in entries])
+    differing = differing_settings(entries)
+    for entry, label in zip(entries, labels, strict=True):
+        entry.label = label
+        entry.settings = {key: values.get(entry.folder) for key, values in differing.items()}
+    return entries
+
+
+def _began(folder: Path) -> bool:
+    return (folder / "config.yaml").is_file() and (folder / "plan.json").is_file()
+
+
+def _runs_in(path: Path) -> Iterator[Path]:
+    if _began(path) or failure_of(path) is not None:
+        yield path
+    elif path.is_dir():
+        for child in sorted(
+            (child for child in path.iterdir() if child.is_dir()), key=lambda child: natural(child.name)
+        ):
+            if not child.name.startswith("."):
+                yield from _runs_in(child)
+
+
+def natural(name: str) -> list[Any]:
+    """A key that sorts ``2`` before ``10``."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.replace("-", "_").split("_")]
+
+
+def _labels(folders: list[Path]) -> list[str]:
+    """The shortest endings of the paths that tell all of them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    for length in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(part[-length:]) for part in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(folder) for folder in folders]
+
+
+def differing_settings(entries: Iterable[Entry]) -> dict[str, dict[Path, Any]]:
+    """The settings in which the runs differ, each with its value by run; those said on command lines come first."""
+    entries = list(entries)
+    configs = {e.folder: dict(flat(e.run.config)) if e.run else _said(e.overrides) for e in entries}
+    whole = [e.folder for e in entries if e.run]
+    keys = dict.fromkeys(key for config in configs.values() for key in config)
+    differing = [
+        key
+        for key in keys
+        if not key.startswith(ASIDE) and len({str(configs[folder].get(key)) for folder in whole or configs}) > 1
+    ]
+    said = {key for entry in entries for key in _said(entry.overrides)}
+    differing.sort(key=lambda key: key not in said)
+    return {key: {folder: config[key] for folder, config in configs.items() if key in config} for key in differing}
+
+
+def _said(overrides: Iterable[str]) -> dict[str, Any]:
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {key: yaml.safe_load(value) if value else None for key, _, value in pairs}
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a nested config, by its dotted key."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def best(entries: Iterable[Entry], objective: str) -> Entry | None:
+    """The finished run with the best ``objective``; None if none has it."""
+    measure = measure_of(objective)
+    found = [e for e in entries if e.status == "complete" and e.value(objective) is not None]
+    return min(found, key=lambda e: measure.badness(e.value(objective) or 0.0), default=None)

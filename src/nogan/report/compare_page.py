@@ -1,0 +1,187 @@
+"""``compare.html``: several runs side by side, in one file."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nogan import __version__
+from nogan.report.collect import Entry, best, collect
+from nogan.report.html import FOR_PICTURES, thinned, write_page
+from nogan.report.measures import MEASURES, Measure, measure_of
+from nogan.report.pictures import by_photographs, pack
+from nogan.report.run_data import RunData, Span
+from nogan.report.run_page import from_here, repeat_command
+from nogan.summary import clock, inflection
+
+OBJECTIVE = "val/chroma_fd"  # where no run names one
+SETTINGS_SHOWN = 6  # columns; further settings that differ have a table of their own
+COLOURS = 8  # with names in the style sheet
+LOSSES = {
+    "gan/critic_loss_smooth": "critic's loss in the GAN, smoothed",
+    "gan/generator_loss": "generator's loss in the GAN",
+    "gan/feature_loss": "feature loss in the GAN",
+    "gan/adversarial_loss": "adversarial loss in the GAN",
+    "gan/critic_steps_per_generator_step": "critic batches for each generator batch",
+    "generator/loss": "generator's loss, alone",
+    "critic/loss": "critic's loss, alone",
+}
+
+
+def write_comparison(paths: Iterable[Path], output: Path, objective: str | None = None) -> Path:
+    """Write a page that compares the runs in ``paths``.
+
+    Args:
+        paths: run folders, or folders of them.
+        output: the page.
+        objective: the held-out metric that says which run is best; without it the one that the runs were told.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: a path holds no run.
+    """
+    entries = collect(paths)
+    objective = objective or next(
+        (e.run.config["objective"] for e in entries if e.run and e.run.config.get("objective")), OBJECTIVE
+    )
+    winner = best(entries, objective)
+    measures = [m for m in MEASURES.values() if any(e.value(m.key) is not None for e in entries)]
+    settings = list(entries[0].settings)
+    return write_page(
+        output,
+        "compare.html",
+        _data(entries, measures, objective),
+        title=f"{len(entries)} runs compared",
+        count=len(entries),
+        winner=winner and _winner(winner, objective),
+        rows=[_row(number, entry, measures, settings) for number, entry in enumerate(entries)],
+        measures=measures,
+        settings=settings[:SETTINGS_SHOWN],
+        further=[(key, [show(e.settings.get(key)) for e in entries]) for key in settings[SETTINGS_SHOWN:]],
+        failures=[(e.label, e.failure or "unknown") for e in entries if e.status == "failed"],
+        version=__version__,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def best_command(entry: Entry) -> str:
+    """The command line that runs the settings of ``entry`` again, alone."""
+    overrides = [o for o in entry.overrides if o.partition("=")[0] not in ("sweep", "objective")]
+    if not overrides and entry.run:
+        return repeat_command(entry.run)
+    return shlex.join(["python", "train.py", *overrides])
+
+
+def show(value: Any) -> str:
+    """A setting for people."""
+    if value is None:
+        return "–"
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else f"…{text[-23:]}"  # of a path, the end tells more
+
+
+def _winner(entry: Entry, objective: str) -> dict[str, str]:
+    measure = measure_of(objective)
+    return {
+        "label": entry.label,
+        "measure": measure.label,
+        "value": measure.show(entry.value(objective)),
+        "command": best_command(entry),
+    }
+
+
+def _row(number: int, entry: Entry, measures: list[Measure], settings: list[str]) -> dict[str, Any]:
+    run = entry.run
+    return {
+        "number": number,
+        "label": entry.label,
+        "status": entry.status,
+        "colour": colour(number),
+        "report": from_here(entry.folder),
+        "settings": [
+            (show(entry.settings.get(key)), _sortable(entry.settings.get(key))) for key in settings[:SETTINGS_SHOWN]
+        ],
+        "values": [(m.show(entry.value(m.key)), _badness(m, entry)) for m in measures],
+        "inflection": ", ".join(inflection(span.record) for span in run.gan_spans if span.record) if run else "",
+        "time": clock(run.seconds) if run and run.seconds else "–",
+        "seconds": run.seconds if run else "",
+    }
+
+
+def _badness(measure: Measure, entry: Entry) -> float | str:
+    value = entry.value(measure.key)
+    return "" if value is None else measure.badness(value)
+
+
+def _sortable(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def colour(number: int) -> str:
+    """A colour for run ``number``: named ones first, then hues far from their neighbours'."""
+    return f"var(--s{number})" if number < COLOURS else f"hsl({number * 137.5 % 360:.0f} 55% 52%)"
+
+
+# --- what the script reads --------------------------------------------------------------------------------------------
+
+
+def _data(entries: list[Entry], measures: list[Measure], objective: str) -> dict[str, Any]:
+    runs = [(number, entry.run) for number, entry in enumerate(entries) if entry.run]
+    return {
+        "objective": measure_of(objective).key,
+        "runs": [
+            {"label": e.label, "colour": colour(number), "curves": _curves(e.run) if e.run else {}}
+            for number, e in enumerate(entries)
+        ],
+        "measures": [{**asdict(m), "goal": m.goal} for m in measures],
+        "losses": LOSSES,
+        "cycles": sorted({span.phase.cycle for _, run in runs for span in run.gan_spans}),
+        "pictures": _pictures(runs),
+    }
+
+
+def _curves(run: RunData) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """Each metric over the images seen by the run (``run``), and over the batches of each GAN phase (its cycle)."""
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    names = [f"val/{key}" for key in MEASURES] + list(LOSSES)
+    for name in names:
+        whole = [(int(row["nogan/images_seen"]), row[name]) for span in run.spans for row in span.rows if name in row]
+        if not whole:
+            continue
+        curves[name] = {"run": thinned(whole, 400)}
+        for span in run.gan_spans:
+            if points := _in_phase(span, name):
+                curves[name][str(span.phase.cycle)] = thinned(points, 400)
+    return curves
+
+
+def _in_phase(span: Span, name: str) -> list[tuple[int, float]]:
+    return [(at - span.start, value) for at, value in span.series(name)]
+
+
+def _pictures(runs: list[tuple[int, RunData]]) -> list[dict[str, Any]]:
+    """Sets of runs that were shown the same photographs, with their pictures at the end and before the GAN."""
+    final = {str(number): picture for number, run in runs if (picture := run.final_picture)}
+    first = {number: picture for number, run in runs if (picture := run.first_picture)}
+    groups = by_photographs(final)
+    total = sum(map(len, groups))
+    sets = []
+    for group in groups:
+        before = {number: first[int(number)] for number in group if int(number) in first}
+        packed = pack([*group.values(), *before.values()], FOR_PICTURES * len(group) / total)
+        stages = {"final": group, "before the GAN": before}
+        sets.append(
+            {
+                "gray": packed.gray,
+                "truth": packed.truth,
+                "outputs": {
+                    stage: {number: packed.outputs[path] for number, path in paths.items() if path in packed.outputs}
+                    for stage, paths in stages.items()
+                },
+            }
+        )
+    return sets
