@@ -22,7 +22,7 @@ class Flicker:
     Attributes:
         cdc: colour distribution consistency for each step of :data:`CDC_STEPS` (a shorter film lacks it).
         warp_error: mean squared RGB difference (summed over the channels, RGB in [0, 1]) along the motion, or None
-            for a single frame.
+            where no motion was measured.
     """
 
     cdc: dict[int, float]
@@ -41,7 +41,7 @@ class FlickerMeter:
         self._histograms: deque[np.ndarray] = deque(maxlen=max(CDC_STEPS))
         self._before: np.ndarray | None = None
         self._divergence = np.zeros(len(CDC_STEPS))
-        self._error, self._frames = 0.0, 0
+        self._error, self._warped, self._frames = 0.0, 0, 0
 
     def update(self, rgb: np.ndarray, motion: "Motion | None" = None) -> None:
         """Add a frame.
@@ -57,6 +57,7 @@ class FlickerMeter:
         self._histograms.append(histograms)
         if motion is not None and self._before is not None:
             self._error += warp_error(rgb, self._before, motion)
+            self._warped += 1
         self._before = rgb
         self._frames += 1
 
@@ -65,18 +66,19 @@ class FlickerMeter:
         pairs = [self._frames - step for step in CDC_STEPS]
         sums = zip(CDC_STEPS, self._divergence, pairs, strict=True)
         cdc = {step: float(total / count) for step, total, count in sums if count > 0}
-        return Flicker(cdc, self._error / (self._frames - 1) if self._frames > 1 else None)
+        return Flicker(cdc, self._error / self._warped if self._warped else None)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything, for :meth:`restore`."""
-        sums = np.array([*self._divergence, self._error, self._frames])
+        sums = np.array([*self._divergence, self._error, self._warped, self._frames])
         frame = {} if self._before is None else {"before": self._before, "histograms": np.array(self._histograms)}
         return {"sums": sums, **frame}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on where :meth:`state` was taken."""
         self._divergence = state["sums"][: len(CDC_STEPS)].copy()
-        self._error, self._frames = float(state["sums"][-2]), int(state["sums"][-1])
+        self._error, *counts = state["sums"][len(CDC_STEPS) :].tolist()
+        self._warped, self._frames = map(int, counts)
         self._histograms = deque(state.get("histograms", ()), maxlen=max(CDC_STEPS))
         self._before = state.get("before")
 
