@@ -321,6 +321,18 @@ def test_smoothing_lessens_flicker_and_leaves_luma_alone(tmp_path):
     assert any("after smoothing" in line for line in report.lines())
 
 
+def test_grain_does_not_stop_the_smoothing():
+    generator, network, stabilizer = np.random.default_rng(3), flickering(), Stabilizer()
+    raw, smooth = [], []
+    for gray in moving_scene(16, 128, 128):
+        grainy = (gray + generator.normal(0, 12, gray.shape)).clip(0, 255).astype(np.uint8)
+        square = network(gray[None].astype(np.float32) / 255)[0]
+        raw.append(square[..., 0].mean() - square[..., 2].mean())
+        result, _ = stabilizer.smooth(square, grainy)
+        smooth.append(result[..., 0].mean() - result[..., 2].mean())
+    assert np.abs(np.diff(smooth[4:])).mean() < 0.35 * np.abs(np.diff(raw[4:])).mean()
+
+
 def test_smoothing_follows_the_motion_and_stops_at_a_cut():
     frames = [np.ascontiguousarray(gray) for gray in moving_scene(6, 128, 128)]
     stabilizer = Stabilizer()

@@ -16,8 +16,11 @@ from nogan.flicker import Motion, measure_motion, warp
 PAST_WEIGHT = 0.85
 """Share of the past where the motion is certain: an average over about 1 / (1 - 0.85), or 7, frames."""
 
-MATCH_SIGMA = 12.0
-"""Gray levels by which a warped pixel may differ before its past counts for little."""
+MATCH_SIGMA = 8.0
+"""Gray levels by which the surroundings of a warped pixel may differ before its past counts for little."""
+
+GRAIN_BLUR = 1.5
+"""Sigma in pixels of the local mean in which frames are compared, so that film grain is no mismatch."""
 
 CUT_MATCH = 0.35
 """Below this mean match a new shot has begun, and nothing of the past is used."""
@@ -62,6 +65,7 @@ class Stabilizer:
 def _match(now: np.ndarray, before: np.ndarray, motion: Motion) -> np.ndarray:
     """How far each pixel's past can be trusted, in [0, 1]."""
     difference = now.astype(np.float32) - warp(before, motion.flow).astype(np.float32)
-    energy = cv2.blur(difference**2, (5, 5))
+    # Grain is gone from a local mean; what moved otherwise than measured, or is new, is not.
+    energy = cv2.blur(cv2.GaussianBlur(difference, (0, 0), GRAIN_BLUR) ** 2, (5, 5))
     match = np.where(motion.visible, np.exp(-energy / (2 * MATCH_SIGMA**2)), 0).astype(np.float32)
     return match if match.mean() >= CUT_MATCH else np.zeros_like(match)
