@@ -230,6 +230,7 @@ class Logger(Section):
     kind: Literal["wandb", "csv", "tensorboard"]
     project: str
     entity: str | None
+    upload_weights: bool
 
 
 class ProbeConfig(Section):

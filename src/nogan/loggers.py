@@ -1,8 +1,6 @@
 """Where metrics go: ``metrics.csv`` in the run folder always, and W&B or TensorBoard beside it."""
 
 import csv
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,9 @@ from nogan.config import RunConfig
 from nogan.errors import UserError
 from nogan.files import write_atomically
 from nogan.launch import is_first
+from nogan.wandb_run import WandB, sync_hint
+
+__all__ = ["MetricsCSV", "finish", "make_loggers", "sync_hint"]
 
 
 class MetricsCSV(Logger):
@@ -100,7 +101,7 @@ def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> li
     if not is_first():  # of several processes; the CSV knows by itself not to write
         return loggers
     if config.logger.kind == "wandb":
-        loggers.append(_wandb(config, folder, choices))
+        loggers.append(WandB(config, folder, choices))
     elif config.logger.kind == "tensorboard":
         loggers.append(_tensorboard(folder))
     return loggers
@@ -115,54 +116,8 @@ def _tensorboard(folder: Path) -> Logger:
         raise UserError("logger=tensorboard needs a package that is not there: pip install tensorboard") from None
 
 
-def _wandb(config: RunConfig, folder: Path, choices: dict[str, str]) -> Logger:
-    from pytorch_lightning.loggers import WandbLogger
-
-    os.environ.setdefault("WANDB_SILENT", "true")
-    offline = not wandb_logged_in()
-    run_id = _run_id(folder)
-    return WandbLogger(
-        name=config.name,
-        project=config.logger.project,
-        entity=config.logger.entity,
-        save_dir=folder,
-        mode="offline" if offline else "online",  # not WandbLogger(offline=True), which comes too late once wandb is set up
-        id=run_id,
-        resume=None if offline else "allow",
-        config={"config": config.model_dump(), "choices": choices},
-        tags=[config.model.name, config.data.kind],
-    )
-
-
-def wandb_logged_in() -> bool:
-    """Whether W&B has credentials (and is not told to stay offline), without asking it over the network."""
-    if os.environ.get("WANDB_MODE") in {"offline", "disabled", "dryrun"}:
-        return False
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    import wandb
-
-    return bool(wandb.login(prompt=False, verify=False))
-
-
-def _run_id(folder: Path) -> str:
-    """The W&B id of the run in ``folder``, the same when it is resumed."""
-    path = folder / "wandb-id.txt"
-    if not path.is_file():
-        run_id = uuid.uuid4().hex[:8]
-        write_atomically(path, lambda temporary: temporary.write_text(run_id))
-    return path.read_text().strip()
-
-
 def finish(loggers: list[Logger]) -> None:
     """Close the W&B run, if there is one: the next job of a sweep in this process must not go on with it."""
-    if any(hasattr(logger, "watch") for logger in loggers):
-        import wandb
-
-        wandb.finish()
-
-
-def sync_hint(folder: Path) -> str | None:
-    """How to upload the offline W&B run in ``folder``; None if there is none."""
-    runs = sorted((folder / "wandb").glob("offline-run-*"))
-    return f"W&B is offline; to upload: wandb sync {os.path.relpath(runs[-1])}" if runs else None
+    for logger in loggers:
+        if isinstance(logger, WandB):
+            logger.close()

@@ -18,13 +18,14 @@ from nogan.callbacks.exports import Exports
 from nogan.callbacks.probe import Probe
 from nogan.callbacks.progress import PlanProgress
 from nogan.callbacks.telemetry import Telemetry
+from nogan.callbacks.wandb_events import WandBEvents
 from nogan.config import RunConfig
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_source, split
 from nogan.errors import Interrupted, UserError
 from nogan.failures import explained
-from nogan.initial_weights import start_from
 from nogan.inflection import Detector, make_detector
+from nogan.initial_weights import start_from
 from nogan.interruption import StopOnSignal
 from nogan.launch import check_batches, devices_and_nodes, is_first
 from nogan.loggers import finish, make_loggers, sync_hint
@@ -33,6 +34,7 @@ from nogan.modules import CriticModule, GANModule, GeneratorModule
 from nogan.modules.layer_sync import SyncedGenerator
 from nogan.modules.step import TooManyBadBatches
 from nogan.plan import Phase, Plan, build_plan
+from nogan.report import write_report
 from nogan.resume import check_changes, newest_whole_checkpoint
 from nogan.run_folder import describe_run, write_records
 from nogan.scheduler import NoGANScheduler
@@ -88,11 +90,15 @@ def train(
             break
         except TooManyBadBatches as error:
             if last_try:
-                raise UserError(f"{error}; going back did not help: try a lower learning rate or precision=32-true") from error
+                raise UserError(
+                    f"{error}; going back did not help: try a lower learning rate or precision=32-true"
+                ) from error
             checkpoint = newest_whole_checkpoint(folder)
             console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True)
         except Interrupted as interrupted:
             console.print(f"{interrupted}: saved. To go on: python train.py {_resume(folder)}", soft_wrap=True)
+            if run.trainer.is_global_zero:
+                _report(folder)
             raise
         except Exception as error:
             if known := explained(error):
@@ -167,6 +173,7 @@ def build_run(
             probe,
             *averages,
             Exports(plan, run.scheduler, folder, **about),
+            WandBEvents(plan, run.scheduler, folder),
             progress,
             stop,
             RunCheckpoints(
@@ -256,10 +263,22 @@ def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
         console.print(summary_table(run.plan, records))
         folder = os.path.relpath(run.folder)
         console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
+        if _report(run.folder):
+            console.print(f"Look at it: {folder}/report.html", soft_wrap=True)
         console.print(f"Next: python colorize.py PHOTO -o OUT --checkpoint {folder}", soft_wrap=True)
         if hint := sync_hint(run.folder):
             console.print(hint, soft_wrap=True)
     return metrics
+
+
+def _report(folder: Path) -> bool:
+    """Write ``report.html``; whether it could be: a page that fails must not lose a run."""
+    try:
+        write_report(folder)
+    except Exception as error:
+        log.warning("no report.html: %s; to try again: python -m nogan.report %s", error, os.path.relpath(folder))
+        return False
+    return True
 
 
 __all__ = ["Run", "UserError", "build_run", "train"]

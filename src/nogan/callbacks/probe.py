@@ -155,7 +155,8 @@ class Probe(pl.Callback):
         write_atomically(path, grid.save)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
-                logger.log_image("samples", [grid], step=trainer.global_step)
+                where = f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record['steps']}"
+                logger.log_image("samples", [grid], step=trainer.global_step, caption=[where])
 
 
 def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: torch.device) -> Tensor:
@@ -171,7 +172,9 @@ def shift(images: Tensor, pixels: int) -> Tensor:
     """``(N, 3, H, W)`` moved right and down by ``pixels`` (left and up where negative); the border is mirrored."""
     before, after = max(pixels, 0), max(-pixels, 0)
     height, width = images.shape[-2:]
-    return F.pad(images, (before, after, before, after), mode="reflect")[..., after : after + height, after : after + width]
+    return F.pad(images, (before, after, before, after), mode="reflect")[
+        ..., after : after + height, after : after + width
+    ]
 
 
 def rescale(images: Tensor, to: float) -> Tensor:

@@ -6,7 +6,7 @@
 ``gan/critic_loss``                the critic's raw loss at its batches of a GAN phase, and ``…_smooth`` its EMA (0.98)
 ``gan/generator_loss``             the generator's loss at its batches, ``adversarial_loss`` and ``feature_loss`` within it
 ``gan/critic_steps_per_generator_step``  so far in the phase
-``gan/step``                       batches of the GAN phase
+``gan/step``, ``gan/total_step``   batches of the GAN phase, and of all GAN phases so far
 ``nogan/phase``, ``/cycle``        number of the phase in the plan, and of the critic/GAN cycle
 ``nogan/bad_batches``              batches skipped because a loss or gradient was not finite, with each point if any were
 ``nogan/images_seen``              images trained on since the start of the run, with every point
@@ -80,12 +80,20 @@ class Telemetry(pl.Callback):
             named = {f"{phase.kind}/{name}": value for name, value in values.items()}
             return {**named, f"lr/{phase.kind}": optimizer.param_groups[-1]["lr"]}
         switch = self.scheduler.switch
-        position = {"gan/step": batch_idx + 1, "gan/critic_steps_per_generator_step": switch.burden}
+        position = {
+            "gan/step": batch_idx + 1,
+            "gan/total_step": self._earlier_gan_steps + batch_idx + 1,
+            "gan/critic_steps_per_generator_step": switch.burden,
+        }
         if "critic_loss" in values:
             smooth = self.smooth.update(values["critic_loss"])
             return {**position, "gan/critic_loss": values["critic_loss"], "gan/critic_loss_smooth": smooth}
         values["generator_loss"] = values.pop("loss")
         return {**position, **{f"gan/{name}": value for name, value in values.items()}}
+
+    @property
+    def _earlier_gan_steps(self) -> int:
+        return sum(record["steps"] for record in self.scheduler.records[:-1] if record["kind"] == "gan")
 
     def state_dict(self) -> dict[str, Any]:
         """The smoothing, and how far the CSV is written."""
