@@ -1,10 +1,14 @@
 """The composed recipes of the three variants, field by field, against the published one (jantic/DeOldify's notebooks)."""
 
+import json
 import math
 
 import pytest
+from rich.console import Console
+from safetensors import safe_open
 
 from nogan.plan import build_plan
+from nogan.training import train
 
 A, S, V = "artistic", "stable", "video"
 
@@ -106,3 +110,35 @@ def test_recipe_scale_multiplies_batches_and_takes_the_root_for_rates(configure)
         assert four.lr == pytest.approx(tuple(2 * lr for lr in one.lr))
         assert four.steps * four.batch_size == pytest.approx(one.steps * one.batch_size, rel=0.01)
         assert four.fakes == one.fakes
+
+
+def test_the_artistic_network_goes_through_every_phase(configure, tmp_path):
+    """DeOldify's own generator (63.6 M parameters) and feature loss layers at 32 px; a narrower critic, to spare the disk."""
+    config = configure(
+        "model=artistic",
+        "data=scenes",
+        "trainer=debug",
+        "logger=csv",
+        "nogan.repeats=0",
+        "model.pretrained=false",
+        "loss.pretrained=false",
+        "model.critic.width=32",
+        "nogan.pretrain.g1={size:32,batch_size:2}",
+        "nogan.pretrain.g2={size:32,batch_size:2}",
+        "nogan.pretrain.g3={size:48,batch_size:2}",
+        "nogan.pretrain.g4={size:64,batch_size:2}",
+        "nogan.critic.fakes={size:64,batch_size:2}",
+        "nogan.critic.phases.c1={size:64,batch_size:2,epochs:1}",
+        "nogan.critic.phases.c2={size:64,batch_size:2,epochs:1}",
+        "nogan.gan={size:64,batch_size:2}",
+        "trainer.limit_batches=2",
+        "nogan.gan.critic_threshold=10",  # so that the second GAN batch is the generator's
+        "probe={images:2,size:64,grid:2,batch_size:2}",
+    )
+    metrics = train(config, tmp_path, console=Console(quiet=True))
+    assert math.isfinite(metrics["val/psnr"])
+    records = json.loads((tmp_path / "records.json").read_text())
+    assert [record["steps"] for record in records] == [2] * 7
+    assert (records[-1]["critic_steps"], records[-1]["generator_steps"]) == (1, 1)
+    with safe_open(tmp_path / "generator.safetensors", "pt") as file:
+        assert len(file.keys()) > 200
