@@ -280,3 +280,12 @@ def test_chroma_distance_is_the_lab_distance_without_lightness():
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     a, b = 80.09, 67.20  # of sRGB red (Lindbloom's calculator, D65)
     assert chroma_distance(red, gray).item() == pytest.approx((a * a + b * b) ** 0.5, abs=0.1)
+
+
+def test_psnr_agrees_with_torchmetrics():
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
+    rng = torch.Generator().manual_seed(0)
+    output, target = torch.rand(4, 3, 16, 16, generator=rng), torch.rand(4, 3, 16, 16, generator=rng)
+    expected = peak_signal_noise_ratio(output, target, data_range=1.0, reduction="none", dim=(1, 2, 3))
+    assert torch.allclose(psnr(output, target), expected, atol=1e-4)
