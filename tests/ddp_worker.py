@@ -1,9 +1,10 @@
 """One of several processes that train together, started by torchrun: ``ddp_worker.py JOBS.json``.
 
-Each job is a config, a run folder, and where to cut it. What each rank holds at the end of every phase is written beside the
-run folder, as hashes.
+Each job is a config, a run folder, and where to cut it. What each rank holds at the end of every phase is written
+beside the run folder, as hashes.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -59,10 +60,8 @@ def main(jobs: list[dict[str, Any]]) -> None:
             return built
 
         nogan.training.build_run = build_witnessed
-        try:
+        with contextlib.suppress(Cut):
             nogan.training.train(parse_config(job["config"]), folder, console=Console(quiet=True))
-        except Cut:
-            pass
         rank = os.environ["RANK"]
         folder.with_name(f"{folder.name}-rank{rank}.json").write_text(json.dumps(witness.seen))
 

@@ -1,4 +1,4 @@
-"""Two processes on the CPU train as one does: in every phase, with batches that do not divide evenly, cut and resumed."""
+"""Two processes on the CPU train as one does: in every phase, with batches that do not divide evenly, and resumed."""
 
 import csv
 import json
@@ -52,7 +52,7 @@ def processes(command: tuple[str, ...], *arguments: str, **environment: str) -> 
 
 @pytest.fixture(scope="module")
 def two(smallest: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs of two processes: ``whole``; ``cut``, which was taken up again; and ``left``, which was not."""
+    """Runs of two processes in a folder: ``whole``; ``cut``, which was taken up again; and ``left``, which was not."""
     folder = tmp_path_factory.mktemp("two")
 
     def job(name: str, cut_at: int | None = None, *overrides: str) -> dict[str, object]:
@@ -157,7 +157,7 @@ def test_a_process_alone_takes_the_config_at_its_word(configure):
     assert launch.is_first()
 
 
-# --- from the command line, as a user starts it ---------------------------------------------------------------------------
+# --- from the command line, as a user starts it -----------------------------------------------------------------------
 
 
 def finished_run(parent: Path) -> Path:

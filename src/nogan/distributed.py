@@ -1,8 +1,8 @@
-"""What the processes of a run do together. Each drives one device and is called a rank; with one process, all is as it was.
+"""What the processes of a run do together. Each drives one device and is called a rank; alone, it does nothing more.
 
-Batch sizes of the plan are global: a batch is divided between the ranks as evenly as it goes (:func:`part`), and what a rank
-computes counts by its share of the images (:func:`weight`), so that gradients and losses are those of the whole batch,
-whatever the number of ranks.
+Batch sizes of the plan are global: a batch is divided between the ranks as evenly as it goes (:func:`part`), and what a
+rank computes counts by its share of the images (:func:`weight`), so that gradients and losses are those of the whole
+batch, whatever the number of ranks.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def part(total: int, rank: int, world: int) -> slice:
 
 
 def weight(images: int, batch_size: int) -> float:
-    """The factor on a rank's mean over its ``images`` that makes the mean over the ranks that over all ``batch_size``."""
+    """The factor on a rank's mean over its ``images`` with which the mean over all ranks is that of the whole batch."""
     return images * world_size() / batch_size
 
 
@@ -49,13 +49,13 @@ def mean_over_ranks(values: Mapping[str, Tensor], weight: float = 1.0) -> dict[s
     return dict(zip(values, stacked.unbind(), strict=True))
 
 
-def any_rank(mine: bool) -> bool:
-    """Whether it is so on any rank: what one must do, such as stopping for a signal, all do at the same point."""
+def highest(*mine: int) -> list[int]:
+    """Each number's highest value on any rank: what one must do, such as stopping for a signal, all do at once."""
     if world_size() == 1:
-        return mine
-    answers: list[bool] = [False] * world_size()
-    dist.all_gather_object(answers, mine)
-    return any(answers)
+        return list(mine)
+    numbers = torch.tensor(mine, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
+    return numbers.tolist()
 
 
 def from_first(value: Value) -> Value:

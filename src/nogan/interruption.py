@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from nogan import distributed
 from nogan.errors import Interrupted
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -22,7 +23,7 @@ class StopOnSignal(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
+        self.received = 0  # the signal's number
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -39,9 +40,10 @@ class StopOnSignal(pl.Callback):
         self._give_back()
 
     def raise_if_received(self) -> None:
-        """Stop here if a signal has come: for work that is saved as it goes, such as the making of fakes."""
-        if self.received is not None:
-            raise Interrupted(self.received)
+        """Stop here if a signal has come to any rank: for work that is saved as it goes, such as making fakes."""
+        (signum,) = distributed.highest(self.received)
+        if signum:
+            raise Interrupted(signum)
 
     def _give_back(self) -> None:
         for signum, handler in self._before.items():
@@ -49,6 +51,6 @@ class StopOnSignal(pl.Callback):
         self._before.clear()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received:
             os._exit(128 + signum)
         self.received = signum

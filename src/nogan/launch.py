@@ -1,8 +1,8 @@
 """How the processes of a run on several devices came to be, and what that says of devices and machines.
 
-Either the first process starts the others (``trainer=ddp`` on one machine), or torchrun or SLURM's srun starts them all. Then
-each composes its own config, and all that may differ between them, the clock in the run folder's name above all, is the
-first one's word (:func:`word_of_the_first`).
+Either the first process starts the others (``trainer=ddp`` on one machine), or torchrun or SLURM's srun starts all.
+Then each composes its own config, and what may differ between them, the clock in the run folder's name above all, is
+the first one's word (:func:`word_of_the_first`).
 """
 
 import os
@@ -76,19 +76,18 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
     return found
 
 
-def check_batches(plan: Plan, processes: int) -> None:
-    """Every process must have a part of each batch.
+def check_batches(plan: Plan, processes: int, accumulate: int) -> None:
+    """Every process must have a part of each batch, and may have to split it further.
 
     Raises:
-        UserError: a phase's batch is smaller; names its key.
+        UserError: a phase's batch is too small; names its key.
     """
+    least = processes * accumulate
     for phase in plan:
-        if phase.batch_size < processes:
-            name = phase.name.split("@")[0]
-            section = {"generator": f"pretrain.{name}", "critic": f"critic.phases.{name}", "gan": "gan"}[phase.kind]
+        if processes > 1 and phase.batch_size < least:
             raise UserError(
-                f"nogan.{section}.batch_size={phase.batch_size} is over all {processes} processes (trainer.devices): "
-                "expected at least one image for each"
+                f"{phase.key}.batch_size={phase.batch_size} is over all {processes} processes (trainer.devices), each "
+                f"of which splits its part by trainer.accumulate={accumulate}: expected at least {least}"
             )
 
 

@@ -188,7 +188,7 @@ def build_run(
         enable_model_summary=False,
         default_root_dir=folder,
     )
-    check_batches(plan, run.trainer.num_devices * run.trainer.num_nodes)
+    check_batches(plan, run.trainer.num_devices * run.trainer.num_nodes, config.trainer.accumulate)
     return run
 
 

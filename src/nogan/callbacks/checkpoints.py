@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
+from nogan import distributed
 from nogan.errors import Interrupted, UserError
 from nogan.files import write_atomically
 from nogan.interruption import StopOnSignal
@@ -76,23 +77,17 @@ class RunCheckpoints(Checkpoint):
         """Save within a phase, but not at its last batch: Lightning would resume that one into the next phase."""
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
-        stop = self._decide(trainer, self.stop.received is not None)
-        late = self._decide(trainer, time.monotonic() - self._saved_at > self.every_n_seconds)
+        late = time.monotonic() - self._saved_at > self.every_n_seconds
+        stop, late = distributed.highest(self.stop.received, late)  # all ranks save, and all stop, if one must
         if stop or late or (batch_idx + 1) % self.every_n_batches == 0:
             self._save(trainer, f"{batch_idx + 1:07d}")
         if stop:
-            raise Interrupted(self.stop.received or 0)
+            raise Interrupted(stop)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Save at the phase boundary."""
         self._save(trainer, "end")
-        if self._decide(trainer, self.stop.received is not None):
-            raise Interrupted(self.stop.received or 0)
-
-    @staticmethod
-    def _decide(trainer: pl.Trainer, mine: bool) -> bool:
-        """What any rank wants, all do."""
-        return trainer.strategy.reduce_boolean_decision(mine, all=False) if trainer.world_size > 1 else mine
+        self.stop.raise_if_received()
 
     def _save(self, trainer: pl.Trainer, suffix: str) -> None:
         path = self.folder / f"{trainer.current_epoch:03d}-{self.scheduler.phase(trainer).name}-{suffix}.ckpt"

@@ -24,13 +24,13 @@ WARM_UP = 10  # the first averages reach back a tenth of the steps so far
 class GeneratorEMA(pl.Callback):
     """Follows the generator, and writes ``generator@ema.safetensors`` after every phase that trained it.
 
-    Parameters are averaged, ``ema ← decay · ema + (1 - decay) · parameter``, after batches that served the generator and no
-    others. Buffers are copied: the vectors of spectral norm's power iteration and the statistics of batch norm are no
-    weights, and an average of unit vectors is none. While the average is young it reaches back less far: the decay is
-    (1 + n) / (10 + n) after n steps where that is lower.
+    Parameters are averaged, ``ema ← decay · ema + (1 - decay) · parameter``, after batches that served the generator
+    and no others. Buffers are copied: the vectors of spectral norm's power iteration and the statistics of batch norm
+    are no weights, and an average of unit vectors is none. While the average is young it reaches back less far: the
+    decay is (1 + n) / (10 + n) after n steps where that is lower.
 
-    A rollback at the inflection point takes the average back to the same snapshot, for which it is kept beside the snapshots.
-    On several devices the first rank keeps it.
+    A rollback at the inflection point takes the average back to the same snapshot, for which it is kept beside the
+    snapshots. On several devices the first rank keeps it.
 
     Args:
         scheduler: says where the run stands.

@@ -133,7 +133,11 @@ class GANModule(pl.LightningModule):
         optimizer.zero_grad()
         try:
             metrics = accumulate(
-                batch, self.accumulate, self._serving_network, self._loss, lambda loss: self.manual_backward(loss * weight)
+                batch,
+                self.accumulate,
+                self._serving_network,
+                self._loss,
+                lambda loss: self.manual_backward(loss * weight),
             )
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
@@ -159,7 +163,7 @@ class GANModule(pl.LightningModule):
         if self._safeguard.went_well(loss, check_gradients=not scaled):
             self.bad_in_a_row.clear()
             return
-        self._safeguard.undo()
+        self._safeguard.undo(drop_gradients=not scaled)
         self.bad_batches += 1
         self.bad_in_a_row.append(Bad(batch_idx, float(loss)))
         if len(self.bad_in_a_row) > self.max_bad_batches:

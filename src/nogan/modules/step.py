@@ -87,9 +87,9 @@ class Safeguard:
         return bool(finite)
 
     @torch.no_grad()
-    def undo(self) -> None:
-        """Drop the gradients and put the buffers back."""
-        for parameter in self.parameters:
+    def undo(self, *, drop_gradients: bool = True) -> None:
+        """Put the buffers back and drop the gradients, unless a gradient scaler is to see them and skip the step."""
+        for parameter in self.parameters if drop_gradients else ():
             parameter.grad = None
         if self.buffers:
             torch._foreach_copy_(self.buffers, self.copies)
