@@ -9,7 +9,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,18 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+from rich.console import Console
 
-from nogan.config import RunConfig, parse_config, unknown_key
+from nogan import sweeps
+from nogan.config import RunConfig, Trainer, parse_config, unknown_key
 from nogan.errors import Interrupted, UserError
 from nogan.launch import launched, word_of_the_first
+from nogan.report.measures import direction
 
 # A resumed run keeps everything of its own config but these.
 RESUME_ONLY = ("resume", "dry_run")
@@ -50,22 +56,70 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         sys.exit(interrupted.exit_code)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(one_line(error))
+    except ValueError as error:
+        if "No trials are completed" not in str(error):  # Optuna looks for the best of none; the table says why
+            raise
+    finally:
+        succeeded = SweepFolder.conclude()
+    if not succeeded:
+        sys.exit(1)
+
+
+class SweepFolder(Callback):
+    """Knows the folder of the sweep that this process runs, if it runs one; sums it up at the end, however it ended."""
+
+    folder: Path | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the folder, which a study's storage needs, and refuse what no job of the sweep could do."""
+        if config.dry_run:
+            return
+        with _users_mistakes_exit():
+            _check_devices(config, config)
+        SweepFolder.folder = Path(config.hydra.sweep.dir)
+        sweeps.begin(SweepFolder.folder, config.objective)
+
+    @classmethod
+    def conclude(cls) -> bool:
+        """Sum up the sweep; False if none of its trials was completed."""
+        return cls.folder is None or sweeps.conclude(cls.folder, Console())
+
+
+@contextmanager
+def _users_mistakes_exit() -> Iterator[None]:
+    # Hydra would turn an exception of a callback into a warning.
+    try:
+        yield
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def _check_devices(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
+    try:
+        trainer = Trainer.model_validate(OmegaConf.to_container(cfg.trainer, resolve=True))
+    except ValidationError:
+        return  # each job says what is wrong with it
+    sweeps.refuse_several_devices(trainer, str(hydra_cfg.hydra.runtime.choices["hydra/launcher"]))
 
 
 def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Decorate the function below ``hydra.main``, so that a user's mistake is not reported as a crash of the job.
 
-    In a sweep the error goes on to Hydra, which has other jobs to run.
+    In a sweep, an error of whatever kind is kept beside the trial, and the next one begins.
     """
 
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
+        if HydraConfig.get().mode == RunMode.RUN:
+            with _users_mistakes_exit():
+                return task(cfg)
         try:
+            with _users_mistakes_exit():
+                _check_devices(cfg, HydraConfig.instance().cfg)
             return task(cfg)
-        except UserError as error:
-            if HydraConfig.get().mode == RunMode.RUN:
-                sys.exit(str(error))
-            raise
+        except Exception as error:
+            sweeps.note_failure(Path(HydraConfig.get().runtime.output_dir), error)
+            return None
 
     return run
 
@@ -74,11 +128,14 @@ def register(experiments: Path) -> None:
     """Make the experiments and the run folder's name known to Hydra. Calling it again changes nothing."""
     store = ConfigStore.instance()
     for file in sorted(experiments.glob("*.yaml")):
+        if "." in file.stem:
+            continue  # sweep.wandb.yaml is for W&B to read
         content = yaml.safe_load(file.read_text())
         if isinstance(content, dict):
             store.store(group="experiment", name=file.stem, node=content, package="_global_")
     OmegaConf.register_new_resolver("nogan.run_dir", _run_dir, replace=True)
     OmegaConf.register_new_resolver("nogan.hydra_dir", _hydra_dir, replace=True)
+    OmegaConf.register_new_resolver("nogan.direction", direction, replace=True)
 
 
 def _run_dir(resume: str | None, dry_run: bool, fresh: str, *, _root_: DictConfig) -> str:
@@ -111,6 +168,7 @@ def run_config(cfg: DictConfig) -> RunConfig:
     """
     if not cfg.resume or cfg.resume == "auto":
         config = parse_config(OmegaConf.to_container(cfg, resolve=True))
+        sweeps.check_objective(config.objective)
         folder = Path(HydraConfig.get().runtime.output_dir)
         begun = config.resume is not None and (folder / "config.yaml").is_file()
         return config.model_copy(update={"resume": str(folder) if begun else None})

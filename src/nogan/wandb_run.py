@@ -33,6 +33,7 @@ from nogan.files import write_atomically
 from nogan.plan import Plan, as_rows
 from nogan.report.measures import MEASURES
 from nogan.run_folder import environment
+from nogan.sweeps import sweep_of
 
 log = logging.getLogger(__name__)
 
@@ -237,8 +238,7 @@ class WandB(Logger):
     @property
     def sweep(self) -> Path | None:
         """The folder of the sweep that this run is a trial of."""
-        parent = self.folder.resolve().parent
-        return parent if (parent / "multirun.yaml").is_file() or (parent / "study.db").is_file() else None
+        return sweep_of(self.folder)
 
     @property
     def group(self) -> str:

@@ -97,25 +97,33 @@ def _labels(folders: list[Path]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def differing_settings(entries: Iterable[Entry]) -> dict[str, dict[Path, Any]]:
+def differing_settings(entries: list[Entry]) -> dict[str, dict[Path, Any]]:
     """The settings in which the runs differ, each with its value by run; those said on command lines come first."""
-    entries = list(entries)
-    configs = {e.folder: dict(flat(e.run.config)) if e.run else _said(e.overrides) for e in entries}
-    whole = [e.folder for e in entries if e.run]
-    keys = dict.fromkeys(key for config in configs.values() for key in config)
-    differing = [
-        key
-        for key in keys
-        if not key.startswith(ASIDE) and len({str(configs[folder].get(key)) for folder in whole or configs}) > 1
-    ]
-    said = {key for entry in entries for key in _said(entry.overrides)}
-    differing.sort(key=lambda key: key not in said)
+    said = {e.folder: _said(e.overrides) for e in entries}
+    # Of a trial that failed before it began, only what its command line said is known.
+    configs = {e.folder: dict(flat(e.run.config)) if e.run else said[e.folder] for e in entries}
+    whole = [configs[e.folder] for e in entries if e.run] or list(configs.values())
+
+    def differs(key: str) -> bool:
+        everywhere = all(key in config for config in whole)
+        return not everywhere or len({str(config[key]) for config in configs.values() if key in config}) > 1
+
+    keys = [key for key in dict.fromkeys(k for config in whole for k in config) if not key.startswith(ASIDE)]
+    named = {key for settings in said.values() for key in settings}
+    differing = sorted(filter(differs, keys), key=lambda key: key not in named)
     return {key: {folder: config[key] for folder, config in configs.items() if key in config} for key in differing}
 
 
 def _said(overrides: Iterable[str]) -> dict[str, Any]:
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
-    return {key: yaml.safe_load(value) if value else None for key, _, value in pairs}
+    return {key: _value(text) for key, _, text in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text) if "." in text or "e" in text.lower() else int(text)
+    except ValueError:
+        return yaml.safe_load(text) if text else None
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
