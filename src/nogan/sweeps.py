@@ -59,7 +59,7 @@ def refuse_several_devices(trainer: Trainer, launcher: str) -> None:
     if launcher not in LOCAL or not (several := _several_devices(trainer)):
         return
     raise UserError(
-        f"{several} in a sweep with hydra/launcher={launcher}: training on several devices starts its further processes "
+        f"{several} in a sweep with hydra/launcher={launcher}: training on several devices starts further processes "
         "from the command line, and here that is the whole sweep's.\n"
         "Expected hydra/launcher=submitit_local (this machine) or submitit_slurm (a cluster), which give each job "
         "processes of its own; or one device a job: trainer.devices=1 trainer.num_nodes=1"
