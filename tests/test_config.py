@@ -49,7 +49,7 @@ def test_an_unknown_detector(configure):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("nogan.repeat=5", "unknown key nogan.repeat: did you mean nogan.repeats? allowed in nogan: critic, gan, "),
+        ("nogan.repeat=5", "unknown key nogan.repeat: did you mean nogan.repeats? allowed in nogan: critic, "),
         (
             "nogan.pretrain.g1.sise=64",
             "unknown key nogan.pretrain.g1.sise: did you mean nogan.pretrain.g1.size? allowed",

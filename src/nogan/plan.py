@@ -264,9 +264,9 @@ def _check_names(phases: Iterable[Phase]) -> None:
         raise UserError(f"phase names must differ: found {', '.join(names)} (nogan.pretrain, nogan.critic.phases)")
 
 
-def gan_phases(plan: Plan) -> list[int]:
-    """Indices of the GAN phases in ``plan``."""
-    return [index for index, phase in enumerate(plan) if phase.kind == "gan"]
+def fakes_bytes(plan: Plan) -> int:
+    """Disk that the fakes of one cycle take, in bytes, at the most."""
+    return max((phase.fakes * 3 * phase.fakes_size**2 for phase in plan), default=0)
 
 
 def as_rows(plan: Plan) -> list[dict[str, Any]]:

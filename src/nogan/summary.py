@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nogan.config import RunConfig
-from nogan.plan import Phase, Plan, build_plan
+from nogan.plan import Phase, Plan, build_plan, fakes_bytes
 
 
 def show_plan(config: RunConfig, console: Console) -> None:
@@ -26,8 +26,9 @@ def plan_table(plan: Plan) -> Table:
     images = sum(phase.steps * phase.batch_size for phase in plan)
     table = Table(
         title=f"Plan: {len(plan)} phases, {sum(p.steps for p in plan):,} batches, {images:,} images",
-        caption="lr: encoder … decoder at the end of the warm-up; generator ⇄ critic in a GAN phase\n"
-        "decoder: and the encoder's normalisation layers; by turns: decoder, critic",
+        caption="lr: encoder … decoder, after the warm-up; GAN: generator ⇄ critic\n"
+        "decoder: and the encoder's normalisation layers; by turns: decoder, critic\n"
+        f"fakes of a cycle: {max((p.fakes for p in plan), default=0):,} pictures, {fakes_bytes(plan) / 1e9:.2f} GB of disk",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",

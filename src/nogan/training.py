@@ -22,6 +22,7 @@ from nogan.callbacks.wandb_events import WandBEvents
 from nogan.config import RunConfig
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_source, split
+from nogan.disk import check_disk, expected_use
 from nogan.errors import Interrupted, UserError
 from nogan.failures import explained
 from nogan.inflection import Detector, make_detector
@@ -82,6 +83,10 @@ def train(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for last_try in (False, True):
         run = build_run(config, plan, source, folder, choices or {}, console)
+        if is_first():
+            use = expected_use(plan, **run.module.networks, snapshot_budget=config.nogan.snapshot_budget_gb * 1e9)
+            check_disk(folder, use)
+            console.print(f"The run takes {use}.", soft_wrap=True)
         if checkpoint is None:
             for line in start_from(run.module, config.model):
                 console.print(line, soft_wrap=True)
