@@ -56,8 +56,8 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         sys.exit(interrupted.exit_code)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(one_line(error))
-    except ValueError as error:
-        if "No trials are completed" not in str(error):  # Optuna looks for the best of none; the table says why
+    except ValueError:
+        if not SweepFolder.is_empty():  # else Optuna missed the best of no trials; the table says why there are none
             raise
     finally:
         succeeded = SweepFolder.conclude()
@@ -75,14 +75,22 @@ class SweepFolder(Callback):
         if config.dry_run:
             return
         with _users_mistakes_exit():
+            sweeps.check_objective(config.objective)
             _check_devices(config, config)
+            OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # its direction depends on the objective
         SweepFolder.folder = Path(config.hydra.sweep.dir)
         sweeps.begin(SweepFolder.folder, config.objective)
 
     @classmethod
+    def is_empty(cls) -> bool:
+        """Whether this is a sweep, and none of its trials was completed."""
+        return cls.folder is not None and not any(cls.folder.glob("*/records.json"))
+
+    @classmethod
     def conclude(cls) -> bool:
         """Sum up the sweep; False if none of its trials was completed."""
-        return cls.folder is None or sweeps.conclude(cls.folder, Console())
+        console = Console()
+        return cls.folder is None or sweeps.conclude(cls.folder, console if console.is_terminal else Console(width=160))
 
 
 @contextmanager
@@ -92,6 +100,8 @@ def _users_mistakes_exit() -> Iterator[None]:
         yield
     except UserError as error:
         sys.exit(str(error))
+    except OmegaConfBaseException as error:
+        sys.exit(one_line(error))
 
 
 def _check_devices(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
@@ -195,13 +205,16 @@ def chosen_groups() -> dict[str, str]:
 def one_line(error: Exception) -> str:
     """What Hydra or OmegaConf found wrong, in one line."""
     text = str(error)
+    if match := re.match(r"UserError raised while resolving interpolation: (.*)", text):
+        return match[1]
     if match := re.match(r"Could not override '([^']+)'", text):
         return unknown_key(match[1])
     if match := re.search(
         r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL
     ):
         group, found, options = match.groups()
-        return f"{group}={found} is not known: expected one of {', '.join(sorted(options.split()))}"
+        hint = " (or pip install 'nogan[sweeps]')" if group.startswith("hydra/") else ""
+        return f"{group}={found} is not known: expected one of {', '.join(sorted(options.split()))}{hint}"
     if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
         return unknown_key(match[1])
     return " ".join(text.split())

@@ -129,9 +129,9 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
     )
     table.add_column("trial", no_wrap=True)
     for key in settings:
-        table.add_column(key.removeprefix("nogan."), justify="right")
+        table.add_column(key.removeprefix("nogan."), justify="right", no_wrap=True)
     for measure in measures:
-        table.add_column(measure.label, justify="right")
+        table.add_column(measure.label, justify="right", no_wrap=True)
     table.add_column("inflection")
     table.add_column("time", justify="right")
 

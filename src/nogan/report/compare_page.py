@@ -80,7 +80,7 @@ def show(value: Any) -> str:
     """A setting for people."""
     if value is None:
         return "–"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if len(text) <= 24 else f"…{text[-23:]}"  # of a path, the end tells more
 
 
