@@ -13,20 +13,17 @@ from nogan.study import real, runs
 from nogan.study.__main__ import main
 from nogan.study.record import read_rows
 from nogan.study.regret import (
-    QUALITY,
     Stop,
     best_fixed_share,
     bootstrap_median,
     fixed,
     prior,
-    quality,
     random_regret,
     regret,
     replay,
     saved,
     sign_test,
     snapshot,
-    terms,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -37,22 +34,6 @@ TRUE_TO_LIFE = {
     "shift_variation": 5.0,
     "colourfulness": 50.0,
 }
-
-
-def test_each_term_of_the_quality_is_a_relative_change():
-    assert terms(TRUE_TO_LIFE) == pytest.approx(
-        {"chroma_fd": math.log(100), "colourfulness": 0, "error": math.log(0.1), "jitter": math.log(0.1)}
-    )
-    base = quality(TRUE_TO_LIFE)
-    assert base - quality(TRUE_TO_LIFE | {"chroma_fd": 200.0}) == pytest.approx(math.log(2))
-    too_dull, too_vivid = (quality(TRUE_TO_LIFE | {"colourfulness_ratio": ratio}) for ratio in (0.5, 2.0))
-    assert too_dull == pytest.approx(too_vivid)
-    assert base - too_dull == pytest.approx(0.5 * math.log(2))
-    twice_the_error = TRUE_TO_LIFE | {"psnr": 20 - 20 * math.log10(2)}
-    assert base - quality(twice_the_error) == pytest.approx(0.5 * math.log(2))
-    assert base - quality(TRUE_TO_LIFE | {"shift_variation": 10.0}) == pytest.approx(0.25 * math.log(2))
-    assert quality(TRUE_TO_LIFE, {"chroma_fd": 1.0}) == pytest.approx(-math.log(100))
-    assert set(QUALITY) == set(terms(TRUE_TO_LIFE))
 
 
 def record(fds, every=10, data="scenes", seed=0, losses=None):
@@ -122,6 +103,10 @@ def test_detectors_are_replayed_as_in_the_run():
     assert stop.at == pytest.approx(350, abs=40)
     assert stop.at < stop.sure < 800
     assert replay(row, "budget", share=0.4).at == 499, "40 % of 20,000 images in batches of 16"
+    best = replay(row | {"probe": row["probe"] | {"300": TRUE_TO_LIFE | {"chroma_fd": 0.5}}}, "probe")
+    assert best == Stop(300, 699), (
+        "400 batches after the best of the 1000, once the snapshot after batch 699 is measured"
+    )
     flat = row | {"losses": [[step, 0.5 + 0.02 * rng.normal()] for step in range(0, 1000, 2)]}
     assert replay(flat, "combined") == Stop()
 

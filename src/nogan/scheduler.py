@@ -1,8 +1,9 @@
 """The NoGAN program as a Lightning callback: which phase is on, whose turn it is, and where the GAN phase ends.
 
 Every phase of the plan is one epoch of a single ``Trainer.fit``. The scheduler enters phases, sets learning rates and betas
-at each batch, runs the adaptive critic/generator switch, keeps snapshots of the generator, feeds the critic's loss to the
-detector, and on its verdict takes the generator back to the snapshot nearest the inflection point and ends the cycle.
+at each batch, runs the adaptive critic/generator switch, keeps snapshots of the generator, feeds the critic's loss and the
+probe's metrics to the detector, and on its verdict takes the generator back to the snapshot nearest the inflection point and
+ends the cycle.
 """
 
 import logging
@@ -162,18 +163,26 @@ class NoGANScheduler(pl.Callback):
                 *(STARVED_AFTER, self.max_critic_steps, self.critic_threshold),
             )
         assert self.detector is not None
-        verdict = self.detector.update(step, loss)
-        if verdict is not None and self.verdict is None:
-            self.verdict = verdict
-            self.record["verdict"] = {
-                "inflection": verdict.inflection,
-                "step": step,
-                "detector": verdict.detector,
-                "reason": verdict.reason,
-                "action": self.action,
-            }
-            log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, step, verdict.reason)
-            module.phase_over = self.action == "stop"
+        self._heed(self.detector.update(step, loss), module)
+
+    def measured(self, module: GANModule, step: int, metrics: Mapping[str, float]) -> None:
+        """Tell the detector what the probe measured of snapshot ``step`` of the phase that is on."""
+        assert self.detector is not None
+        self._heed(self.detector.measured(step, metrics), module)
+
+    def _heed(self, verdict: Verdict | None, module: GANModule) -> None:
+        if verdict is None or self.verdict is not None:
+            return
+        self.verdict = verdict
+        self.record["verdict"] = {
+            "inflection": verdict.inflection,
+            "step": verdict.step,
+            "detector": verdict.detector,
+            "reason": verdict.reason,
+            "action": self.action,
+        }
+        log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, verdict.step, verdict.reason)
+        module.phase_over = self.action == "stop"
 
     def leave_out(self, seconds: float) -> None:
         """Count ``seconds`` just spent on measuring apart from those of training."""
@@ -196,6 +205,8 @@ class NoGANScheduler(pl.Callback):
         if phase.kind != "gan":
             return
         self.record.update(critic_steps=self.switch.critic_steps, generator_steps=self.switch.generator_steps)
+        assert self.detector is not None
+        self._heed(self.detector.finish(), module)
         if self.verdict and self.action == "stop":
             store = self.snapshots(phase)
             back_to = distributed.from_first(store.nearest(self.verdict.inflection))  # it has written them all by now

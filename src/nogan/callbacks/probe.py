@@ -114,6 +114,7 @@ class Probe(pl.Callback):
         if trainer.is_global_zero:
             note = self.scheduler.snapshots(phase).path(step).with_suffix(".json")
             write_atomically(note, lambda path: path.write_text(json.dumps(metrics)))
+        self.scheduler.measured(module, step, metrics)
 
     def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
         started = time.monotonic()

@@ -8,7 +8,8 @@ nothing, and the phase ends by its budget::
         if verdict := detector.update(step, loss):
             roll_back_to(verdict.inflection)
 
-Memory is bounded and an update costs some microseconds. This package knows no torch.
+One of them, `probe`, listens to the held-out metrics of the snapshots instead (`measured`), and has a last word at the
+end of the phase (`finish`). Memory is bounded and an update costs some microseconds. This package knows no torch.
 """
 
 from typing import Any
@@ -23,12 +24,13 @@ from nogan.inflection.combined import Combined
 from nogan.inflection.curvature import Curvature
 from nogan.inflection.drift import Drift
 from nogan.inflection.knee import Knee
+from nogan.inflection.probe import Probe
 from nogan.inflection.window import Window
 
 __all__ = ["DEFAULT", "DETECTORS", "Detector", "Settings", "Verdict", "make_detector"]
 
 DETECTORS: dict[str, type[Detector]] = {
-    kind.name: kind for kind in (Combined, Curvature, Knee, Burden, Drift, Budget, Window)
+    kind.name: kind for kind in (Combined, Curvature, Knee, Burden, Drift, Budget, Window, Probe)
 }
 DEFAULT = "combined"
 

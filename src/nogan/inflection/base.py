@@ -181,6 +181,17 @@ class Detector:
         self.fired = self.fired or verdict is not None
         return verdict
 
+    def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
+        """Take in the probe's metrics of the snapshot after ``step`` batches (0: before the phase).
+
+        Those that judge by the critic's loss alone do not listen.
+        """
+        return None
+
+    def finish(self) -> Verdict | None:
+        """The phase is over and no verdict has come: a last word. Those that were not sure have none."""
+        return None
+
     def _observe(self, step: int, loss: float) -> Verdict | None:
         raise NotImplementedError
 

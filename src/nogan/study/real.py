@@ -15,10 +15,10 @@ from rich.progress import track
 
 from nogan.errors import UserError
 from nogan.inflection import DEFAULT, DETECTORS
+from nogan.inflection.quality import QUALITY
 from nogan.study import runs
 from nogan.study.record import append_row, fill_in, markdown, read_rows
 from nogan.study.regret import (
-    QUALITY,
     Row,
     Stop,
     best_fixed_share,

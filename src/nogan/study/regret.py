@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nogan.inflection import make_detector
+from nogan.inflection.quality import QUALITY, quality
 
 Row = Mapping[str, Any]
-
-QUALITY = {"chroma_fd": 1.0, "colourfulness": 0.5, "error": 0.5, "jitter": 0.25}
-"""Weights of what :func:`terms` gives; fixed before the first run of the study."""
 
 PRIOR = 0.018  # lr x generator batches at the published inflection points, the middle of 0.016–0.020
 
@@ -28,26 +27,6 @@ class Stop(NamedTuple):
     sure: int | None = None
 
 
-def terms(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What is wrong with a snapshot's pictures, in natural logarithms: 0.1 is a tenth worse, whatever it is.
-
-    ``chroma_fd``: are the colours distributed as in the truth? ``colourfulness``: too dull, or too vivid?
-    ``error``: how wrong are they (root mean square, from the PSNR)? ``jitter``: how much do they change when the
-    picture moves by a few pixels, for their colourfulness (a gray picture does not flicker)?
-    """
-    return {
-        "chroma_fd": math.log(metrics["chroma_fd"]),
-        "colourfulness": abs(math.log(metrics["colourfulness_ratio"])),
-        "error": -metrics["psnr"] * math.log(10) / 20,
-        "jitter": math.log(metrics["shift_variation"] / metrics["colourfulness"]),
-    }
-
-
-def quality(metrics: Mapping[str, float], weights: Mapping[str, float] = QUALITY) -> float:
-    """Held-out quality of a snapshot: minus the weighted sum of :func:`terms`; higher is better."""
-    return -sum(weights[name] * value for name, value in terms(metrics).items() if name in weights)
-
-
 def qualities(row: Row, weights: Mapping[str, float] = QUALITY, by: str = "oracle") -> dict[int, float]:
     """Quality of every snapshot of a run, by step, as the "oracle" or the "probe" saw it."""
     return {int(step): quality(metrics, weights) for step, metrics in row[by].items()}
@@ -57,13 +36,18 @@ def qualities(row: Row, weights: Mapping[str, float] = QUALITY, by: str = "oracl
 
 
 def replay(row: Row, name: str, **parameters: Any) -> Stop:
-    """What detector ``name`` says of the critic losses of a run, as it would have during the run."""
+    """What detector ``name`` says of the critic losses and the probe of a run, as it would have during the run."""
     known = {"total_steps": row["steps"], "batch_size": row["batch_size"], "lr": row["lr"], "images": row["images"]}
     detector = make_detector(name, **(known | parameters))
-    for step, loss in row["losses"]:
-        if verdict := detector.update(step, loss):
+    probed = [
+        (int(step) - 0.5, partial(detector.measured, int(step), metrics)) for step, metrics in row["probe"].items()
+    ]
+    seen = [(step, partial(detector.update, step, loss)) for step, loss in row["losses"]]
+    for _, tell in sorted([*seen, *probed], key=lambda event: event[0]):  # snapshot 18 is measured after batch 17
+        if verdict := tell():
             return Stop(verdict.inflection, verdict.step)
-    return Stop()
+    last = detector.finish()
+    return Stop(last.inflection, row["steps"] - 1) if last else Stop()
 
 
 def prior(row: Row, moved: float = PRIOR) -> Stop:

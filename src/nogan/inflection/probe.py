@@ -1,0 +1,63 @@
+"""The snapshot that the probe likes best: held-out pictures in place of the author's eye."""
+
+import math
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from nogan.inflection.base import Detector, Settings, Verdict
+from nogan.inflection.quality import quality
+
+
+class ProbeSettings(Settings):
+    """``patience``: how long the best snapshot must have stood for the phase to end, as a share of it, in (0, 1]."""
+
+    patience: float = Field(0.4, gt=0, le=1)
+
+
+class Probe(Detector):
+    """Fires when no snapshot has been better for long, or at the end of the phase; names the best snapshot so far.
+
+    Assumes that the probe's held-out pictures tell quality (:func:`~nogan.inflection.quality.quality`), and nothing of
+    the critic's loss, which it does not look at. Colours turn worse before they turn better when the critic first gets
+    a hold on them, so it does not fire as long as the snapshot before the phase is the best. Unlike the other
+    detectors it has a verdict at the end of every phase: the last snapshot, if the best is the last.
+    """
+
+    name = "probe"
+    Settings = ProbeSettings
+    STATE = ("best_step", "best_quality", "before")
+
+    def __init__(self, settings: ProbeSettings):
+        super().__init__(settings)
+        self.best_step, self.best_quality, self.before = -1, -math.inf, math.nan
+
+    def _observe(self, step: int, loss: float) -> Verdict | None:
+        return None
+
+    def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
+        """Take in the metrics of snapshot ``step``; a verdict if none has been better than the best for long."""
+        value = quality(metrics)
+        if self.fired or not math.isfinite(value):
+            return None
+        self.last_step = max(self.last_step, step - 1)
+        if math.isnan(self.before):
+            self.before = value
+        if value > self.best_quality:
+            self.best_step, self.best_quality = step, value
+        self.evidence = {"quality": value, "best": self.best_quality}
+        if self.best_step <= 0 or step - self.best_step < self.settings.patience * self.settings.total_steps:
+            return None
+        return self._name_the_best(f"none of the next {step - self.best_step} batches was better")
+
+    def finish(self) -> Verdict | None:
+        """The best snapshot of the whole phase; None if none was measured."""
+        if self.fired or self.best_step < 0:
+            return None
+        return self._name_the_best("the best of the phase")
+
+    def _name_the_best(self, why: str) -> Verdict:
+        self.fired = True
+        gain = self.best_quality - self.before
+        reason = f"held-out quality at batch {self.best_step} is {gain:+.2f} (ln) to before the phase; {why}"
+        return Verdict(self.best_step, reason, max(self.last_step, 0), self.name, 1.0)

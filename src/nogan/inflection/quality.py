@@ -1,0 +1,31 @@
+"""How good a snapshot's pictures are, in one figure, from the probe's metrics."""
+
+import math
+from collections.abc import Mapping
+
+QUALITY = {"chroma_fd": 1.0, "colourfulness": 0.5, "error": 0.5, "jitter": 0.25}
+"""Weights of what :func:`terms` gives; fixed before the first run of the study (experiments/inflection.md)."""
+
+
+def terms(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What is wrong with a snapshot's pictures, in natural logarithms: 0.1 is a tenth worse, whatever it is.
+
+    ``chroma_fd``: are the colours distributed as in the truth? ``colourfulness``: too dull, or too vivid?
+    ``error``: how wrong are they (root mean square, from the PSNR)? ``jitter``: how much do they change when the
+    picture moves by a few pixels, for their colourfulness (a gray picture does not flicker)?
+    """
+    return {
+        "chroma_fd": _log(metrics["chroma_fd"]),
+        "colourfulness": abs(_log(metrics["colourfulness_ratio"])),
+        "error": -metrics["psnr"] * math.log(10) / 20,
+        "jitter": _log(metrics["shift_variation"]) - _log(metrics["colourfulness"]),
+    }
+
+
+def quality(metrics: Mapping[str, float], weights: Mapping[str, float] = QUALITY) -> float:
+    """Held-out quality of a snapshot: minus the weighted sum of :func:`terms`; higher is better. NaN if a metric is."""
+    return -sum(weights[name] * value for name, value in terms(metrics).items() if name in weights)
+
+
+def _log(value: float) -> float:
+    return math.log(max(value, 1e-6)) if math.isfinite(value) else math.nan  # a gray output has logarithms, too

@@ -1,0 +1,121 @@
+"""The detector that listens to the probe goes back to the best snapshot, and waits long enough for it."""
+
+import io
+import json
+import math
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from nogan.inflection import make_detector
+from nogan.inflection.quality import QUALITY, quality, terms
+from nogan.training import train
+
+TRUE_TO_LIFE = {
+    "chroma_fd": 100.0,
+    "colourfulness_ratio": 1.0,
+    "psnr": 20.0,
+    "shift_variation": 5.0,
+    "colourfulness": 50.0,
+}
+
+
+def test_each_term_of_the_quality_is_a_relative_change():
+    assert terms(TRUE_TO_LIFE) == pytest.approx(
+        {"chroma_fd": math.log(100), "colourfulness": 0, "error": math.log(0.1), "jitter": math.log(0.1)}
+    )
+    base = quality(TRUE_TO_LIFE)
+    assert base - quality(TRUE_TO_LIFE | {"chroma_fd": 200.0}) == pytest.approx(math.log(2))
+    too_dull, too_vivid = (quality(TRUE_TO_LIFE | {"colourfulness_ratio": ratio}) for ratio in (0.5, 2.0))
+    assert too_dull == pytest.approx(too_vivid)
+    assert base - too_dull == pytest.approx(0.5 * math.log(2))
+    twice_the_error = TRUE_TO_LIFE | {"psnr": 20 - 20 * math.log10(2)}
+    assert base - quality(twice_the_error) == pytest.approx(0.5 * math.log(2))
+    assert base - quality(TRUE_TO_LIFE | {"shift_variation": 10.0}) == pytest.approx(0.25 * math.log(2))
+    assert quality(TRUE_TO_LIFE, {"chroma_fd": 1.0}) == pytest.approx(-math.log(100))
+    assert set(QUALITY) == set(terms(TRUE_TO_LIFE))
+
+
+def test_a_gray_output_has_a_quality_and_a_broken_one_has_none():
+    gray = TRUE_TO_LIFE | {"colourfulness_ratio": 0.0, "colourfulness": 0.0, "shift_variation": 0.0}
+    assert -math.inf < quality(gray) < quality(TRUE_TO_LIFE) - 3
+    assert math.isnan(quality(TRUE_TO_LIFE | {"chroma_fd": math.nan}))
+
+
+def feed(detector, fds, every=10, first=0):
+    """Snapshots that differ in their chroma FD alone, with critic losses between them; what it says, and when."""
+    for i, fd in enumerate(fds, start=first):
+        if verdict := detector.measured(i * every, TRUE_TO_LIFE | {"chroma_fd": fd}):
+            return i * every, verdict
+        for step in range(i * every, (i + 1) * every):
+            assert detector.update(step, 0.5) is None
+    return None
+
+
+def test_it_fires_when_nothing_better_has_come_for_long():
+    when, verdict = feed(
+        make_detector("probe", total_steps=200, patience=0.25), [100, 80, 60, 70, 70, 70, 70, 70, 70, 5]
+    )
+    assert (when, verdict.inflection, verdict.step) == (70, 20, 69)
+    assert "+0.51" in verdict.reason  # ln(100 / 60)
+    assert "50 batches" in verdict.reason
+
+
+def test_it_waits_while_the_generator_before_the_phase_is_the_best():
+    detector = make_detector("probe", total_steps=100, patience=0.2)
+    assert feed(detector, [100, 300, 300, 300, 300, 300, 300, 90, 95]) is None
+    assert detector.finish().inflection == 70
+
+
+def test_it_has_a_last_word():
+    detector = make_detector("probe", total_steps=100)
+    assert detector.finish() is None, "nothing was measured"
+    assert feed(detector, [100, 110, 120]) is None
+    assert detector.finish().inflection == 0, "no snapshot was better than none"
+    assert detector.finish() is None, "once"
+    assert make_detector("combined", total_steps=100).finish() is None
+
+
+def test_broken_metrics_are_left_out():
+    detector = make_detector("probe", total_steps=100, patience=0.3)
+    assert feed(detector, [100, 50, math.nan, math.nan]) is None
+    when, verdict = feed(detector, [60], first=4)
+    assert (when, verdict.inflection) == (40, 10)
+
+
+def test_a_checkpoint_continues_to_the_bit():
+    fds = [100, 80, 90, 60, 70, 75, 80, 90]
+    whole = feed(make_detector("probe", total_steps=100, patience=0.3), fds)
+    assert whole is not None
+    for cut in (0, 1, 4, 6):
+        detector = make_detector("probe", total_steps=100, patience=0.3)
+        assert feed(detector, fds[:cut]) is None
+        buffer = io.BytesIO()
+        torch.save(detector.state_dict(), buffer)
+        buffer.seek(0)
+        again = make_detector("probe", total_steps=100, patience=0.3)
+        again.load_state_dict(torch.load(buffer, weights_only=True))
+        assert feed(again, fds[cut:], first=cut) == whole
+
+
+def test_a_run_ends_with_the_snapshot_that_the_probe_likes_best(smallest, tmp_path):
+    overrides = ("nogan.inflection.name=probe", "nogan.repeats=0", "trainer.limit_batches=12", "nogan.gan.lr=1e-3")
+    train(smallest(*overrides, "nogan.gan.max_critic_steps=1"), tmp_path, console=Console(quiet=True))
+    record = json.loads((tmp_path / "records.json").read_text())[-1]
+    snapshots = tmp_path / "snapshots" / "gan@1"
+    measured = {int(note.stem[5:]): json.loads(note.read_text()) for note in snapshots.glob("*.json")}
+    best = max(measured, key=lambda step: quality(measured[step]))
+    assert len(measured) > 4
+    assert record["end"] == "inflection"
+    assert record["verdict"]["detector"] == "probe"
+    assert record["rolled_back_to"] == record["verdict"]["inflection"]
+    assert quality(measured[record["rolled_back_to"]]) == max(
+        quality(metrics) for step, metrics in measured.items() if step <= record["steps"]
+    )
+    assert record["rolled_back_to"] == best
+    final, snapshot = (
+        load_file(path) for path in (tmp_path / "generator.safetensors", snapshots / f"step-{best:06d}.safetensors")
+    )
+    assert all(torch.equal(snapshot[name], final[name]) for name in final)
