@@ -145,6 +145,15 @@ def test_devices_and_machines_are_those_that_were_started(monkeypatch, configure
         launch.devices_and_nodes(configure("model=tiny", "trainer=gpu").trainer)
 
 
+def test_one_task_is_for_one_device(monkeypatch, configure):
+    started(monkeypatch, **SLURM, SLURM_NTASKS_PER_NODE="1")
+    started(monkeypatch, SLURM_NTASKS="1", SLURM_PROCID="0", SLURM_NNODES="1")
+    ddp = configure("model=tiny", "trainer=ddp").trainer
+    assert launch.devices_and_nodes(ddp) == {"devices": 1, "num_nodes": 1}
+    with pytest.raises(UserError, match="start one process for each device"):
+        launch.devices_and_nodes(ddp.model_copy(update={"devices": 4}))
+
+
 def test_tasks_without_a_number_a_machine_are_refused(monkeypatch, configure):
     started(monkeypatch, **SLURM)
     with pytest.raises(UserError, match="--ntasks-per-node"):

@@ -42,7 +42,7 @@ def launched() -> Launch | None:
         launch = Launch("srun", int(env["SLURM_PROCID"]), world, int(env.get("SLURM_NTASKS_PER_NODE", "1")))
     else:
         return None
-    return launch if launch.world > 1 else None
+    return launch
 
 
 def is_first() -> bool:
@@ -62,7 +62,7 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
     if launch is None:
         return {"devices": trainer.devices, "num_nodes": 1 if trainer.num_nodes == "auto" else trainer.num_nodes}
     found = {"devices": launch.local, "num_nodes": launch.world // launch.local}
-    if not trainer.strategy.startswith("ddp"):
+    if launch.world > 1 and not trainer.strategy.startswith("ddp"):
         raise UserError(
             f"{launch.by} started {launch.world} processes, but trainer.strategy={trainer.strategy} is for one: "
             "expected trainer=ddp"
@@ -71,7 +71,7 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
         if getattr(trainer, key) not in ("auto", value):
             raise UserError(
                 f"trainer.{key}={getattr(trainer, key)}, but {launch.by} started {launch.local} processes a machine, "
-                f"{launch.world} in all: expected auto, or {value}"
+                f"{launch.world} in all: expected auto, or {value}; or start one process for each device"
             )
     return found
 
@@ -103,7 +103,7 @@ def word_of_the_first(word: Callable[[], str], topic: str) -> str:
         topic: names what it is about; asked again, the answer is the same.
     """
     launch = launched()
-    if launch is None:
+    if launch is None or launch.world == 1:
         return word()
     if topic not in _words:
         if not _stores:

@@ -80,7 +80,8 @@ def train(
 
     started = time.monotonic()
     # The plan, the progress bar and the summary say what Lightning's tips would.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for talkative in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
     for last_try in (False, True):
         run = build_run(config, plan, source, folder, choices or {}, console)
         if is_first():
