@@ -180,19 +180,19 @@ def test_the_study_goes_on_where_it_was_cut(tmp_path, trained, capsys):
     document = tmp_path / "record.md"
     document.write_text("before\n<!-- real:begin -->\nold\n<!-- real:end -->\nafter\n")
     command = ["real", "--out", str(tmp_path / "out"), "--root", str(ROOT), "--seeds", "3", "--record", str(document)]
-    command += ["--photos", str(tmp_path), "--photo-seeds", "1"]
+    command += ["--photos", str(tmp_path), "--photo-seeds", "1", "--long-seeds", "1"]
     assert main(command) == 0
-    assert trained == [("scenes", 0), ("photographs", 0), ("scenes", 1), ("scenes", 2)]
+    assert trained == [("scenes", 0), ("photographs", 0), ("scenes-long", 0), ("scenes", 1), ("scenes", 2)]
     tables = (tmp_path / "out" / "real.md").read_text()
     results = tmp_path / "out" / "real.jsonl"
     lines = results.read_text().splitlines(keepends=True)
-    results.write_text(lines[0] + lines[2] + lines[3][:50])  # one run lost, another torn
+    results.write_text("".join((lines[0], *lines[2:4], lines[4][:50])))  # one run lost, another torn
     assert main(command) == 0
-    assert trained[4:] == [("photographs", 0), ("scenes", 2)]
+    assert trained[5:] == [("photographs", 0), ("scenes", 2)]
     assert (tmp_path / "out" / "real.md").read_text() == tables
-    assert len(list(read_rows(results))) == 4
+    assert len(list(read_rows(results))) == 5
     assert main(command) == 0
-    assert len(trained) == 6
+    assert len(trained) == 7
     text = document.read_text()
     assert text.startswith("before")
     assert text.endswith("after\n")
@@ -208,7 +208,7 @@ def test_other_settings_are_other_runs(tmp_path, trained):
     (tmp_path / "train.py").touch()
     overlay = tmp_path / "experiments" / "inflection.yaml"
     overlay.write_text("nogan: {repeats: 0}  # a comment\n")
-    command = ["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "2"]
+    command = ["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "2", "--long-seeds", "0"]
     assert main(command) == 0
     overlay.write_text("nogan: {repeats: 0}  # another comment\n")
     assert main(command) == 0
@@ -234,8 +234,12 @@ def test_the_experiment_marks_and_goes_far_past_the_prior(configure):
     from nogan.plan import build_plan
 
     config = configure("experiment=inflection")
-    phase = build_plan(config)[-1]
+    plan = build_plan(config)
+    phase = plan[-1]
     assert config.nogan.inflection.action == "mark"
     assert config.nogan.repeats == 0
     assert phase.lr[0] * phase.steps / 2 > 2 * 0.018
     assert phase.steps / phase.snapshot_every > 40
+    longer = build_plan(configure("experiment=inflection", *runs.SETS["scenes-long"]))
+    assert [p.steps for p in longer[:-1]] == [p.steps for p in plan[:-1]], "but for the GAN phase nothing changes"
+    assert longer[-1].steps > 2.4 * phase.steps

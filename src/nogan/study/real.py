@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="runs on the built-in scenes (default 10)")
     parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: run on them, too")
     parser.add_argument("--photo-seeds", type=int, default=3, help="runs on the photographs (default 3)")
+    parser.add_argument("--long-seeds", type=int, default=3, help="runs on scenes with a longer phase (default 3)")
     parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow one another (default 0)")
     parser.add_argument("--threads", type=int, default=1, help="of the processor, for a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
@@ -65,15 +66,18 @@ def run(args: argparse.Namespace) -> None:
     wanted = _interleaved(args)
     if not wanted or args.threads < 1:
         raise UserError(f"--seeds {args.seeds} --threads {args.threads}: expected at least one run and one thread.")
-    results, version = args.out / "real.jsonl", runs.version(args.root)
-    done = {(row["data"], row["seed"]): row for row in read_rows(results) if row["version"] == version}
+    results = args.out / "real.jsonl"
+    versions = {data: runs.version(args.root, data) for data, _ in wanted}
+    done = {
+        (row["data"], row["seed"]): row for row in read_rows(results) if row["version"] == versions.get(row["data"])
+    }
     missing = [key for key in wanted if key not in done]
     crops = runs.cut(args.photos, args.out / "photographs") if args.photos and missing else None
     for data, seed in track(missing, "real runs", disable=not missing):
         row = runs.make(args.root, args.out / "real", data, seed, args.threads, crops)
-        append_row(results, row | {"version": version})
+        append_row(results, row | {"version": versions[data]})
         done[data, seed] = row
-    rows = [done[key] for key in sorted(wanted, key=lambda key: (key[0] != "scenes", key))]
+    rows = [done[key] for key in sorted(wanted, key=lambda key: (list(runs.SETS).index(key[0]), key[1]))]
     text = report(rows)
     tables, picture = args.out / "real.md", args.out / "real.png"
     tables.write_text(text + "\n")
@@ -89,8 +93,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _interleaved(args: argparse.Namespace) -> list[tuple[str, int]]:
-    """(data, seed) of every run; one of the photographs after each of the scenes, so that a cut study has both."""
-    count = {"scenes": args.seeds, "photographs": args.photo_seeds if args.photos else 0}
+    """(data, seed) of every run; one of each set in turn, so that a cut study has something of all."""
+    count = {
+        "scenes": args.seeds,
+        "photographs": args.photo_seeds if args.photos else 0,
+        "scenes-long": args.long_seeds,
+    }
     turns = range(max(0, *count.values()))
     return [(data, args.first_seed + turn) for turn in turns for data in count if turn < count[data]]
 
