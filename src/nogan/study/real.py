@@ -24,6 +24,7 @@ from nogan.study.regret import (
     best_fixed_share,
     bootstrap_median,
     fixed,
+    picked_by_probe,
     prior,
     qualities,
     random_regret,
@@ -31,6 +32,7 @@ from nogan.study.regret import (
     replay,
     saved,
     sign_test,
+    signals,
 )
 
 OTHER_QUALITIES = {
@@ -41,11 +43,14 @@ OTHER_QUALITIES = {
 Rule = Callable[[Row], Stop]
 RULES: dict[str, Rule] = {
     **{f"`{name}`": lambda row, name=name: replay(row, name) for name in DETECTORS},
+    f"`{DEFAULT}` says when, the probe which": lambda row: picked_by_probe(row, replay(row, DEFAULT)),
     "lr x generator batches = 0.018": prior,
     "the whole budget": lambda row: Stop(),
 }
 LEAVE_ONE_OUT = "a fixed share, best on the other runs"
 RANDOM = "a snapshot at random"
+JUDGED = tuple(dict.fromkeys((DEFAULT, "probe")))
+RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,12 +116,17 @@ def report(rows: Sequence[Row]) -> str:
     sets = {data: [row for row in rows if row["data"] == data] for data in dict.fromkeys(row["data"] for row in rows)}
     parts = [
         "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". Quartiles in brackets.",
-        "**The default against its targets**",
+        "**Targets**: regret (median; 95 % bootstrap interval), and run by run against the baselines (sign test)",
         targets_table(sets),
     ]
     for data, mine in sets.items():
         parts += [f"**Regret on `{data}`**", regret_table(mine)]
     parts += [
+        "**What each signal knows**: Spearman's correlation with the held-out quality over the snapshots of a run, and "
+        "the regret of taking the snapshot at which the signal is best; medians over all runs",
+        signals_table(rows),
+        "**`probe` with other patiences**, over all runs",
+        patience_table(rows),
         "**Median regret with other definitions of quality**, over all runs",
         definitions_table(rows),
         "**Run by run**, in GAN batches: where the best snapshot lies, and what the default says",
@@ -140,31 +150,30 @@ def regrets(rows: Sequence[Row], found: Sequence[Stop], weights: dict[str, float
 
 
 def targets_table(sets: dict[str, list[Row]]) -> str:
-    """What was aimed at and what came out."""
+    """What was aimed at and what came out: for the default, and for the one that hears the probe."""
     lines = []
     for data, rows in sets.items():
         found = stops(rows)
-        mine = regrets(rows, found[f"`{DEFAULT}`"])
-        low, high = bootstrap_median(mine)
-        value = float(np.median(mine))
-        lines.append([data, "median regret", "≤ 10%", f"{value:.1%} ({low:.1%} to {high:.1%})", _met(value <= 0.1)])
-        for rival in ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT):
-            if rival not in found:
-                continue
+        mine = {name: regrets(rows, found[f"`{name}`"]) for name in JUDGED}
+        cells = []
+        for values in mine.values():
+            low, high = bootstrap_median(values)
+            cells.append(f"{np.median(values):.0%} ({low:.0%} to {high:.0%}){_unless(np.median(values) <= 0.1)}")
+        lines.append([data, "median regret", "≤ 10%", *cells])
+        for rival in (name for name in RIVALS if name in found):
             theirs = regrets(rows, found[rival])
-            below, above, p = sign_test(mine, theirs)
-            against, paired = (
-                f"{value:.1%} against {np.median(theirs):.1%}",
-                f"{below} better, {above} worse, p = {p:.2g}",
-            )
-            lines.append(
-                [data, f"better than {rival}", "lower", f"{against}; {paired}", _met(value < np.median(theirs))]
-            )
-    return markdown([f"`{DEFAULT}`", "", "target", "found", ""], lines)
+            cells = []
+            for values in mine.values():
+                below, above, p = sign_test(values, theirs)
+                cells.append(
+                    f"{below} better, {above} worse, p = {p:.2g}{_unless(np.median(values) < np.median(theirs))}"
+                )
+            lines.append([data, f"against {rival}", f"< {np.median(theirs):.0%}", *cells])
+    return markdown(["", "", "target", *(f"`{name}`" for name in JUDGED)], lines)
 
 
-def _met(holds: bool) -> str:
-    return "met" if holds else "**not met**"
+def _unless(met: bool) -> str:
+    return "" if met else ", **not met**"
 
 
 def regret_table(rows: Sequence[Row]) -> str:
@@ -189,6 +198,37 @@ def regret_table(rows: Sequence[Row]) -> str:
 def _spread(values: Sequence[float]) -> str:
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     return f"{middle:.0%} ({low:.0%}–{high:.0%})"
+
+
+def signals_table(rows: Sequence[Row]) -> str:
+    """What each signal adds: the loss, the effort, and what the probe sees."""
+    from scipy.stats import spearmanr
+
+    found: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        of = qualities(row)
+        steps, oracle = np.array(sorted(of)), np.array([of[step] for step in sorted(of)])
+        for name, values in signals(row).items():
+            known = np.isfinite(values)
+            constant = np.ptp(values[known]) == 0
+            rho = math.nan if constant else float(spearmanr(values[known], oracle[known])[0])
+            step = steps[known][values[known].argmax()]
+            found.setdefault(name, []).append((rho, math.nan if constant else regret(row, Stop(step, row["steps"]))))
+    lines = []
+    for name, pairs in found.items():
+        rhos, costs = (np.array(values)[np.isfinite(values)] for values in zip(*pairs, strict=True))
+        lines.append([name, f"{np.median(rhos):+.2f}", _spread(costs)] if len(rhos) else [name, "–", "–"])
+    return markdown(["", "correlation", "regret"], lines)
+
+
+def patience_table(rows: Sequence[Row]) -> str:
+    """What is saved, and what it costs, if the best snapshot must stand for less long, or longer."""
+    lines = []
+    for patience in (0.2, 0.3, 0.4, 0.5, 1.0):
+        found = [replay(row, "probe", patience=patience) for row in rows]
+        gains = f"{np.mean([saved(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}"
+        lines.append([f"{patience:.0%} of the phase", _spread(regrets(rows, found)), gains])
+    return markdown(["patience", "median regret", "batches saved (mean)"], lines)
 
 
 def definitions_table(rows: Sequence[Row]) -> str:
@@ -244,15 +284,15 @@ def smoothed(row: Row, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_runs(rows: Sequence[Row], path: Path, columns: int = 3) -> None:
-    """The first runs of each data set: critic loss with the marked points above, held-out quality below."""
+    """The first run of each set, then the others: critic loss with the marked points above, held-out quality below."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    photographs = [row for row in rows if row["data"] == "photographs"][:1]
-    shown = [*[row for row in rows if row["data"] == "scenes"][: columns - len(photographs)], *photographs]
-    marks = {"combined": "#d62728", "curvature": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd"}
+    first = {row["data"]: row for row in reversed(rows)}
+    shown = sorted(rows, key=lambda row: row is not first[row["data"]])[:columns]
+    marks = {"combined": "#d62728", "curvature": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd", "probe": "#ff7f0e"}
     figure, axes = plt.subplots(2, len(shown), figsize=(4.6 * len(shown), 5.4), sharex="col", squeeze=False)
     for (above, below), row in zip(axes.T, shown, strict=True):
         steps, losses = np.array(row["losses"]).T

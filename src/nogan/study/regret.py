@@ -67,6 +67,13 @@ def fixed(row: Row, share: float) -> Stop:
     return Stop(step, max(step - 1, 0))
 
 
+def picked_by_probe(row: Row, stop: Stop) -> Stop:
+    """Stop when ``stop`` does, but go back to the snapshot that the probe likes best of those there are by then."""
+    end = row["steps"] - 1 if stop.sure is None else stop.sure
+    there = {step: value for step, value in qualities(row, by="probe").items() if step <= end + 1}
+    return Stop(max(there, key=there.__getitem__), end)
+
+
 def best_fixed_share(rows: Sequence[Row], grid: Sequence[float] = tuple(np.linspace(0, 1, 51))) -> float:
     """The share of the phase at which stopping costs ``rows`` the least mean regret."""
     costs = [np.mean([regret(row, fixed(row, share)) for row in rows]) for share in grid]
@@ -102,6 +109,30 @@ def random_regret(row: Row, weights: Mapping[str, float] = QUALITY) -> float:
 def saved(row: Row, stop: Stop) -> float:
     """Share of the GAN batches that need not be run."""
     return 0.0 if stop.sure is None else 1 - (stop.sure + 1) / row["steps"]
+
+
+def signals(row: Row, width: float = 0.05) -> dict[str, np.ndarray]:
+    """What may tell the quality of a snapshot, at each of them; high where it should be good.
+
+    The critic's loss and its share of the batches are means over ``width`` of the phase around the snapshot.
+    """
+    steps = np.array(sorted(int(step) for step in row["oracle"]))
+    at, losses = np.array(row["losses"], dtype=float).T
+    near = np.abs(at - steps[:, None]) <= width / 2 * row["steps"]
+    batches = np.abs(np.arange(row["steps"]) - steps[:, None]) <= width / 2 * row["steps"]
+    probe = [row["probe"][str(step)] for step in steps]
+    return {
+        "time: the batch number": steps.astype(float),
+        "the critic's loss": near @ losses / near.sum(axis=1),
+        "the critic's share of the batches": near.sum(axis=1) / batches.sum(axis=1),
+        "probe: quality": np.array([quality(metrics) for metrics in probe]),
+        "probe: chroma FD": np.array([-metrics["chroma_fd"] for metrics in probe]),
+        "probe: colourfulness": np.array([-abs(np.log(metrics["colourfulness_ratio"])) for metrics in probe]),
+        "probe: PSNR": np.array([metrics["psnr"] for metrics in probe]),
+        "probe: stability under shifts": np.array([-metrics["shift_variation"] for metrics in probe]),
+        "probe: change since the last": np.array([-metrics.get("change", np.nan) for metrics in probe]),
+        "probe: share of orange-red": np.array([-abs(m["orange_red"] - m["orange_red_truth"]) for m in probe]),
+    }
 
 
 def bootstrap_median(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
