@@ -1,7 +1,9 @@
 """What many tests need: configs composed as the command line would compose them, and runs that take seconds."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,3 +64,66 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory) -> Path:
+    """The folder of a complete run with two inflection points and W&B offline; read it, do not change it."""
+    from rich.console import Console
+
+    from nogan.training import train
+
+    overrides = (
+        "logger=wandb",
+        "logger.upload_weights=true",
+        "trainer.limit_batches=8",
+        "nogan.gan.max_critic_steps=1",
+        "nogan.inflection.name=budget",
+        "+nogan.inflection.share=0.1",  # of 200 images, in batches of 4: at the fifth batch
+    )
+    register(ROOT / "experiments")
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", overrides=[*SMALLEST, *overrides])
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    choices = {"model": "tiny", "data": "scenes", "nogan": "tiny", "experiment": "quickstart", "recipe_scale": "x1"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WANDB_MODE", "offline")
+        train(parse_config(OmegaConf.to_container(cfg, resolve=True)), folder, choices=choices, console=Console(quiet=True))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A real browser, without a window; tests that need one are skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser driver: pip install playwright")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("needs a browser: apt-get install chromium")
+    quiet = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=[*quiet.split(), "--disable-sync"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium) -> Iterator[Callable[..., Any]]:
+    """``open_page(path, **context_options)``: the page; at the end, nothing may have been complained of or asked for."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(path: Path, **options: Any) -> Any:
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
+        page.goto(path.as_uri())
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not complaints
