@@ -17,12 +17,14 @@ from nogan.study.regret import (
     best_fixed_share,
     bootstrap_median,
     fixed,
+    picked_by_probe,
     prior,
     random_regret,
     regret,
     replay,
     saved,
     sign_test,
+    signals,
     snapshot,
 )
 
@@ -33,6 +35,8 @@ TRUE_TO_LIFE = {
     "psnr": 20.0,
     "shift_variation": 5.0,
     "colourfulness": 50.0,
+    "orange_red": 0.02,
+    "orange_red_truth": 0.03,
 }
 
 
@@ -91,6 +95,23 @@ def test_the_fixed_share_is_learnt_from_other_runs():
     assert snapshot(late, fixed(late, best_fixed_share([late]))) == 30
     found = real.stops([late, late | {"seed": 1}, early])
     assert regret(early, found[real.LEAVE_ONE_OUT][2]) == pytest.approx(1), "the others peak late"
+
+
+def test_signals_are_read_around_each_snapshot_and_high_is_good():
+    row = record([4.0, 1.0, 2.0], every=100, losses=[[step, 0.2 + 0.002 * step] for step in range(0, 200, 4)])
+    found = signals(row, width=0.1)  # 10 batches on either side
+    assert found["the critic's loss"] == pytest.approx([0.2 + 0.002 * 4, 0.4, 0.2 + 0.002 * 194], abs=1e-9)
+    assert found["the critic's share of the batches"][1] == pytest.approx(5 / 21)
+    assert found["probe: chroma FD"].argmax() == found["probe: quality"].argmax() == 1
+    assert np.isnan(found["probe: change since the last"]).all()
+    assert found["probe: share of orange-red"] == pytest.approx([-0.01] * 3)
+
+
+def test_the_probe_picks_among_the_snapshots_that_are_there():
+    row = record([4.0, 3.0, 2.0, 1.0])
+    assert picked_by_probe(row, Stop(5, 25)) == Stop(20, 25)
+    assert picked_by_probe(row, Stop(5, 8)) == Stop(0, 8)
+    assert picked_by_probe(row, Stop()) == Stop(30, 29)
 
 
 def test_detectors_are_replayed_as_in_the_run():

@@ -210,14 +210,14 @@ def signals_table(rows: Sequence[Row]) -> str:
         steps, oracle = np.array(sorted(of)), np.array([of[step] for step in sorted(of)])
         for name, values in signals(row).items():
             known = np.isfinite(values)
-            constant = np.ptp(values[known]) == 0
-            rho = math.nan if constant else float(spearmanr(values[known], oracle[known])[0])
-            step = steps[known][values[known].argmax()]
-            found.setdefault(name, []).append((rho, math.nan if constant else regret(row, Stop(step, row["steps"]))))
+            told = found.setdefault(name, [])
+            if len(np.unique(values[known])) > 1:  # a constant signal says nothing
+                rho = float(spearmanr(values[known], oracle[known])[0])
+                told.append((rho, regret(row, Stop(int(steps[known][values[known].argmax()]), row["steps"]))))
     lines = []
     for name, pairs in found.items():
-        rhos, costs = (np.array(values)[np.isfinite(values)] for values in zip(*pairs, strict=True))
-        lines.append([name, f"{np.median(rhos):+.2f}", _spread(costs)] if len(rhos) else [name, "–", "–"])
+        rhos, costs = zip(*pairs, strict=True) if pairs else ((), ())
+        lines.append([name, f"{np.nanmedian(rhos):+.2f}", _spread(costs)] if pairs else [name, "–", "–"])
     return markdown(["", "correlation", "regret"], lines)
 
 
