@@ -60,7 +60,9 @@ def cutting(monkeypatch) -> Iterator[Callable[..., None]]:
         def build_cut(*args: Any) -> Any:
             built = build(*args)
             if hook:
-                built.trainer.callbacks.insert(0 if first else len(built.trainer.callbacks), CutWhen(hook, batches, act))
+                built.trainer.callbacks.insert(
+                    0 if first else len(built.trainer.callbacks), CutWhen(hook, batches, act)
+                )
             return built
 
         monkeypatch.setattr(nogan.training, "build_run", build_cut)
@@ -223,7 +225,9 @@ def test_what_has_not_begun_can_change(smallest, cutting, tmp_path):
     changed = smallest(*OVERRIDES, "nogan.gan.lr=3e-4", f"resume={tmp_path}", "trainer.checkpoint_every_n_batches=3")
     train(changed, tmp_path, console=QUIET)
     assert build_plan(changed)[4].lr[0] == 3e-4
-    groups = torch.load(next((tmp_path / "checkpoints").glob("004-*-end.ckpt")), weights_only=True)["optimizer_states"][0]
+    groups = torch.load(next((tmp_path / "checkpoints").glob("004-*-end.ckpt")), weights_only=True)["optimizer_states"][
+        0
+    ]
     assert groups["param_groups"][0]["lr"] == 3e-4
 
 
@@ -237,6 +241,8 @@ def test_the_newest_unfinished_run_of_the_same_config(smallest, tmp_path):
     (tmp_path / "2026-01-02" / "records.json").write_text("[]")  # it has ended since
     assert newest_unfinished(tmp_path, wanted) == tmp_path / "2026-01-01"
     assert newest_unfinished(tmp_path, {**wanted, "seed": 9}) is None
+    del wanted["nogan"]["pretrain"]["g1"]["epochs"]  # which the schema adds
+    assert newest_unfinished(tmp_path, wanted) == tmp_path / "2026-01-01"
 
 
 class FullDisk:

@@ -7,8 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from nogan.callbacks.checkpoints import Position, newest_first
-from nogan.config import RunConfig
+from nogan.config import RunConfig, parse_config
 from nogan.errors import UserError
 from nogan.plan import Plan
 from nogan.run_folder import saved_config, saved_plan
@@ -66,17 +68,21 @@ def damage_of(path: Path) -> str | None:
 
 def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
     """The newest run folder under ``parent`` with this very config that has not ended."""
+    wanted = _comparable(config)
     for folder in sorted(parent.glob("*/"), key=lambda path: path.name, reverse=True):
         if (folder / "records.json").is_file() or not (folder / "config.yaml").is_file():
             continue
-        saved = saved_config(folder).model_dump(mode="json")
-        if _comparable(saved) == _comparable(config):
+        if wanted is not None and wanted == _comparable(yaml.safe_load((folder / "config.yaml").read_text())):
             return folder
     return None
 
 
-def _comparable(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in {"resume", "dry_run"}}
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All that ``config`` says, what it leaves to the schema too; None if it is invalid, which is said elsewhere."""
+    try:
+        return parse_config(config).model_dump(exclude={"resume", "dry_run"})
+    except UserError:
+        return None
 
 
 def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path) -> None:
@@ -100,7 +106,12 @@ def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path)
     in_cycles = before[position.phase].cycle > 0
     for path, old, new in differences(saved_config(folder).model_dump(), config.model_dump()):
         starts = {path[:length] for length in range(1, len(path) + 1)}
-        planned = path[:2] in {("nogan", "pretrain"), ("nogan", "critic"), ("nogan", "gan"), ("nogan", "snapshot_every")}
+        planned = path[:2] in {
+            ("nogan", "pretrain"),
+            ("nogan", "critic"),
+            ("nogan", "gan"),
+            ("nogan", "snapshot_every"),
+        }
         if starts & FREE or (starts & CYCLES and not in_cycles) or (planned and not starts & CYCLES):
             continue
         raise UserError(

@@ -256,6 +256,8 @@ def _fit(run: Run, checkpoint: Path | None) -> None:
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+        # 1x1 convolutions have the same memory under two sets of strides.
+        warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")
         run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
 
 
