@@ -1,40 +1,20 @@
-"""Photographs as files: pixels upright and ready to colour, and everything else about them kept.
-
-8-bit files are read and written by Pillow. 16-bit colour, which Pillow has no mode for, is read by OpenCV and written
-by OpenCV (PNG) or tifffile (TIFF). What a photograph carries beside its pixels (EXIF, ICC profile, XMP, IPTC,
-resolution, comments) goes with it where the output format has a place for it; only the orientation tag goes, because
-the pixels come out upright.
-"""
+"""Reading photographs: any mode to upright gray or RGB pixels, 8 or 16 bits, and what goes along with them."""
 
 import io
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, PngImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from nogan.errors import UserError
-from nogan.files import write_atomically
-
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
-"""What a folder is searched for, and what can be written."""
+from nogan.photos.photo import Photo
 
 MAX_MEGAPIXELS = 500
 """A photograph with more pixels is refused: a 20,000 px square scan passes, a decompression bomb does not."""
 
-_FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-}
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 _ORIENTATION = ExifTags.Base.Orientation
 _DESCRIPTIVE_TAGS = frozenset(
@@ -44,28 +24,6 @@ _DESCRIPTIVE_TAGS = frozenset(
         *(34665, 34853),  # the EXIF and GPS directories
     }
 )
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photograph, upright.
-
-    Attributes:
-        pixels: ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8 or uint16.
-        alpha: ``(H, W)`` of the same type, or None.
-        metadata: what goes along: ``icc_profile``, ``exif``, ``xmp``, ``iptc``, ``photoshop``, ``comment``, ``text``,
-            ``dpi``, ``tiff_compression``.
-        remarks: what a user should know about how it was read.
-    """
-
-    pixels: np.ndarray
-    alpha: np.ndarray | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    remarks: tuple[str, ...] = ()
-
-    def with_pixels(self, pixels: np.ndarray) -> "Photo":
-        """The same photograph with other pixels of the same size."""
-        return replace(self, pixels=pixels)
 
 
 def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
@@ -90,54 +48,11 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     except MemoryError as error:
         raise UserError(f"{path}: not enough memory to read it.") from error
-    except (
-        Exception
-    ) as error:  # on damaged files the decoders raise nearly everything: struct.error, KeyError, zlib.error
+    except Exception as error:
+        # On damaged files the decoders raise nearly everything: struct.error, KeyError, zlib.error.
         raise UserError(
             f"{path}: truncated or damaged: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
-
-
-def write_photo(photo: Photo, path: Path, *, quality: int = 95) -> None:
-    """Write a photograph, whole or not at all, in the format that the suffix names.
-
-    Args:
-        photo: 16 bits are kept in PNG and TIFF, and reduced to 8 in the other formats; so is transparency in PNG, TIFF
-            and WebP, while elsewhere it is dropped.
-        path: with one of :data:`PHOTO_SUFFIXES`.
-        quality: of JPEG and WebP, 1 to 100.
-
-    Raises:
-        UserError: in one line, where the suffix is unknown, or the file cannot be written.
-    """
-    form = check_writable(path)
-    pixels, alpha = photo.pixels, photo.alpha if form in ("PNG", "TIFF", "WEBP") else None
-    if pixels.dtype == np.uint16 and form in ("PNG", "TIFF"):
-        write = _write_png16 if form == "PNG" else _write_tiff16
-        return _save(path, lambda temporary: write(temporary, photo))
-    if pixels.dtype == np.uint16:
-        pixels, alpha = (pixels >> 8).astype(np.uint8), None if alpha is None else (alpha >> 8).astype(np.uint8)
-    image = Image.fromarray(pixels)
-    if alpha is not None:
-        image = image.convert("RGB")
-        image.putalpha(Image.fromarray(alpha))
-    options = _options(photo, form, quality)
-    return _save(path, lambda temporary: image.save(temporary, format=form, **options))
-
-
-def check_writable(path: Path) -> str:
-    """Pillow's name of the format that the suffix of ``path`` stands for.
-
-    Raises:
-        UserError: for a suffix that photographs are not written in.
-    """
-    form = _FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise UserError(
-            f"{path}: cannot write a photograph as {path.suffix or 'a file without suffix'!r}; "
-            f"expected one of {', '.join(sorted(PHOTO_SUFFIXES))}."
-        )
-    return form
 
 
 def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
@@ -277,7 +192,7 @@ def _to_rgb_profile(pixels: np.ndarray, metadata: dict[str, Any]) -> tuple[np.nd
 
 
 def _metadata(image: ImageFile.ImageFile) -> dict[str, Any]:
-    """What travels along, in the form that :func:`_options` and the 16-bit writers understand."""
+    """What travels along, in the form that :mod:`nogan.photos.writing` understands."""
     info = image.info
     metadata = {name: info[name] for name in ("icc_profile", "xmp", "comment") if info.get(name)}
     if isinstance(metadata.get("xmp"), str):
@@ -299,97 +214,3 @@ def _metadata(image: ImageFile.ImageFile) -> dict[str, Any]:
     else:
         metadata["exif"] = info["exif"]  # to the byte: maker notes do not survive being written anew
     return metadata
-
-
-def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
-    """Arguments for ``Image.save``."""
-    metadata = photo.metadata
-    options = {name: metadata[name] for name in ("icc_profile", "exif", "dpi") if name in metadata and form != "BMP"}
-    if form in ("JPEG", "WEBP"):
-        options |= {"quality": quality}
-        if "xmp" in metadata:
-            options["xmp"] = metadata["xmp"]
-    if form == "JPEG":
-        # Chroma comes from a square of a few hundred pixels: nothing is lost by halving it in a large photograph.
-        options["subsampling"] = "4:2:0" if min(photo.pixels.shape[:2]) > 1500 else "4:4:4"
-        if "comment" in metadata:
-            options["comment"] = metadata["comment"]
-        if "photoshop" in metadata:
-            options["extra"] = b"".join(b"\xff\xed" + struct.pack(">H", len(b) + 2) + b for b in metadata["photoshop"])
-    if form == "PNG":
-        chunks = PngImagePlugin.PngInfo()
-        for key, value in metadata.get("text", {}).items():
-            chunks.add_text(key, value) if value.isascii() else chunks.add_itxt(key, value)
-        if "xmp" in metadata:
-            chunks.add_itxt("XML:com.adobe.xmp", metadata["xmp"].decode("utf-8", "replace"))
-        options |= {"pnginfo": chunks, "compress_level": 3}
-    if form == "TIFF":
-        options["compression"] = metadata.get("tiff_compression", "tiff_adobe_deflate")
-    return options
-
-
-def _write_png16(path: Path, photo: Photo) -> None:
-    """OpenCV writes the pixels, and the chunks that Pillow makes of the metadata go in behind the header."""
-    import cv2
-
-    ok, encoded = cv2.imencode(".png", _bgr(photo), [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    if not ok:
-        raise OSError("the PNG encoder failed")
-    blank = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(blank, "PNG", **_options(photo, "PNG", 0))
-    data = encoded.tobytes()
-    header = 8 + 25  # signature and IHDR
-    chunks = [chunk for kind, chunk in _png_chunks(blank.getvalue()) if kind not in (b"IHDR", b"IDAT", b"IEND")]
-    path.write_bytes(data[:header] + b"".join(chunks) + data[header:])
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 8
-    while position < len(data):
-        end = position + 12 + struct.unpack_from(">I", data, position)[0]
-        yield data[position + 4 : position + 8], data[position:end]
-        position = end
-
-
-def _bgr(photo: Photo) -> np.ndarray:
-    planes = photo.pixels[..., ::-1] if photo.pixels.ndim == 3 else photo.pixels[..., None].repeat(3, axis=-1)
-    return planes if photo.alpha is None else np.dstack([planes, photo.alpha])
-
-
-def _write_tiff16(path: Path, photo: Photo) -> None:
-    import tifffile
-
-    metadata = photo.metadata
-    pixels = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
-    tags = []
-    if "exif" in metadata:
-        exif = Image.Exif()
-        exif.load(metadata["exif"])
-        # The EXIF and GPS directories of a 16-bit TIFF stay behind, tifffile writes flat tags only.
-        tags += [(int(tag), "s", 0, value, True) for tag, value in exif.items() if isinstance(value, str)]
-        tags += [(int(tag), "B", len(value), value, True) for tag, value in exif.items() if isinstance(value, bytes)]
-    if "xmp" in metadata and not any(tag[0] == 700 for tag in tags):
-        tags.append((700, "B", len(metadata["xmp"]), metadata["xmp"], True))
-    dpi = {"resolution": metadata["dpi"], "resolutionunit": "INCH"} if "dpi" in metadata else {}
-    tifffile.imwrite(
-        path,
-        pixels,
-        photometric="rgb" if pixels.ndim == 3 else "minisblack",
-        extrasamples=None if photo.alpha is None else ["unassalpha"],
-        compression=None if metadata.get("tiff_compression") == "raw" else "zlib",
-        iccprofile=metadata.get("icc_profile"),
-        extratags=tags,
-        software=False,
-        metadata=None,
-        bigtiff=pixels.nbytes > 3.9e9,
-        rowsperstrip=max(1, (1 << 20) // (pixels.nbytes // len(pixels))),
-        **dpi,
-    )
-
-
-def _save(path: Path, write: Any) -> None:
-    try:
-        write_atomically(path, write)
-    except (OSError, ValueError, OverflowError, SystemError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UserError(f"{path}: cannot be written: {reason}.") from error
