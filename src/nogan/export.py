@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest import mock
 
 from nogan import __version__
 from nogan.errors import UserError
@@ -58,18 +56,17 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
 
     network = fold_spectral_norm(load_generator(checkpoint)).requires_grad_(False)
     batch, height, width = _TRACED_SIZE
-    with _resizing_always():
-        program = torch.onnx.export(
-            network,
-            (torch.zeros(batch, 3, height, width),),
-            dynamo=True,
-            opset_version=ONNX_OPSET,
-            input_names=["gray"],
-            output_names=["colour"],
-            dynamic_shapes={"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}},
-            custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
-            verbose=False,
-        )
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(batch, 3, height, width),),
+        dynamo=True,
+        opset_version=ONNX_OPSET,
+        input_names=["gray"],
+        output_names=["colour"],
+        dynamic_shapes={"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}},
+        custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
+        verbose=False,
+    )
     program.model.metadata_props.update(
         {
             "format": "nogan-generator",
@@ -159,17 +156,6 @@ def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False
 
     assert scale == 1.0 and attn_mask is None and not is_causal
     return op.MatMul(op.Softmax(op.MatMul(query, op.Transpose(key, perm=[0, 2, 1])), axis=-1), value)
-
-
-@contextmanager
-def _resizing_always() -> Iterator[None]:
-    """Let the U-Net resize to each skip, even where the traced sizes agree: at other sizes they will not."""
-    import torch.nn.functional as F
-
-    from nogan.networks import unet
-
-    with mock.patch.object(unet, "resize_like", lambda x, size: F.interpolate(x, size, mode="nearest")):
-        yield
 
 
 if __name__ == "__main__":

@@ -161,8 +161,12 @@ def pad_channels(x: Tensor, multiple: int) -> Tensor:
 
 
 def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Nearest resize of ``(B, C, H, W)`` to ``size``; the same tensor where it already fits."""
-    return x if tuple(x.shape[-2:]) == tuple(size) else F.interpolate(x, size, mode="nearest")
+    """Nearest resize of ``(B, C, H, W)`` to ``size``; the same tensor where it already fits.
+
+    An export always resizes: where the traced sizes agree, others may not.
+    """
+    fits = tuple(x.shape[-2:]) == tuple(size) and not torch.compiler.is_exporting()
+    return x if fits else F.interpolate(x, size, mode="nearest")
 
 
 def halved(size: tuple[int, int], reduction: int) -> tuple[int, int]:
