@@ -10,7 +10,8 @@
 ``checkpoints/``               to resume from
 ``snapshots/``                 the generator within each GAN phase
 ``generator.safetensors``      the final generator, and ``generator.json``, which says how to rebuild it; beside it the
-                               ones ``@pretrained`` (before the first GAN phase) and ``@inflection``
+                               ones ``@pretrained`` (before the first GAN phase), ``@inflection``, and with
+                               ``nogan.ema`` the moving average ``@ema``
 ``critic.safetensors``         the critic that a further cycle would go on from
 ``wandb/``, ``tensorboard/``   where asked for
 =============================  =====================================================================================
