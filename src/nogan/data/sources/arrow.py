@@ -1,0 +1,79 @@
+"""Photographs in Arrow shards on a disk."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from nogan.data.images import BadImage, decode
+from nogan.errors import UserError
+
+# What a prepared copy was begun with. A copy that has this and not yet ``state.json`` is unfinished.
+PREPARING = "prepare.json"
+
+
+class PreparedSource:
+    """The copy that ``python -m nogan.data.prepare`` makes: Arrow shards of JPEG files, mapped into memory.
+
+    Any folder that ``datasets`` wrote with ``save_to_disk`` will do, if it has an ``image`` column. Opening reads only
+    what says where the rows are, and the pages that hold them are the system's file cache, shared by all workers.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        try:
+            state = json.loads((self.path / "state.json").read_text())
+            self._open([self.path / entry["filename"] for entry in state["_data_files"]])
+        except FileNotFoundError as error:
+            raise UserError(f"{path} is not a whole prepared copy: {error.filename or error}") from error
+        except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are among these
+            raise UserError(f"{path} is not a prepared copy that can be read: {error}") from error
+
+    def _open(self, shards: list[Path]) -> None:
+        import pyarrow as pa
+
+        tables = [pa.ipc.open_stream(pa.memory_map(os.fspath(shard))).read_all() for shard in shards]
+        batches = [batch for table in tables for batch in table.to_batches()]
+        self._files = [batch.column("image").field("bytes") for batch in batches]
+        named = bool(batches) and "name" in batches[0].schema.names
+        self._labels = [batch.column("name") if named else batch.column("image").field("path") for batch in batches]
+        self._ends = np.cumsum([len(batch) for batch in batches], dtype=np.int64)
+
+    def __getstate__(self) -> Path:
+        return self.path
+
+    def __setstate__(self, path: Path) -> None:
+        self.__init__(path)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"photograph {index} of {len(self)}")
+        batch = int(np.searchsorted(self._ends, index, side="right"))
+        return batch, int(index - self._ends[batch])  # Arrow counts from the end where an index is negative.
+
+    def name(self, index: int) -> str:
+        """The name that the photograph's file had in what the copy was prepared from."""
+        batch, row = self._locate(index)
+        return self._labels[batch][row].as_py() or f"row {index}"
+
+    def read(self, index: int) -> bytes:
+        """The JPEG file of photograph ``index``. Raises BadImage where the row holds none."""
+        batch, row = self._locate(index)
+        data = self._files[batch][row].as_py()
+        if data is None:
+            raise BadImage("no bytes in its row")
+        return data
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
+        return decode(self.read(index), size)
+
+
+def arrow_folder(path: str | Path) -> Path | None:
+    """Where ``datasets`` saved what :class:`PreparedSource` opens: ``path``, or its ``train`` part; None if nowhere."""
+    root = Path(path).expanduser()
+    return next((folder for folder in (root, root / "train") if (folder / "state.json").is_file()), None)

@@ -1,0 +1,129 @@
+"""Photographs as files below a folder."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from nogan.data.images import BadImage, decode
+from nogan.errors import UserError
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".avif", ".jp2", ".ppm", ".pgm", ".tga"),
+)
+
+
+class FolderSource:
+    """Every image file below a folder, in the order of their relative paths; decoded when asked for.
+
+    Hidden files, hidden folders and files without an image's suffix are passed over; links to folders are followed.
+    The listing takes one pass over the folders, sixteen of them at a time, with no look at the files themselves: about
+    three seconds for the 1.28 million of ImageNet on a local disk.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        if not self.path.is_dir():
+            found = "a file" if self.path.exists() else "not there"
+            raise UserError(f"data.path={path} is {found}; expected a folder of photographs")
+        self._names = Strings(sorted(_image_files(self.path)))
+        if not len(self):
+            raise UserError(f"data.path={path} holds no photographs ({', '.join(IMAGE_SUFFIXES[:5])}, …) at any depth")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        """The path of photograph ``index``, relative to the folder, with ``/`` between its parts."""
+        return self._names[index]
+
+    def read(self, index: int) -> bytes:
+        """The file of photograph ``index`` as it is. Raises BadImage where it cannot be opened."""
+        try:
+            return (self.path / self.name(index)).read_bytes()
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
+        return decode(self.read(index), size)
+
+
+class Strings(Sequence[str]):
+    """A million strings in two arrays, which forked workers share and spawned ones receive at once."""
+
+    def __init__(self, strings: Iterable[str]):
+        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
+        self._ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
+        self._bytes = b"".join(encoded)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{index} of {len(self)}")
+        start = self._ends[index - 1] if index else 0
+        return self._bytes[start : self._ends[index]].decode("utf-8", "surrogateescape")
+
+
+def _image_files(root: Path) -> Iterator[str]:
+    """Relative paths of the image files below ``root``, in no order; a folder that links lead to twice is read once."""
+    seen: set[str] = set()
+    links = [""]
+    with ThreadPoolExecutor(16) as pool:
+        while links:  # A link waits until all real folders are known, so that one that leads back adds nothing.
+            links.sort()
+            folders = [links.pop(0)]
+            while folders := [folder for folder in folders if os.path.realpath(root / folder) not in seen]:
+                seen.update(os.path.realpath(root / folder) for folder in folders)
+                found = list(pool.map(lambda folder: _scan(root, folder), folders))
+                for listing in found:
+                    yield from listing.files
+                    links += listing.links
+                folders = [folder for listing in found for folder in listing.folders]
+
+
+class _Listing(NamedTuple):
+    files: list[str]
+    folders: list[str]
+    links: list[str]
+
+
+def _scan(root: Path, folder: str) -> _Listing:
+    """What is directly in ``root/folder``: image files, folders and links to folders, all relative to ``root``."""
+    listing = _Listing([], [], [])
+    prefix = f"{folder}/" if folder else ""
+    try:
+        entries = list(os.scandir(root / folder))
+    except OSError as error:  # Passing over it would leave out photographs and say nothing.
+        raise UserError(f"cannot list {root / folder} of data.path: {error.strerror}") from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
+        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            listing.files.append(prefix + entry.name)
+    return listing
+
+
+def ilsvrc_folder(path: str | Path) -> FolderSource | None:
+    """The training photographs of an ILSVRC download: ``ILSVRC/Data/CLS-LOC/train/n01440764/*.JPEG``, …
+
+    ``path`` may be any of these folders, down to ``train``. None where it is none of them.
+    """
+    inner = Path("ILSVRC/Data/CLS-LOC/train").parts
+    for depth in range(len(inner) + 1):
+        root = Path(path).expanduser().joinpath(*inner[depth:])
+        if root.is_dir() and any(_WORDNET_ID.fullmatch(entry.name) for entry in os.scandir(root)):
+            return FolderSource(root)
+    return None
+
+
+_WORDNET_ID = re.compile(r"n\d{8}")

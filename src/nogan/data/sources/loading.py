@@ -1,0 +1,102 @@
+"""A batch of photographs in memory, and what becomes of those that cannot be read."""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from nogan.data.images import BadImage
+from nogan.data.sources.base import Source
+from nogan.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+
+class Batch(NamedTuple):
+    """Photographs of several sizes on one canvas."""
+
+    images: "Tensor"
+    """uint8 RGB ``(B, 3, h, w)``, padded on the right and at the bottom; in channels-last memory."""
+    sizes: "Tensor"
+    """int64 ``(B, 2)``: each photograph's own height and width."""
+    bad: list[str]
+    """One "name: reason" for each photograph that could not be read and was replaced."""
+
+
+def load_batch(source: Source, indices: Sequence[int] | np.ndarray, size: int, pool: np.ndarray | None = None) -> Batch:
+    """Load ``indices`` of ``source`` for a phase of ``size`` pixels.
+
+    A photograph that cannot be read is replaced by the first readable one of an order keyed by its index, out of
+    ``pool`` (the indices that this phase may see; by default those of the batch itself), so that a run with a bad file
+    is as repeatable as one without, and nothing held out slips in.
+
+    Raises:
+        UserError: none of the replacements can be read either.
+    """
+    import torch
+
+    bad: list[str] = []
+    pictures = [_load_or_replace(source, int(index), size, indices if pool is None else pool, bad) for index in indices]
+    sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
+    # Rows are copied as they are decoded; a plane for each channel would cost as much again as the decoding.
+    canvas = np.zeros((len(pictures), *sizes.max(axis=0), 3), dtype=np.uint8)
+    for row, picture in zip(canvas, pictures, strict=True):
+        row[: picture.shape[0], : picture.shape[1]] = picture
+    return Batch(torch.from_numpy(canvas).permute(0, 3, 1, 2), torch.from_numpy(sizes), bad)
+
+
+_REPLACEMENTS = 100  # As many bad ones in a row, drawn at random, mean that the disk has gone, not that files are bad.
+
+
+def _load_or_replace(
+    source: Source, index: int, size: int, pool: Sequence[int] | np.ndarray, bad: list[str]
+) -> np.ndarray:
+    for candidate in _candidates(index, pool):
+        try:
+            return source.load(candidate, size)
+        except BadImage as error:
+            bad.append(f"{source.name(candidate) if hasattr(source, 'name') else candidate}: {error}")
+    raise UserError(f"{_REPLACEMENTS} photographs in a row cannot be read: is data.path still there? ({bad[-1]})")
+
+
+def _candidates(index: int, pool: Sequence[int] | np.ndarray) -> Iterator[int]:
+    from nogan.rng import numpy_rng
+
+    yield index
+    rng = numpy_rng("replacement", index)
+    for _ in range(_REPLACEMENTS - 1):
+        yield int(pool[rng.integers(len(pool))])
+
+
+class BadImages:
+    """Counts the photographs that could not be read, and stops the run when they are more than ``max_share``.
+
+    Keep one in the main process and give it the ``bad`` of every batch; a photograph met again is not counted again.
+    """
+
+    def __init__(self, length: int, max_share: float):
+        self.length, self.max_share = length, max_share
+        self.bad: dict[str, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.bad)
+
+    def add(self, bad: Iterable[str]) -> None:
+        """Note what a batch reports as ``bad``; each new one goes to the log.
+
+        Raises:
+            UserError: they are more than ``max_share`` of the source's ``length``.
+        """
+        for entry in bad:
+            if entry not in self.bad:
+                self.bad[entry] = None
+                log.warning("skipped an unreadable photograph, %s (%d of %d so far)", entry, len(self), self.length)
+        if len(self) > self.max_share * self.length:
+            raise UserError(
+                f"{len(self)} of {self.length} photographs cannot be read, more than"
+                f" data.max_bad_share={self.max_share:g} allows; the last one: {next(reversed(self.bad))}"
+            )

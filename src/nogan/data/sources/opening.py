@@ -1,0 +1,55 @@
+"""From what a user sets to a source."""
+
+from pathlib import Path
+
+from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
+from nogan.data.sources.base import Source
+from nogan.data.sources.folders import FolderSource, ilsvrc_folder
+from nogan.data.sources.hub import BUILT_IN, HUB_IMAGENET, hub_imagenet
+from nogan.errors import UserError
+
+
+def open_source(
+    kind: str = "scenes", path: str | Path | None = None, *, images: int | None = None, seed: int = 0
+) -> Source:
+    """The source that ``data=kind data.path=path`` means.
+
+    Args:
+        kind: "scenes" (built-in, drawn), "folder" or "imagenet".
+        path: where the photographs are, unused by scenes. A prepared copy does for both of the others; "imagenet" also
+            takes the ILSVRC folders, and "hub" for the hub's :data:`HUB_IMAGENET`.
+        images: how many scenes there are.
+        seed: of the scenes.
+
+    Raises:
+        UserError: the photographs are not there.
+    """
+    if kind == "scenes":
+        from nogan.data.scenes import Scenes
+
+        return Scenes(seed, 10_000 if images is None else images)
+    if kind not in ("folder", "imagenet"):
+        raise UserError(f"data={kind} is not known; expected scenes, folder or imagenet")
+    if kind == "imagenet" and path == "hub":
+        return hub_imagenet()
+    if path is not None and (folder := arrow_folder(path)):
+        return PreparedSource(folder)
+    if path is not None and (Path(path).expanduser() / PREPARING).is_file():
+        raise UserError(f"data.path={path} is half prepared; finish it: `python -m nogan.data.prepare SRC {path}`")
+    if kind == "imagenet":
+        found = None if path is None else ilsvrc_folder(path)
+        if found is None:
+            raise _no_imagenet(path)
+        return found
+    if path is None:
+        raise UserError("data=folder needs to know which: data.path=DIR")
+    return FolderSource(path)
+
+
+def _no_imagenet(path: str | Path | None) -> UserError:
+    found = "data.path is not set" if path is None else f"nothing of the kind at data.path={path}"
+    return UserError(
+        f"ImageNet: {found}; looked for a prepared copy, or ILSVRC/Data/CLS-LOC/train/n01440764/*.JPEG, …\n"
+        f"point to it: data.path=DIR, or data.path=hub for {HUB_IMAGENET} (gated: accept its terms, `hf auth login`)\n"
+        f"or run on the built-in data instead: {BUILT_IN}"
+    )
