@@ -1,1 +1,1 @@
-
+"""What watches a run from outside its steps: measures, shows, saves and reports."""
