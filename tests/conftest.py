@@ -78,8 +78,9 @@ def finished_run(tmp_path_factory) -> Path:
         "logger.upload_weights=true",
         "trainer.limit_batches=8",
         "nogan.gan.max_critic_steps=1",
+        "nogan.snapshot_every=0.03",  # each batch, so that the last snapshot lies past the inflection point
         "nogan.inflection.name=budget",
-        "+nogan.inflection.share=0.1",  # of 200 images, in batches of 4: at the fifth batch
+        "+nogan.inflection.share=0.075",  # of 200 images, in batches of 4: within the fourth batch
     )
     register(ROOT / "experiments")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -88,7 +89,8 @@ def finished_run(tmp_path_factory) -> Path:
     choices = {"model": "tiny", "data": "scenes", "nogan": "tiny", "experiment": "quickstart", "recipe_scale": "x1"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        train(parse_config(OmegaConf.to_container(cfg, resolve=True)), folder, choices=choices, console=Console(quiet=True))
+        config = parse_config(OmegaConf.to_container(cfg, resolve=True))
+        train(config, folder, choices=choices, console=Console(quiet=True))
     return folder
 
 
@@ -109,7 +111,7 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(chromium) -> Iterator[Callable[..., Any]]:
-    """``open_page(path, **context_options)``: the page; at the end, nothing may have been complained of or asked for."""
+    """``open_page(path, **options)``: the page; at the end, nothing may have been complained of or asked for."""
     complaints: list[str] = []
     contexts = []
 
@@ -117,7 +119,7 @@ def open_page(chromium) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda r: complaints.append(r.url) if not r.url.startswith(("file:", "data:")) else None)
         page.goto(path.as_uri())

@@ -53,7 +53,8 @@ def test_what_is_found_and_in_what_it_differs(sweep):
 
 
 @pytest.mark.parametrize(
-    ("objective", "winner"), [("val/chroma_fd", "9"), ("val/psnr", "9"), ("val/colourfulness_ratio", "10"), ("val/x", None)]
+    ("objective", "winner"),
+    [("val/chroma_fd", "9"), ("val/psnr", "9"), ("val/colourfulness_ratio", "10"), ("val/x", None)],
 )
 def test_the_best_is_the_best_in_its_own_sense(sweep, objective, winner):
     found = best(collect([sweep]), objective)

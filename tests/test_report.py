@@ -46,7 +46,9 @@ def test_a_run_read_back_is_the_run_as_recorded(finished_run):
     assert [span.steps for span in run.spans] == [record["steps"] for record in records]
     for span in run.gan_spans:
         # Every snapshot on disk was measured and shown, at the batch that its name says.
-        on_disk = sorted(int(p.stem[5:]) for p in (finished_run / "snapshots" / span.phase.name).glob("step-*.safetensors"))
+        on_disk = sorted(
+            int(p.stem[5:]) for p in (finished_run / "snapshots" / span.phase.name).glob("step-*.safetensors")
+        )
         assert [s.step for s in span.snapshots if s.kept] == on_disk == [s.step for s in span.snapshots]
         for snapshot in span.snapshots:
             noted = finished_run / "snapshots" / span.phase.name / f"step-{snapshot.step:06d}.json"
@@ -61,7 +63,11 @@ def test_a_run_read_back_is_the_run_as_recorded(finished_run):
 def test_the_page_is_one_small_file_that_asks_for_nothing(report):
     text = report.read_text()
     assert report.stat().st_size < 10e6
-    assert not re.search(r'(?:src|href)="(?!data:|#)', text) and "@import" not in text and "url(" not in text.split("<script")[0]
+    assert (
+        not re.search(r'(?:src|href)="(?!data:|#)', text)
+        and "@import" not in text
+        and "url(" not in text.split("<script")[0]
+    )
 
 
 def test_the_page_says_what_it_cost_and_how_to_repeat_it(report, finished_run):
@@ -174,7 +180,7 @@ def test_directions():
     assert MEASURES["colourfulness_ratio"].badness(1.2) > MEASURES["colourfulness_ratio"].badness(0.9)
 
 
-# --- in a browser -------------------------------------------------------------------------------------------------------
+# --- in a browser -----------------------------------------------------------------------------------------------------
 
 SHOWN = "#pictures button.now img"
 
@@ -260,7 +266,8 @@ def contrast(page, selector: str) -> float:
     colours = page.locator(selector).first.evaluate(
         """element => {
             let behind = element;
-            while (behind && getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+            const clear = "rgba(0, 0, 0, 0)";
+            while (behind && getComputedStyle(behind).backgroundColor === clear) behind = behind.parentElement;
             return [getComputedStyle(element).color, getComputedStyle(behind ?? document.body).backgroundColor];
         }"""
     )

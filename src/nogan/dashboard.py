@@ -1,4 +1,4 @@
-"""A W&B workspace for NoGAN runs, made by program: phases, inflection points, colourfulness against PSNR, grids, importance.
+"""A W&B workspace for NoGAN runs, made by program: phases, inflection points, colour against PSNR, grids, importance.
 
     python -m nogan.dashboard ENTITY/PROJECT             # make it, and print its address
     python -m nogan.dashboard ENTITY/PROJECT --dry-run   # print its definition; asks nothing of the network

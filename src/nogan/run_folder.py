@@ -7,6 +7,7 @@
 ``metrics.csv``                every logged step
 ``records.json``               each phase: what it cost, how it ended, held-out metrics
 ``samples/``                   the fixed grid (gray | output | truth) from step 0 on
+``report.html``                all of it to look at, in one file: ``nogan.report``
 ``checkpoints/``               to resume from
 ``snapshots/``                 the generator within each GAN phase
 ``generator.safetensors``      the final generator, and ``generator.json``, which says how to rebuild it; beside it the

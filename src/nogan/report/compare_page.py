@@ -18,6 +18,7 @@ from nogan.summary import clock, inflection
 
 OBJECTIVE = "val/chroma_fd"  # where no run names one
 SETTINGS_SHOWN = 6  # columns; further settings that differ have a table of their own
+POINTS = 60_000  # of all curves together: about a megabyte
 COLOURS = 8  # with names in the style sheet
 LOSSES = {
     "gan/critic_loss_smooth": "critic's loss in the GAN, smoothed",
@@ -131,11 +132,21 @@ def colour(number: int) -> str:
 
 def _data(entries: list[Entry], measures: list[Measure], objective: str) -> dict[str, Any]:
     runs = [(number, entry.run) for number, entry in enumerate(entries) if entry.run]
+    curves = {number: _curves(run) for number, run in runs}
+    count = sum(len(axes) for metrics in curves.values() for axes in metrics.values())
+    most = max(12, min(400, POINTS // max(1, count)))
     return {
         "objective": measure_of(objective).key,
         "runs": [
-            {"label": e.label, "colour": colour(number), "curves": _curves(e.run) if e.run else {}}
-            for number, e in enumerate(entries)
+            {
+                "label": entry.label,
+                "colour": colour(number),
+                "curves": {
+                    name: {axis: thinned(points, most) for axis, points in axes.items()}
+                    for name, axes in curves.get(number, {}).items()
+                },
+            }
+            for number, entry in enumerate(entries)
         ],
         "measures": [{**asdict(m), "goal": m.goal} for m in measures],
         "losses": LOSSES,
@@ -152,10 +163,10 @@ def _curves(run: RunData) -> dict[str, dict[str, list[tuple[int, float]]]]:
         whole = [(int(row["nogan/images_seen"]), row[name]) for span in run.spans for row in span.rows if name in row]
         if not whole:
             continue
-        curves[name] = {"run": thinned(whole, 400)}
+        curves[name] = {"run": whole}
         for span in run.gan_spans:
             if points := _in_phase(span, name):
-                curves[name][str(span.phase.cycle)] = thinned(points, 400)
+                curves[name][str(span.phase.cycle)] = points
     return curves
 
 

@@ -261,6 +261,19 @@ class Chart {
     return [...stops.values()].sort((a, b) => a.at - b.at);
   }
 
+  // What stands on the x axis under the pointer.
+  under(clientX) {
+    const { bands } = this.spec;
+    const along = clientX - this.svg.getBoundingClientRect().left - this.left;
+    const share = Math.max(0, Math.min(1, along / (this.width - this.left - this.right)));
+    if (this.spec.x !== "equal" || !bands.length) {
+      const [low, high] = this.domainX();
+      return [low + share * (high - low)];
+    }
+    const index = Math.min(bands.length - 1, Math.floor(share * bands.length));
+    return [bands[index].from + (share * bands.length - index) * (bands[index].to - bands[index].from), index];
+  }
+
   nearest(clientX) {
     const x = clientX - this.svg.getBoundingClientRect().left;
     let best = -1;
@@ -293,10 +306,7 @@ class Chart {
   listen() {
     const { svg } = this;
     let dragging = false;
-    const pick = (event) => {
-      const stop = this.stops[this.nearest(event.clientX)];
-      if (stop && this.spec.pick) this.spec.pick(stop.x, stop.band);
-    };
+    const pick = (event) => this.spec.pick?.(...this.under(event.clientX));
     svg.addEventListener("pointerdown", (event) => {
       dragging = true;
       pick(event);

@@ -1,0 +1,119 @@
+"""Sweeps from the command line: failed trials, the end, studies that continue, and what is refused."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from safetensors.torch import load_file
+
+from nogan.config import Trainer
+from nogan.errors import UserError
+from nogan.sweeps import check_objective, conclude, refuse_several_devices
+from tests.conftest import ROOT, SMALLEST
+
+TRIAL = (*SMALLEST, "nogan.repeats=0", "trainer.limit_batches=1")
+
+
+def train_py(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory) -> tuple[subprocess.CompletedProcess, Path]:
+    """Two equal trials with one between them that fails, from the command line; and its folder."""
+    folder = tmp_path_factory.mktemp("sweep")
+    axis = "nogan.critic.phases.c1.batch_size=4,400,4"
+    ran = train_py(folder, "-m", *TRIAL, "hydra.sweep.dir=sweep", "objective=val/psnr", axis)
+    return ran, folder / "sweep"
+
+
+def test_a_failed_trial_is_listed_and_does_not_end_the_sweep(sweep):
+    ran, folder = sweep
+    assert ran.returncode == 0, ran.stderr
+    assert [(folder / str(number) / "records.json").is_file() for number in range(3)] == [True, False, True]
+    listed = re.search(r"^failed: 1: (.*)$", ran.stdout, re.MULTILINE)[1]
+    assert "batch of 400" in listed and listed == (folder / "1" / "failed.txt").read_text().strip()
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
+def test_it_ends_with_a_table_a_page_and_the_best_command(sweep):
+    ran, folder = sweep
+    end = ran.stdout[ran.stdout.index("3 trials") :]
+    head = next(line for line in end.splitlines() if "trial" in line and "PSNR" in line)
+    assert head.index("c1.batch_size") < head.index("PSNR") < head.index("colourfulness")  # the objective comes first
+    assert (folder / "compare.html").is_file() and "Side by side: sweep/compare.html" in end
+    best = next(line for line in end.splitlines() if line.startswith("python train.py"))
+    assert "nogan.critic.phases.c1.batch_size=4" in shlex.split(best) and "sweep" not in best
+
+
+def test_jobs_in_one_process_are_isolated(sweep):
+    _, folder = sweep
+    first, last = (load_file(folder / number / "generator.safetensors") for number in ("0", "2"))
+    assert all((first[name] == last[name]).all() for name in first)  # what ran before leaves no trace
+
+
+def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path):
+    pytest.importorskip(
+        "hydra_plugins.hydra_optuna_sweeper", reason="needs the sweeps extra: pip install 'nogan[sweeps]'"
+    )
+    space = "nogan.gan.lr=tag(log,interval(1e-5,1e-3))"
+    study = ("sweep=optuna", "hydra.sweeper.n_trials=1", "objective=val/psnr", *TRIAL, space)
+    first = train_py(tmp_path, *study)
+    folder = tmp_path / "multirun" / "quickstart" / "study"
+    assert first.returncode == 0 and (folder / "study.db").is_file(), first.stderr
+    # The second start finds the first one's trial, and a trial of its own that fails does not end it.
+    second = train_py(tmp_path, *study, "nogan.critic.phases.c1.batch_size=400")
+    assert second.returncode == 0, second.stderr
+    assert "2 trials" in second.stdout and re.search(r"^failed: .*batch of 400", second.stdout, re.MULTILINE)
+
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    known = optuna.load_study(study_name="study", storage=f"sqlite:///{folder / 'study.db'}")
+    assert [trial.state.name for trial in known.trials] == ["COMPLETE", "FAIL"]
+    assert known.direction.name == "MAXIMIZE"  # PSNR
+    (done,) = folder.glob("*/records.json")
+    assert known.best_value == pytest.approx(json.loads(done.read_text())[-1]["metrics"]["psnr"])
+    assert 1e-5 <= known.best_params["nogan.gan.lr"] <= 1e-3
+
+
+def test_several_devices_in_a_local_sweep_are_refused_at_once(tmp_path):
+    ran = train_py(tmp_path, "-m", *TRIAL, "trainer.devices=2", "seed=0,1")
+    assert ran.returncode == 1 and ran.stdout == ""
+    assert "trainer.devices=2 in a sweep with hydra/launcher=basic" in ran.stderr
+    assert "submitit_local" in ran.stderr and len(ran.stderr.strip().splitlines()) == 2
+    assert not (tmp_path / "multirun").exists()
+
+
+def test_which_devices_are_refused_where(smallest):
+    def refused(launcher: str, **changes) -> bool:
+        try:
+            refuse_several_devices(Trainer(**{**smallest().trainer.model_dump(), **changes}), launcher)
+        except UserError:
+            return True
+        return False
+
+    assert refused("basic", devices=2) and refused("joblib", devices=2) and refused("joblib", num_nodes=2)
+    assert not refused("basic", devices=1) and not refused("basic", devices="auto", accelerator="cpu")
+    assert not refused("submitit_local", devices=2) and not refused("submitit_slurm", devices=8, num_nodes=2)
+
+
+def test_an_objective_that_no_run_has_is_refused_before_a_run_is_spent():
+    check_objective(None)
+    check_objective("val/psnr")
+    for wrong in ("psnr", "val/pnsr", "train/loss"):
+        with pytest.raises(UserError, match=r"expected one of val/colourfulness_ratio, val/psnr"):
+            check_objective(wrong)
+
+
+def test_a_sweep_of_nothing_has_no_end(tmp_path):
+    assert conclude(tmp_path, Console(quiet=True)) is False
