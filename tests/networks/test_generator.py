@@ -10,7 +10,7 @@ from torch import nn
 
 from nogan.errors import UserError
 from nogan.networks import build_critic, build_generator, fold_spectral_norm, trainable_parameters
-from nogan.networks.blocks import SelfAttention, blur, icnr_
+from nogan.networks.blocks import SelfAttention, blur, icnr_, resize_like
 
 
 @pytest.fixture
@@ -335,3 +335,15 @@ def test_tiny_learns_in_seconds():
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     assert time.perf_counter() - started < 20
+
+
+def test_an_export_resizes_even_where_the_traced_sizes_agree():
+    class ThereAndBack(nn.Module):
+        def forward(self, x):
+            return resize_like(F.interpolate(x[..., ::2, ::2], scale_factor=2, mode="nearest"), x.shape[-2:])
+
+    even, odd = torch.rand(1, 1, 6, 8), torch.rand(1, 1, 5, 7)
+    sizes = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    exported = torch.export.export(ThereAndBack(), (even,), dynamic_shapes={"x": sizes}).module()
+    for x in (even, odd):
+        assert torch.equal(exported(x), ThereAndBack()(x))

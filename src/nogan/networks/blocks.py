@@ -163,9 +163,10 @@ def pad_channels(x: Tensor, multiple: int) -> Tensor:
 def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest resize of ``(B, C, H, W)`` to ``size``; the same tensor where it already fits.
 
-    An export always resizes: where the traced sizes agree, others may not.
+    An export always resizes: where the traced sizes agree, others may not. (And it does not compare them: that alone
+    would bind the program to sizes that agree.)
     """
-    fits = tuple(x.shape[-2:]) == tuple(size) and not torch.compiler.is_exporting()
+    fits = not torch.compiler.is_exporting() and tuple(x.shape[-2:]) == tuple(size)
     return x if fits else F.interpolate(x, size, mode="nearest")
 
 
