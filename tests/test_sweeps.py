@@ -90,7 +90,7 @@ def test_several_devices_in_a_local_sweep_are_refused_at_once(tmp_path):
     ran = train_py(tmp_path, "-m", *TRIAL, "trainer.devices=2", "seed=0,1")
     assert ran.returncode == 1 and ran.stdout == ""
     assert "trainer.devices=2 in a sweep with hydra/launcher=basic" in ran.stderr
-    assert "submitit_local" in ran.stderr and len(ran.stderr.strip().splitlines()) == 2
+    assert "submitit_slurm" in ran.stderr and len(ran.stderr.strip().splitlines()) == 2
     assert not (tmp_path / "multirun").exists()
 
 
@@ -104,7 +104,7 @@ def test_which_devices_are_refused_where(smallest):
 
     assert refused("basic", devices=2) and refused("joblib", devices=2) and refused("joblib", num_nodes=2)
     assert not refused("basic", devices=1) and not refused("basic", devices="auto", accelerator="cpu")
-    assert not refused("submitit_local", devices=2) and not refused("submitit_slurm", devices=8, num_nodes=2)
+    assert not refused("submitit_slurm", devices=8, num_nodes=2)
 
 
 def test_an_objective_that_no_run_has_is_refused_before_a_run_is_spent():

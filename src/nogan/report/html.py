@@ -45,7 +45,18 @@ def finite(value: Any) -> Any:
     return value
 
 
-def thinned(points: list[tuple[int, float]], most: int = 900) -> list[tuple[int, float]]:
+def smoothed(points: list[tuple[int, float]], factor: float = 0.98) -> list[tuple[int, float]]:
+    """``points`` under a debiased exponential moving average."""
+    total = weight = 0.0
+    averaged = []
+    for x, y in points:
+        total = factor * total + (1 - factor) * y
+        weight = factor * weight + (1 - factor)
+        averaged.append((x, total / weight))
+    return averaged
+
+
+def thinned(points: list[tuple[int, float]], most: int = 500) -> list[tuple[int, float]]:
     """At most about ``most`` of ``points``, the lowest and the highest of each stretch, so that no spike is lost."""
     if len(points) <= most:
         return points

@@ -12,7 +12,7 @@ import yaml
 
 from nogan import __version__
 from nogan.plan import Phase
-from nogan.report.html import FOR_PICTURES, thinned, write_page
+from nogan.report.html import FOR_PICTURES, smoothed, thinned, write_page
 from nogan.report.measures import MEASURES
 from nogan.report.pictures import Packed, pack
 from nogan.report.run_data import RunData, Snapshot, Span
@@ -30,6 +30,8 @@ CRITIC_LOSSES = (
     ("gan/critic_loss_smooth", "GAN: smoothed", "var(--gan)", False),
 )
 BURDEN = (("gan/critic_steps_per_generator_step", "critic batches per generator batch", "var(--gan)", False),)
+SMOOTHED = ("generator/loss", "critic/loss", "gan/generator_loss", "gan/feature_loss", "gan/adversarial_loss")
+NOISY = 150  # points of a curve beyond which it is drawn faint, with a smoothed one over it
 ENDS = {"complete": "whole", "budget": "whole; no inflection found", "inflection": "inflection"}
 
 
@@ -140,7 +142,7 @@ def _plan_note(run: RunData) -> str:
     batches = sum(span.steps for span in run.spans)
     planned = sum(phase.steps for phase in run.plan)
     probing = sum(record["probe_seconds"] for record in run.records)
-    note = f"{len(run.plan)} phases, {planned:,} batches planned, {batches:,} run."
+    note = f"{len(run.plan)} phase{'s' if len(run.plan) > 1 else ''}, {planned:,} batches planned, {batches:,} run."
     if run.seconds:
         note += f" Measuring on held-out photographs took {probing / run.seconds:.0%} of the time.".replace("%", " %")
     return note
@@ -281,13 +283,20 @@ def _series(
     series = []
     for metric, name, colour, hidden in named:
         lines = [
-            {"band": index, "points": thinned(points)}
+            _line(index, points, smooth=metric in SMOOTHED)
             for index, span in enumerate(spans)
             if (points := span.series(metric))
         ]
         if lines:
             series.append({"name": name, "colour": colour, "lines": lines, "hidden": hidden, "faint": metric in faint})
     return series
+
+
+def _line(band: int, points: list[tuple[int, float]], smooth: bool) -> dict[str, Any]:
+    line: dict[str, Any] = {"band": band, "points": thinned(points)}
+    if smooth and len(points) > NOISY:
+        line["smooth"] = thinned(smoothed(points), 300)
+    return line
 
 
 def _measured(spans: list[Span]) -> list[dict[str, Any]]:

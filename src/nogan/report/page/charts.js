@@ -47,7 +47,7 @@ const equal = (bands) => (x, of) => {
 
 /* spec:
    label        what the chart shows, for screen readers
-   series       [{name, colour, lines: [{band?, points: [[x, y], …]}], faint?, dots?, hidden?, format?}]
+   series       [{name, colour, lines: [{band?, points: [[x, y], …], smooth?: [[x, y], …]}], faint?, dots?, hidden?}]
    bands        [{from, to, kind, title, short}]: phases
    x            "linear" | "equal"
    marks        [{x, band?, text}]; levels [{y, text}]; log: whether y is logarithmic
@@ -114,7 +114,7 @@ class Chart {
     for (const series of this.shown()) {
       const values = series.lines.flatMap((line) => line.points.map((point) => point[1])).filter((y) => !log || y > 0).sort((a, b) => a - b);
       // Spikes of a raw curve do not press the others flat.
-      const cut = series.faint && values.length > 50 ? Math.floor(values.length * 0.01) : 0;
+      const cut = (series.faint || series.lines.some((line) => line.smooth)) && values.length > 50 ? Math.floor(values.length * 0.01) : 0;
       if (values.length) every.push(values[cut], values[values.length - 1 - cut]);
     }
     if (!every.length) return log ? [0.1, 1] : [0, 1];
@@ -214,23 +214,30 @@ class Chart {
     const group = draw("g", { "clip-path": `url(#${clip})` });
     for (const series of this.shown())
       for (const line of series.lines) {
-        const placed = line.points.map(([x, y]) => [this.place(x, line.band), this.placeY(y)]).filter(([x]) => x !== null);
-        if (!placed.length) continue;
-        const path = placed.map(([x, y], k) => `${k ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
-        if (placed.length > 1) group.append(draw("path", { class: `line${series.faint ? " faint" : ""}`, d: path, style: `stroke: ${series.colour}` }));
+        const placed = this.drawPath(group, line.points, line.band, series, series.faint || line.smooth);
+        if (line.smooth) this.drawPath(group, line.smooth, line.band, series, false);
         if (series.dots || placed.length === 1)
           for (const [cx, cy] of placed) group.append(draw("circle", { cx, cy, r: 3, style: `fill: ${series.colour}` }));
       }
     return [area, group];
   }
 
+  drawPath(group, points, band, series, faint) {
+    const placed = points.map(([x, y]) => [this.place(x, band), this.placeY(y)]).filter(([x]) => x !== null);
+    const d = placed.map(([x, y], k) => `${k ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+    if (placed.length > 1) group.append(draw("path", { class: `line${faint ? " faint" : ""}`, d, style: `stroke: ${series.colour}` }));
+    return placed;
+  }
+
   drawMarks() {
+    let written = -Infinity; // where the last label ends
     return this.spec.marks.flatMap((mark) => {
       const x = this.place(mark.x, mark.band);
       if (x === null) return [];
       const line = draw("line", { class: "mark", x1: x, x2: x, y1: this.top, y2: this.bottom });
-      if (!mark.text) return [line];
-      const before = x > this.width - 100;
+      const before = x > this.width - 80;
+      if (!mark.text || (before ? x - 70 : x) < written) return [line];
+      written = before ? x : x + 70;
       return [line, draw("text", { class: "marklabel", x: x + (before ? -5 : 5), y: this.top + 12, "text-anchor": before ? "end" : "start" }, mark.text)];
     });
   }

@@ -103,7 +103,7 @@ function chooseCycle(cycle) {
     marks: inflection === null ? [] : [{ x: start + inflection, text: "inflection" }],
     levels: threshold === null ? [] : [{ y: threshold, text: "generator's turn below" }],
   });
-  $("to-inflection").disabled = now().chosen === null && inflection === null;
+  $("to-inflection").disabled = inflection === null;
   const pick = snapshots.findIndex((each) => each.step === now().chosen);
   choose(pick >= 0 ? pick : snapshots.length - 1);
 }
@@ -192,7 +192,7 @@ function showMeasures() {
 }
 
 function toInflection() {
-  const target = now().chosen ?? now().inflection;
+  const target = now().rolledBack ? now().chosen : now().inflection;
   if (target !== null) goTo(now().start + target, now().phase);
 }
 
