@@ -104,7 +104,7 @@ def test_which_devices_are_refused_where(smallest):
 
     assert refused("basic", devices=2) and refused("joblib", devices=2) and refused("joblib", num_nodes=2)
     assert not refused("basic", devices=1) and not refused("basic", devices="auto", accelerator="cpu")
-    assert not refused("submitit_slurm", devices=8, num_nodes=2)
+    assert refused("submitit_local", devices=2) and not refused("submitit_slurm", devices=8, num_nodes=2)
 
 
 def test_an_objective_that_no_run_has_is_refused_before_a_run_is_spent():

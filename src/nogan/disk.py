@@ -29,15 +29,17 @@ class DiskUse(NamedTuple):
         return f"up to {self.total / 1e9:.2f} GB of disk ({parts})"
 
 
-def expected_use(plan: Plan, generator: nn.Module, critic: nn.Module, snapshot_budget: float) -> DiskUse:
-    """What a whole run of ``plan`` takes at the most."""
+def expected_use(
+    plan: Plan, generator: nn.Module, critic: nn.Module, snapshot_budget: float, averaged: bool = False
+) -> DiskUse:
+    """What a whole run of ``plan`` takes at the most; ``averaged`` where each snapshot has one of the moving average."""
     generator_bytes, critic_bytes = (_bytes(network) for network in (generator, critic))
     snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in plan if phase.snapshot_every)
     cycles = sum(phase.kind == "gan" for phase in plan)
     return DiskUse(
         fakes=fakes_bytes(plan),
         checkpoints=(len(plan) + 2) * ADAM * (generator_bytes + critic_bytes),
-        snapshots=min(int(snapshot_budget), snapshots * generator_bytes) + cycles * critic_bytes,
+        snapshots=min(int(snapshot_budget), snapshots * generator_bytes * (1 + averaged)) + cycles * critic_bytes,
     )
 
 

@@ -24,7 +24,7 @@ from nogan.summary import clock, inflection
 log = logging.getLogger(__name__)
 
 MARK = "sweep.json"  # in the folder of a sweep: what it optimises
-LOCAL = ("basic", "joblib")  # launchers whose jobs cannot start further processes of their own
+LOCAL = ("basic", "joblib", "submitit_local")  # launchers whose jobs cannot start further processes of their own
 
 
 def begin(folder: Path, objective: str | None) -> None:
@@ -61,8 +61,8 @@ def refuse_several_devices(trainer: Trainer, launcher: str) -> None:
     raise UserError(
         f"{several} in a sweep with hydra/launcher={launcher}: training on several devices starts further processes "
         "from the command line, and here that is the whole sweep's.\n"
-        "Expected hydra/launcher=submitit_local (this machine) or submitit_slurm (a cluster), which give each job "
-        "processes of its own; or one device a job: trainer.devices=1 trainer.num_nodes=1"
+        "Expected hydra/launcher=submitit_slurm (a cluster), which gives each job processes of its own; "
+        "or one device a job: trainer.devices=1 trainer.num_nodes=1"
     )
 
 

@@ -85,7 +85,8 @@ def train(
     for last_try in (False, True):
         run = build_run(config, plan, source, folder, choices or {}, console)
         if is_first():
-            use = expected_use(plan, **run.module.networks, snapshot_budget=config.nogan.snapshot_budget_gb * 1e9)
+            budget, averaged = config.nogan.snapshot_budget_gb * 1e9, config.nogan.ema is not None
+            use = expected_use(plan, **run.module.networks, snapshot_budget=budget, averaged=averaged)
             check_disk(folder, use)
             console.print(f"The run takes {use}.", soft_wrap=True)
         if checkpoint is None:
