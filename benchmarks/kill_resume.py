@@ -1,9 +1,10 @@
-"""Kill a real training process at random moments, resume it, and compare what comes out with the run that was not killed.
+"""Kill a real training process at random moments, resume it, and compare the outcome with a run that was not killed.
 
     python benchmarks/kill_resume.py --kills 20
 
-Each kill is SIGKILL at a moment drawn uniformly over the run: in any phase, while fakes are made, a checkpoint is written, or
-the probe measures. Compared are all bytes of the final generator, critic and metrics, and every tensor of both optimizers.
+Each kill is SIGKILL at a moment drawn uniformly over the run: in any phase, while fakes are made, a checkpoint is
+written, or the probe measures. Compared are all bytes of the final generator, critic and metrics, and every tensor of
+both optimizers.
 """
 
 import argparse

@@ -66,7 +66,7 @@ def test_a_name_that_does_not_exist(configure, override, message):
 
 
 def test_a_key_that_is_added_but_not_known(configure):
-    with pytest.raises(UserError, match="unknown key nogan.gan.momentum: allowed in nogan.gan: "):
+    with pytest.raises(UserError, match=r"unknown key nogan\.gan\.momentum: allowed in nogan\.gan: "):
         configure("+nogan.gan.momentum=0.9")
 
 

@@ -37,7 +37,8 @@ def test_too_little_is_said_before_the_start(tmp_path, monkeypatch):
 
     monkeypatch.setattr("shutil.disk_usage", lambda _: Nearly)
     check_disk(tmp_path, DiskUse(fakes=10**9, checkpoints=5 * 10**8, snapshots=4 * 10**8))
-    with pytest.raises(UserError, match=r"has 2\.00 GB free and the run may need 2\.50 GB more.*nogan\.snapshot_budget_gb"):
+    message = r"has 2\.00 GB free and the run may need 2\.50 GB more.*nogan\.snapshot_budget_gb"
+    with pytest.raises(UserError, match=message):
         check_disk(tmp_path, DiskUse(fakes=10**9, checkpoints=10**9, snapshots=5 * 10**8))
     (tmp_path / "there").write_bytes(bytes(1000))  # what a resumed run has written already counts
     Nearly.free = 0

@@ -67,8 +67,10 @@ def test_too_many_go_back_once_and_then_on(smallest, tmp_path, poison, capsys):
 
 def test_and_stop_when_that_did_not_help(smallest, tmp_path, poison):
     poison(set(range(4, 1000)))
-    with pytest.raises(UserError, match=r"in pretrain g1 · 32 px, up to batch \d+ \(last losses: nan.*going back did not help"):
-        train(smallest("nogan.repeats=0", "trainer.limit_batches=9", "trainer.max_bad_batches=2"), tmp_path, console=QUIET)
+    config = smallest("nogan.repeats=0", "trainer.limit_batches=9", "trainer.max_bad_batches=2")
+    where, why = r"in pretrain g1 · 32 px, up to batch \d+ \(last losses: nan", "going back did not help"
+    with pytest.raises(UserError, match=f"{where}.*{why}"):
+        train(config, tmp_path, console=QUIET)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The composed recipes of the three variants, field by field, against the published one (jantic/DeOldify's notebooks)."""
+"""The composed recipes of the three variants, field by field, against the published one (DeOldify's notebooks)."""
 
 import json
 import math
@@ -113,7 +113,7 @@ def test_recipe_scale_multiplies_batches_and_takes_the_root_for_rates(configure)
 
 
 def test_the_artistic_network_goes_through_every_phase(configure, tmp_path):
-    """DeOldify's own generator (63.6 M parameters) and feature loss layers at 32 px; a narrower critic, to spare the disk."""
+    """DeOldify's own generator (63.6 M parameters) and feature loss layers at 32 px; a narrow critic, to spare disk."""
     config = configure(
         "model=artistic",
         "data=scenes",

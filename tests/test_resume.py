@@ -60,9 +60,8 @@ def cutting(monkeypatch) -> Iterator[Callable[..., None]]:
         def build_cut(*args: Any) -> Any:
             built = build(*args)
             if hook:
-                built.trainer.callbacks.insert(
-                    0 if first else len(built.trainer.callbacks), CutWhen(hook, batches, act)
-                )
+                callbacks = built.trainer.callbacks
+                callbacks.insert(0 if first else len(callbacks), CutWhen(hook, batches, act))
             return built
 
         monkeypatch.setattr(nogan.training, "build_run", build_cut)
@@ -225,9 +224,8 @@ def test_what_has_not_begun_can_change(smallest, cutting, tmp_path):
     changed = smallest(*OVERRIDES, "nogan.gan.lr=3e-4", f"resume={tmp_path}", "trainer.checkpoint_every_n_batches=3")
     train(changed, tmp_path, console=QUIET)
     assert build_plan(changed)[4].lr[0] == 3e-4
-    groups = torch.load(next((tmp_path / "checkpoints").glob("004-*-end.ckpt")), weights_only=True)["optimizer_states"][
-        0
-    ]
+    checkpoint = next((tmp_path / "checkpoints").glob("004-*-end.ckpt"))
+    groups = torch.load(checkpoint, weights_only=True)["optimizer_states"][0]
     assert groups["param_groups"][0]["lr"] == 3e-4
 
 

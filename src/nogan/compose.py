@@ -1,7 +1,7 @@
 """From the command line to a checked config: the only place, beside ``train.py``, that knows Hydra.
 
-Hydra composes ``conf/`` and the files of ``experiments/``; what comes out is checked by :mod:`nogan.config` and handed on as
-a plain :class:`~nogan.config.RunConfig`. Users' mistakes end in one line, whoever noticed them.
+Hydra composes ``conf/`` and the files of ``experiments/``; what comes out is checked by :mod:`nogan.config` and handed
+on as a plain :class:`~nogan.config.RunConfig`. Users' mistakes end in one line, whoever noticed them.
 """
 
 import functools
@@ -44,8 +44,8 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         experiments: the folder whose ``NAME.yaml`` files ``experiment=NAME`` chooses from.
     """
     register(experiments)
-    # A spinning OpenMP thread takes the core that another program's thread needs: beside any other load, training on few
-    # cores is several times faster when threads sleep while they wait. Read when torch is first imported.
+    # A spinning OpenMP thread takes the core that another program's thread needs: beside any other load, training on
+    # few cores is several times faster when threads sleep while they wait. Read when torch is first imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us; Hydra would print many lines and exit itself
     try:

@@ -1,7 +1,7 @@
 """What a run may be told: the schema behind ``conf/``, checked whole before any data or network is touched.
 
-The YAML files under ``conf/`` hold every default; this module holds none, so that there is one place to read a value and
-one place to read what is allowed. :func:`parse_config` turns a plain mapping into a :class:`RunConfig` or raises a
+The YAML files under ``conf/`` hold every default; this module holds none, so that there is one place to read a value
+and one place to read what is allowed. :func:`parse_config` turns a plain mapping into a :class:`RunConfig` or raises a
 :class:`~nogan.errors.UserError` with one line for each mistake.
 """
 
@@ -299,7 +299,7 @@ def _one_line(error: Mapping[str, Any]) -> str:
 
 
 def _is_union_branch(part: str) -> bool:
-    # pydantic adds the tried alternative of a union to the location: "float", "tuple[...]", "literal[...]", "function-before…"
+    # pydantic adds the tried alternative of a union to the location: "float", "tuple[...]", "literal[...]", …
     return part in {"int", "float", "str"} or "[" in part
 
 

@@ -9,8 +9,10 @@ def explained(error: Exception) -> UserError | None:
     """``error`` as a line for the user, if it is of a known kind; None for one that is a defect of this program."""
     text = str(error)
     if isinstance(error, UserError):
+        if WORKER not in text:
+            return error
         # One from a data worker comes with that process's traceback in front of its own words.
-        return UserError(text.strip().splitlines()[-1].removeprefix("nogan.errors.UserError: ")) if WORKER in text else error
+        return UserError(text.strip().splitlines()[-1].removeprefix("nogan.errors.UserError: "))
     if isinstance(error, RuntimeError) and WORKER in text:
         reason = " ".join(text.split())
         return UserError(f"a data worker died ({reason}): often for want of memory; lower data.workers")

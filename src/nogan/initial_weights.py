@@ -34,9 +34,13 @@ def start_from(module: GANModule, model: Model) -> list[str]:
         critic = critic or (generator / CRITIC if (generator / CRITIC).is_file() else None)
         generator = generator / (PRETRAINED if model.init_stage == "pretrained" else WEIGHTS_NAME)
         if not generator.is_file():
-            raise UserError(f"model.init={model.init}: expected a run folder with {generator.name} in it, or a weights file")
+            raise UserError(
+                f"model.init={model.init}: expected a run folder with {generator.name} in it, or a weights file"
+            )
     if model.init_required and critic is None:
-        raise UserError(f"model={model.name} needs a critic to go on from, and {model.init} has none: set model.init_critic")
+        raise UserError(
+            f"model={model.name} needs a critic to go on from, and {model.init} has none: set model.init_critic"
+        )
     load_weights(module.generator.network, generator)
     started = [f"generator from {generator}"]
     if critic is not None:

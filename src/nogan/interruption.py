@@ -17,9 +17,10 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 
 
 class StopOnSignal(pl.Callback):
-    """Turns a signal into a request that :class:`~nogan.callbacks.checkpoints.RunCheckpoints` honours at the next batch end.
+    """Turns a signal into a request to stop at the end of the batch.
 
-    A second signal ends the process at once, without saving.
+    :class:`~nogan.callbacks.checkpoints.RunCheckpoints` honours it. A second signal ends the process at once, without
+    saving.
     """
 
     def __init__(self) -> None:

@@ -65,7 +65,7 @@ def ab_shift(output: Tensor, target: Tensor) -> Tensor:
 
 
 def chroma_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean distance ``(B,)`` of a* and b* between RGB images ``(B, 3, H, W)`` in [0, 1]; in Lab units, lightness aside."""
+    """Mean distance ``(B,)`` of a* and b*, in Lab units, between RGB images ``(B, 3, H, W)`` in [0, 1]."""
     _check_pair(a, b)
     difference = rgb_to_lab(a)[..., 1:, :, :] - rgb_to_lab(b)[..., 1:, :, :]
     return difference.square().sum(dim=-3).sqrt().mean(dim=(-2, -1))

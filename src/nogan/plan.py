@@ -1,7 +1,7 @@
 """The plan of a run: a flat, immutable tuple of phases, computed from the config before anything heavy is touched.
 
-A phase is one Lightning epoch. Where a run stands is a pure function of (plan, current epoch, batch index), which is what
-lets it be printed before it starts, cut anywhere and resumed.
+A phase is one Lightning epoch. Where a run stands is a pure function of (plan, current epoch, batch index), which is
+what lets it be printed before it starts, cut anywhere and resumed.
 """
 
 import math
@@ -59,7 +59,8 @@ class Phase:
     def key(self) -> str:
         """The config key that sets this phase."""
         name = self.name.split("@")[0]
-        return {"generator": f"nogan.pretrain.{name}", "critic": f"nogan.critic.phases.{name}", "gan": "nogan.gan"}[self.kind]
+        keys = {"generator": f"nogan.pretrain.{name}", "critic": f"nogan.critic.phases.{name}", "gan": "nogan.gan"}
+        return keys[self.kind]
 
     @property
     def cost(self) -> float:
@@ -129,8 +130,8 @@ def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None)
 def _scaled(cfg: RunConfig) -> RunConfig:
     """``nogan.scale=k``: every batch k times as large, every learning rate √k times.
 
-    The square root is the rule for adaptive optimizers (Malladi et al. 2022, https://arxiv.org/abs/2205.10287); betas are
-    left as the recipe has them.
+    The square root is the rule for adaptive optimizers (Malladi et al. 2022, https://arxiv.org/abs/2205.10287); betas
+    are left as the recipe has them.
     """
     scale = cfg.nogan.scale
     if scale == 1:
@@ -211,7 +212,7 @@ def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
 
 
 def _fakes(cfg: RunConfig, train: int) -> int:
-    """Pictures that the generator makes for the critic in a cycle; with ``trainer.limit_batches``, as many as are used."""
+    """Pictures that the generator makes for the critic in a cycle; no more than ``trainer.limit_batches`` lets in."""
     fakes = cfg.nogan.critic.fakes
     count = int(train * fakes.share) // fakes.batch_size * fakes.batch_size
     if limit := cfg.trainer.limit_batches:

@@ -1,8 +1,9 @@
 """Learning rates and Adam's betas as pure functions of the step.
 
 The one-cycle policy is Smith & Topin's (https://arxiv.org/abs/1708.07120) in the cosine form that fastai v1 runs
-(https://github.com/fastai/fastai1, ``OneCycleScheduler``), step for step: the first part lasts ``int(steps * pct_start)``
-batches, but never fewer than one, so that ``pct_start=1e-8`` is one batch at ``max / div`` and then a pure decay.
+(https://github.com/fastai/fastai1, ``OneCycleScheduler``), step for step: the first part lasts
+``int(steps * pct_start)`` batches, but never fewer than one, so that ``pct_start=1e-8`` is one batch at ``max / div``
+and then a pure decay.
 """
 
 import math

@@ -1,9 +1,9 @@
 """The NoGAN program as a Lightning callback: which phase is on, whose turn it is, and where the GAN phase ends.
 
-Every phase of the plan is one epoch of a single ``Trainer.fit``. The scheduler enters phases, sets learning rates and betas
-at each batch, runs the adaptive critic/generator switch, keeps snapshots of the generator, feeds the critic's loss and the
-probe's metrics to the detector, and on its verdict takes the generator back to the snapshot nearest the inflection point and
-ends the cycle.
+Every phase of the plan is one epoch of a single ``Trainer.fit``. The scheduler enters phases, sets learning rates and
+betas at each batch, runs the adaptive critic/generator switch, keeps snapshots of the generator, feeds the critic's
+loss and the probe's metrics to the detector, and on its verdict takes the generator back to the snapshot nearest the
+inflection point and ends the cycle.
 """
 
 import logging
@@ -158,8 +158,9 @@ class NoGANScheduler(pl.Callback):
         self.switch.after_critic(loss)
         if self.switch.forced > forced and self.switch.forced == STARVED_AFTER:
             log.warning(
-                "The generator starves: %d times the critic needed nogan.gan.max_critic_steps=%s batches without a loss below "
-                "nogan.gan.critic_threshold=%s. Train the critic longer (nogan.critic.phases), or lower nogan.gan.lr.",
+                "The generator starves: %d times the critic needed nogan.gan.max_critic_steps=%s batches "
+                "without a loss below nogan.gan.critic_threshold=%s. "
+                "Train the critic longer (nogan.critic.phases), or lower nogan.gan.lr.",
                 *(STARVED_AFTER, self.max_critic_steps, self.critic_threshold),
             )
         assert self.detector is not None

@@ -1,7 +1,7 @@
-"""Snapshots of the generator within a GAN phase, on disk: what a rollback goes back to, and what a person may pick from.
+"""Snapshots of the generator within a GAN phase, on disk: what a rollback goes back to, and what a person may pick.
 
-Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it. Beside each stand the
-probe's metrics of that moment.
+Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it. Beside each stand
+the probe's metrics of that moment.
 
     python -m nogan.snapshots RUN_DIR                        # list them with their metrics
     python -m nogan.snapshots RUN_DIR --pick 40 --cycle 2    # export one as a generator of its own
@@ -85,8 +85,8 @@ def stores(run: Path) -> dict[str, SnapshotStore]:
 def prune(run: Path, budget: float) -> list[Path]:
     """Thin the snapshots of a run until they take at most ``budget`` bytes.
 
-    The oldest cycle goes first, and in it the snapshot whose neighbours lie closest together; the first and the last of each
-    phase stay. Metrics are kept: they are small, and a curve with gaps says less.
+    The oldest cycle goes first, and in it the snapshot whose neighbours lie closest together; the first and the last of
+    each phase stay. Metrics are kept: they are small, and a curve with gaps says less.
 
     Returns:
         The files removed.
@@ -139,7 +139,8 @@ def pick(run: Path, step: int, cycle: int | None = None, output: Path | None = N
     network = exports.load_generator(run)
     store.restore(step, network)
     output = output or run / f"generator@cycle-{store.folder.name.removeprefix('gan@')}-step-{step}.safetensors"
-    return exports.save_generator(network, output, run=run.name, phase=store.folder.name, step=step, metrics=store.metrics(step))
+    metrics = store.metrics(step)
+    return exports.save_generator(network, output, run=run.name, phase=store.folder.name, step=step, metrics=metrics)
 
 
 def _store(run: Path, cycle: int | None) -> SnapshotStore:

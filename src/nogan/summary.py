@@ -24,11 +24,12 @@ def show_plan(config: RunConfig, console: Console) -> None:
 def plan_table(plan: Plan) -> Table:
     """Every phase with its size, batch, share, images, steps, learning rate and what trains."""
     images = sum(phase.steps * phase.batch_size for phase in plan)
+    fakes = max((phase.fakes for phase in plan), default=0)
     table = Table(
         title=f"Plan: {len(plan)} phases, {sum(p.steps for p in plan):,} batches, {images:,} images",
         caption="lr: encoder … decoder, after the warm-up; GAN: generator ⇄ critic\n"
         "decoder: and the encoder's normalisation layers; by turns: decoder, critic\n"
-        f"fakes of a cycle: {max((p.fakes for p in plan), default=0):,} pictures, {fakes_bytes(plan) / 1e9:.2f} GB of disk",
+        f"fakes of a cycle: {fakes:,} pictures, {fakes_bytes(plan) / 1e9:.2f} GB of disk",
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",

@@ -19,8 +19,8 @@ class Exports(pl.Callback):
     """Writes generator and critic as files that other runs and programs start from.
 
     ``generator.safetensors`` is the generator as it stands after the latest phase that trained it,
-    ``generator@pretrained.safetensors`` the one before the first GAN phase, ``generator@inflection.safetensors`` the one at
-    the latest inflection point, and ``critic.safetensors`` the critic that a further cycle would go on from.
+    ``generator@pretrained.safetensors`` the one before the first GAN phase, ``generator@inflection.safetensors`` the
+    one at the latest inflection point, and ``critic.safetensors`` the critic that a further cycle would go on from.
 
     Args:
         plan: all phases.

@@ -1,7 +1,7 @@
 """The probe: the same held-out photographs, measured and shown at the start, at every snapshot and at every phase end.
 
-What is measured is the picture that a user gets: the network's chroma with the photograph's luma. The network runs in eval
-mode and nothing of the training state moves. It looks for what the author of NoGAN looked for by eye:
+What is measured is the picture that a user gets: the network's chroma with the photograph's luma. The network runs in
+eval mode and nothing of the training state moves. It looks for what the author of NoGAN looked for by eye:
 
 ==========================  ============================================================================================
 ``colourfulness_ratio``     vivid enough? Hasler–Süsstrunk colourfulness of the output to that of the truth

@@ -67,7 +67,8 @@ class PlanProgress(ProgressBar):
         phase, steps = self.plan[trainer.current_epoch], self._steps_done(trainer)
         rates = phase.hyper(min(steps, phase.steps - 1), self.scheduler.turn(phase)).lr
         return (
-            f"Resumed from {Path(trainer.ckpt_path).name}: {phase.title}, phase {trainer.current_epoch + 1} of {len(self.plan)}, "
+            f"Resumed from {Path(trainer.ckpt_path).name}: {phase.title}, "
+            f"phase {trainer.current_epoch + 1} of {len(self.plan)}, "
             f"batch {steps} of {phase.steps}, lr {rates[-1]:.3g}, {self.scheduler.images_seen:,} images seen"
         )
 
@@ -93,13 +94,14 @@ class PlanProgress(ProgressBar):
         if steps > 0:
             self._learn(phase, steps, time.monotonic() - self._phase_started)
         if not self.console.is_terminal:
+            took = record["seconds"] + record["probe_seconds"]
             left = self._time_left(trainer.current_epoch + 1, 0)
             metrics = "".join(
                 f", {name} {record['metrics'][key]:.3g}"
                 for key, name in (("colourfulness_ratio", "colourfulness"), ("psnr", "PSNR"))
                 if "metrics" in record
             )
-            self.console.print(f"    {record['seconds'] + record['probe_seconds']:.0f} s{metrics}, about {clock(left)} left")
+            self.console.print(f"    {took:.0f} s{metrics}, about {clock(left)} left")
 
     def on_train_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Close the bar."""

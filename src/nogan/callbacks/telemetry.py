@@ -3,12 +3,12 @@
 =================================  =================================================================================
 ``generator/loss`` …               pretraining: the feature loss, and its parts
 ``critic/loss``, ``/accuracy``     critic pretraining
-``gan/critic_loss``                the critic's raw loss at its batches of a GAN phase, and ``…_smooth`` its EMA (0.98)
-``gan/generator_loss``             the generator's loss at its batches, ``adversarial_loss`` and ``feature_loss`` within it
+``gan/critic_loss``                the critic's raw loss at its batches of a GAN phase; ``…_smooth``: its EMA (0.98)
+``gan/generator_loss``             the generator's loss at its batches; its parts: ``adversarial_loss``, ``feature_loss``
 ``gan/critic_steps_per_generator_step``  so far in the phase
 ``gan/step``, ``gan/total_step``   batches of the GAN phase, and of all GAN phases so far
 ``nogan/phase``, ``/cycle``        number of the phase in the plan, and of the critic/GAN cycle
-``nogan/bad_batches``              batches skipped because a loss or gradient was not finite, with each point if any were
+``nogan/bad_batches``              batches skipped for a loss or gradient not finite; with every point, if any were
 ``nogan/images_seen``              images trained on since the start of the run, with every point
 ``lr/generator``, ``lr/critic``    of the decoder; of the critic
 =================================  =================================================================================

@@ -169,7 +169,7 @@ class NoGANData(pl.LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
-        """Move the pictures; their sizes stay on the CPU, where augmentation needs them without waiting for the device."""
+        """Move the pictures; their sizes stay on the CPU, where augmentation needs them and waits for no device."""
         images = batch.images.to(device, non_blocking=True)
         return batch._replace(images=images, is_real=batch.is_real.to(device, non_blocking=True))
 
@@ -178,13 +178,14 @@ class NoGANData(pl.LightningDataModule):
         index = self.trainer.current_epoch
         phase = self.plan[index]
         self.bad_images.add(batch.bad)
-        # Drawn for the whole batch, of which each rank takes its part: what befalls a picture does not depend on how many
-        # devices there are. (The 0 is the rank that draws, were it alone.)
+        # Drawn for the whole batch, of which each rank takes its part: what befalls a picture does not depend on how
+        # many devices there are. (The 0 is the rank that draws, were it alone.)
         keys = (self.config.seed, 0, phase.name, batch.step)
         mine = distributed.part(phase.batch_size, self.trainer.global_rank, self.trainer.world_size)
         style = (CRITIC if phase.kind == "critic" else TRAIN) if self.config.data.augment else NONE
         draws = draw(phase.batch_size, style, torch_rng("augment", *keys)).part(mine)
-        images = augment(batch.images, batch.sizes, phase.size, style, draws).contiguous(memory_format=torch.channels_last)
+        images = augment(batch.images, batch.sizes, phase.size, style, draws)
+        images = images.contiguous(memory_format=torch.channels_last)
         if phase.kind == "critic":
             return Labelled(color.normalize(images), batch.is_real)
         gray = color.to_gray(images)
@@ -198,7 +199,9 @@ class NoGANData(pl.LightningDataModule):
         source = self.held_out or self.source
         indices = np.arange(len(source)) if self.held_out else self.split.val
         if len(indices) == 0:
-            raise UserError("no photographs are held out to measure on: expected data.val_share above 0, or data.val_path=DIR")
+            raise UserError(
+                "no photographs are held out to measure on: expected data.val_share above 0, or data.val_path=DIR"
+            )
         chosen = indices[:count]
         batches = np.array_split(chosen, -(-len(chosen) // 16))
         return torch.cat(list(self._squares(source, batches, size, torch.device("cpu"))))
@@ -213,7 +216,8 @@ class NoGANData(pl.LightningDataModule):
         device = self.trainer.strategy.root_device
 
         def colorize(batches: list[np.ndarray]) -> Iterator[Tensor]:
-            for photographs in self._squares(self.source, [indices[numbers] for numbers in batches], phase.fakes_size, device):
+            chosen = [indices[numbers] for numbers in batches]
+            for photographs in self._squares(self.source, chosen, phase.fakes_size, device):
                 with torch.no_grad(), self.trainer.precision_plugin.forward_context():
                     output = generator(color.normalize(color.to_gray(photographs)))
                 yield color.denormalize(output.float()).clamp(0, 1)
@@ -237,7 +241,7 @@ class NoGANData(pl.LightningDataModule):
         return CriticBatches(self.source, reals, store, keys), 2 * store.count
 
     def _squares(self, source: Source, batches: list[np.ndarray], size: int, device: torch.device) -> Iterator[Tensor]:
-        """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, a batch of indices at a time."""
+        """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, batch by batch."""
         ends = np.cumsum([len(batch) for batch in batches])
         picks = [np.arange(end - len(batch), end) for end, batch in zip(ends, batches, strict=True)]
         loader = DataLoader(

@@ -1,7 +1,7 @@
 """The generator's pictures that the critic trains on: a memory-mapped cache in the run folder, never through a codec.
 
-Making them is interruptible: how many are done is written after each batch, and the next call goes on from there, if the
-generator is still the same. On several devices each makes its share of every round, into the same file.
+Making them is interruptible: how many are done is written after each batch, and the next call goes on from there, if
+the generator is still the same. On several devices each makes its share of every round, into the same file.
 """
 
 import hashlib
@@ -60,8 +60,8 @@ class FakeStore:
         """Make the pictures that are missing; every rank must call it.
 
         Args:
-            colorize: batches of numbers, each ``(B,)``, to the pictures of each, RGB ``(B, 3, size, size)`` in [0, 1], in
-                order.
+            colorize: batches of numbers, each ``(B,)``, to the pictures of each, RGB ``(B, 3, size, size)`` in [0, 1],
+                in order.
             fingerprint: of the generator; a cache made by another is made anew.
             batch_size: pictures in a batch.
             report: called on every rank with (done, count) after each round of batches, one on each rank.
@@ -75,7 +75,8 @@ class FakeStore:
             np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
         distributed.barrier()
         start = np.load(self._file, mmap_mode="r").offset
-        rounds = [np.arange(first, min(first + batch_size * world, self.count)) for first in range(done, self.count, batch_size * world)]
+        stride = batch_size * world
+        rounds = [np.arange(first, min(first + stride, self.count)) for first in range(done, self.count, stride)]
         mine = [numbers[distributed.part(len(numbers), rank, world)] for numbers in rounds]
         pictures = colorize([numbers for numbers in mine if len(numbers)])
         # Written as bytes, not through a memory map: on a network's disk two machines may share a page.

@@ -22,8 +22,9 @@ class Pair(NamedTuple):
 class GeneratorModule(pl.LightningModule):
     """A colorizing network with its loss and optimizer.
 
-    On its own, ``Trainer().fit(GeneratorModule(network, loss), loader)`` trains it at a constant learning rate on a loader
-    of :class:`Pair` batches. Inside :class:`~nogan.modules.gan.GANModule` it lends its losses and optimizer to the program.
+    On its own, ``Trainer().fit(GeneratorModule(network, loss), loader)`` trains it at a constant learning rate on a
+    loader of :class:`Pair` batches. Inside :class:`~nogan.modules.gan.GANModule` it lends its losses and optimizer to
+    the program.
 
     Args:
         network: gray to colour, ``(B, 3, H, W)`` to the same shape, in model space; offers ``layer_groups()``.

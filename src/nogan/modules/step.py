@@ -29,8 +29,8 @@ def accumulate(
 ) -> Metrics:
     """Gradients of the mean loss over ``batch``, computed in ``count`` parts; returns the metrics of the whole.
 
-    Spectral norm's power iteration runs with the first part only, as it would with the whole batch. What a batch norm or
-    dropout sees is the part, so with them the result differs from that of the unsplit batch.
+    Spectral norm's power iteration runs with the first part only, as it would with the whole batch. What a batch norm
+    or dropout sees is the part, so with them the result differs from that of the unsplit batch.
     """
     total: Metrics = {}
     parts = parts_of(batch, count)
@@ -60,8 +60,8 @@ def held_power_iteration(network: nn.Module, held: bool) -> Iterator[None]:
 class Safeguard:
     """Undoes a batch whose loss or gradient is not finite, so that nothing of it stays in the network.
 
-    Gradients are dropped before the step; a forward pass in train mode also moves batch norm statistics and the vectors of
-    spectral norm, so the buffers are put back as well.
+    Gradients are dropped before the step; a forward pass in train mode also moves batch norm statistics and the vectors
+    of spectral norm, so the buffers are put back as well.
 
     Args:
         network: the one that trains.
@@ -108,6 +108,6 @@ class TooManyBadBatches(Exception):
     def __init__(self, phase: str, bad: list[Bad]) -> None:
         losses = ", ".join(f"{one.loss:.3g}" for one in bad[-5:])
         super().__init__(
-            f"{len(bad)} batches in a row had a loss or gradient that is not finite, in {phase}, up to batch {bad[-1].batch} "
-            f"(last losses: {losses})"
+            f"{len(bad)} batches in a row had a loss or gradient that is not finite, in {phase}, "
+            f"up to batch {bad[-1].batch} (last losses: {losses})"
         )
