@@ -127,11 +127,11 @@ def test_a_detector_that_has_nothing_to_say_is_silent(name, what):
     assert feed(build(name), without_inflection()[what]) is None
 
 
-def test_an_oscillation_does_not_fire_the_default():
+def test_an_oscillation_does_not_fire_combined():
     x = np.arange(TOTAL) / TOTAL
     for cycles in (3, 5.5, 12):
         losses = 0.5 + 0.1 * np.sin(2 * math.pi * cycles * x) + 0.02 * np.random.default_rng(2).standard_normal(TOTAL)
-        assert feed(make_detector(total_steps=TOTAL), losses) is None
+        assert feed(build("combined"), losses) is None
 
 
 @pytest.mark.parametrize("name", LISTENERS)

@@ -94,13 +94,13 @@ def test_the_wilson_interval():
     assert simulated.wilson(0.05, 200) == pytest.approx((0.02739, 0.08957), abs=1e-4)
 
 
-def test_the_default_meets_its_targets_on_a_few_curves():
+def test_combined_meets_its_targets_on_a_few_curves():
     """A guard against regressions, on the tuning split; the record holds the held-out figures."""
     rows = []
     for family in FAMILIES:
         for index in range(5):
             curve = draw("tune", family, index)
-            detector = simulated.make_detector(total_steps=curve.total)
+            detector = simulated.make_detector("combined", total_steps=curve.total)
             verdicts = map(detector.update, curve.steps.tolist(), curve.losses.tolist())
             verdict = next((verdict for verdict in verdicts if verdict), None)
             found = {"inflection": verdict and verdict.inflection, "step": verdict and verdict.step, "micros": 0.0}

@@ -14,7 +14,7 @@ import numpy as np
 from rich.progress import track
 
 from nogan.errors import UserError
-from nogan.inflection import DEFAULT, DETECTORS
+from nogan.inflection import DETECTORS
 from nogan.inflection.quality import QUALITY
 from nogan.study import runs
 from nogan.study.record import append_row, fill_in, markdown, read_rows
@@ -43,13 +43,13 @@ OTHER_QUALITIES = {
 Rule = Callable[[Row], Stop]
 RULES: dict[str, Rule] = {
     **{f"`{name}`": lambda row, name=name: replay(row, name) for name in DETECTORS},
-    f"`{DEFAULT}` says when, the probe which": lambda row: picked_by_probe(row, replay(row, DEFAULT)),
+    "`combined` says when, the probe which": lambda row: picked_by_probe(row, replay(row, "combined")),
     "lr x generator batches = 0.018": prior,
     "the whole budget": lambda row: Stop(),
 }
 LEAVE_ONE_OUT = "a fixed share, best on the other runs"
 RANDOM = "a snapshot at random"
-JUDGED = tuple(dict.fromkeys((DEFAULT, "probe")))
+JUDGED = ("combined", "probe")  # the best on simulated curves, and the one that hears the probe
 RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT)
 
 
@@ -129,7 +129,7 @@ def report(rows: Sequence[Row]) -> str:
         patience_table(rows),
         "**Median regret with other definitions of quality**, over all runs",
         definitions_table(rows),
-        "**Run by run**, in GAN batches: where the best snapshot lies, and what the default says",
+        "**Run by run**, in GAN batches: where the best snapshot lies, and what `combined` says",
         runs_table(rows),
     ]
     return "\n\n".join(parts)
@@ -150,7 +150,7 @@ def regrets(rows: Sequence[Row], found: Sequence[Stop], weights: dict[str, float
 
 
 def targets_table(sets: dict[str, list[Row]]) -> str:
-    """What was aimed at and what came out: for the default, and for the one that hears the probe."""
+    """What was aimed at and what came out."""
     lines = []
     for data, rows in sets.items():
         found = stops(rows)
@@ -246,7 +246,7 @@ def runs_table(rows: Sequence[Row]) -> str:
     """One line a run."""
     lines = []
     for row in rows:
-        oracle, probe, stop = qualities(row), qualities(row, by="probe"), replay(row, DEFAULT)
+        oracle, probe, stop = qualities(row), qualities(row, by="probe"), replay(row, "combined")
         best = max(oracle, key=oracle.__getitem__)
         steps, losses = smoothed(row)
         fds = (row["oracle"][str(step)]["chroma_fd"] for step in (0, best, max(oracle)))
