@@ -196,6 +196,7 @@ class WandB(Logger):
             if offline:
                 raise
             log.warning("W&B is out of reach (%s): offline for this run", " ".join(str(error).split())[:200])
+            wandb.teardown()  # its service holds on to the run's id
             self.run = wandb.init(**self._settings(offline=True))
         for axis, metrics in AXES.items():
             self.run.define_metric(axis)
