@@ -32,7 +32,7 @@ class DiskUse(NamedTuple):
 def expected_use(
     plan: Plan, generator: nn.Module, critic: nn.Module, snapshot_budget: float, averaged: bool = False
 ) -> DiskUse:
-    """What a whole run of ``plan`` takes at the most; ``averaged`` where each snapshot has one of the moving average."""
+    """What a whole run of ``plan`` takes at most; ``averaged`` where each snapshot has one of the moving average."""
     generator_bytes, critic_bytes = (_bytes(network) for network in (generator, critic))
     snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in plan if phase.snapshot_every)
     cycles = sum(phase.kind == "gan" for phase in plan)
@@ -57,6 +57,6 @@ def check_disk(folder: Path, use: DiskUse) -> None:
     free = shutil.disk_usage(folder).free
     if free + there < use.total:
         raise UserError(
-            f"{folder} has {free / 1e9:.2f} GB free and the run may need {(use.total - there) / 1e9:.2f} GB more: {use}; "
-            "lower nogan.snapshot_budget_gb or nogan.critic.fakes.share, or set hydra.run.dir to another disk"
+            f"{folder} has {free / 1e9:.2f} GB free and the run may need {(use.total - there) / 1e9:.2f} GB more: "
+            f"{use}; lower nogan.snapshot_budget_gb or nogan.critic.fakes.share, or set hydra.run.dir to another disk"
         )

@@ -4,7 +4,7 @@
 ``generator/loss`` …               pretraining: the feature loss, and its parts
 ``critic/loss``, ``/accuracy``     critic pretraining
 ``gan/critic_loss``                the critic's raw loss at its batches of a GAN phase; ``…_smooth``: its EMA (0.98)
-``gan/generator_loss``             the generator's loss at its batches; its parts: ``adversarial_loss``, ``feature_loss``
+``gan/generator_loss``             the generator's loss at its batches; in it ``adversarial_loss``, ``feature_loss``
 ``gan/critic_steps_per_generator_step``  so far in the phase
 ``gan/step``, ``gan/total_step``   batches of the GAN phase, and of all GAN phases so far
 ``nogan/phase``, ``/cycle``        number of the phase in the plan, and of the critic/GAN cycle
