@@ -54,6 +54,7 @@ def test_an_unknown_detector(configure):
             "nogan.pretrain.g1.sise=64",
             "unknown key nogan.pretrain.g1.sise: did you mean nogan.pretrain.g1.size? allowed",
         ),
+        ("nogan.inflection.window=0.2", "nogan.inflection.window is not in the config: a detector's own parameter is added "),
         ("modell=tiny", "unknown key modell: did you mean model? allowed in the top level: "),
         ("model=artistc", "model=artistc is not known: expected one of artistic, stable, tiny, video"),
         ("experiment=quick", "experiment=quick is not known: expected one of "),

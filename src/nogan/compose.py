@@ -208,6 +208,8 @@ def one_line(error: Exception) -> str:
     if match := re.match(r"UserError raised while resolving interpolation: (.*)", text):
         return match[1]
     if match := re.match(r"Could not override '([^']+)'", text):
+        if match[1].startswith("nogan.inflection."):
+            return f"{match[1]} is not in the config: a detector's own parameter is added with a plus sign, +{match[1]}=…"
         return unknown_key(match[1])
     if match := re.search(
         r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL
