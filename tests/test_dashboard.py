@@ -43,7 +43,9 @@ def test_every_line_shows_a_metric_of_a_run_over_its_axis(panels):
     for line in lines:
         for metric in line["metrics"]:
             group, name = metric.split("/")
-            known = name.removesuffix("_truth") in MEASURES if group in ("val", "inflection") else name in words(telemetry)
+            known = (
+                name.removesuffix("_truth") in MEASURES if group in ("val", "inflection") else name in words(telemetry)
+            )
             assert known, f"{metric} is logged nowhere"
         axis = line["xAxis"]
         assert axis in AXES or axis == "inflection/cycle"
