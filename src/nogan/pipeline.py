@@ -1,5 +1,6 @@
 """Work that goes on beside the network: reading ahead and writing behind, each in one thread and in bounded memory."""
 
+import contextlib
 import queue
 import threading
 from collections import deque
@@ -88,5 +89,9 @@ class WriteBehind(Generic[Item]):
         try:
             if kind is None:
                 self.flush()
+            else:
+                # What was handed over is still consumed, so that a cut run has all that it could have.
+                with contextlib.suppress(Exception):
+                    self.flush()
         finally:
             self._pool.shutdown(wait=True, cancel_futures=True)
