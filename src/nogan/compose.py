@@ -89,8 +89,10 @@ class SweepFolder(Callback):
     @classmethod
     def conclude(cls) -> bool:
         """Sum up the sweep; False if none of its trials was completed."""
-        console = Console()
-        return cls.folder is None or sweeps.conclude(cls.folder, console if console.is_terminal else Console(width=160))
+        if cls.folder is None:
+            return True
+        terminal = Console()
+        return sweeps.conclude(cls.folder, terminal if terminal.is_terminal else Console(width=160))
 
 
 @contextmanager

@@ -100,7 +100,7 @@ function showPictures() {
       { name: "truth", pictures: set.truth },
     ];
     const grid = make("div", { class: "set" });
-    grid.style.gridTemplateColumns = `minmax(5em, max-content) repeat(${set.truth.length}, minmax(84px, 1fr))`;
+    grid.style.gridTemplateColumns = `minmax(5em, max-content) repeat(${set.truth.length}, minmax(84px, 190px))`;
     for (const line of lines) {
       const title = make("span", line.number === undefined ? { class: "soft" } : { "data-run": line.number });
       if (line.number !== undefined) {
