@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="runs on the built-in scenes (default 10)")
     parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: run on them, too")
     parser.add_argument("--photo-seeds", type=int, default=3, help="runs on the photographs (default 3)")
-    parser.add_argument("--long-seeds", type=int, default=3, help="runs on scenes with a longer phase (default 3)")
+    parser.add_argument("--long-seeds", type=int, default=2, help="runs on scenes with a longer phase (default 2)")
     parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow one another (default 0)")
     parser.add_argument("--threads", type=int, default=1, help="of the processor, for a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
