@@ -44,9 +44,9 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         experiments: the folder whose ``NAME.yaml`` files ``experiment=NAME`` chooses from.
     """
     register(experiments)
-    # A spinning OpenMP thread takes the core that another program's thread needs: beside any other load, training on
-    # few cores is several times faster when threads sleep while they wait. Read when torch is first imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # An OpenMP thread that spins while it waits takes the core that another program's thread needs: beside any other load,
+    # training on few cores is several times slower. So it spins a moment and then sleeps. Read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us; Hydra would print many lines and exit itself
     try:
         main()
