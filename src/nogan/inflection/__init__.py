@@ -32,7 +32,7 @@ __all__ = ["DEFAULT", "DETECTORS", "Detector", "Settings", "Verdict", "make_dete
 DETECTORS: dict[str, type[Detector]] = {
     kind.name: kind for kind in (Combined, Curvature, Knee, Burden, Drift, Budget, Window, Probe)
 }
-DEFAULT = "combined"
+DEFAULT = "probe"
 
 
 def make_detector(name: str = DEFAULT, *, key: str = "nogan.inflection", **conf: Any) -> Detector:
