@@ -90,3 +90,11 @@ def test_the_command_line_shows_no_traceback(tmp_path, arguments, lines):
     shown = result.stderr.strip().splitlines()
     assert len(shown) == len(lines)
     assert all(line.startswith(expected) for line, expected in zip(shown, lines, strict=True))
+
+
+def test_every_key_of_a_phase_is_in_the_config_to_be_set(configure):
+    config = configure(
+        "nogan.pretrain.g1.epochs=2", "nogan.pretrain.g4.noise=true", "nogan.critic.phases.c2.cycles=first", "nogan.scale=2"
+    )
+    assert config.nogan.pretrain["g1"].epochs == 2 and config.nogan.pretrain["g4"].noise
+    assert config.nogan.critic.phases["c2"].cycles == "first"
