@@ -256,7 +256,7 @@ def test_the_window_starts_anew_after_a_verdict_that_came_too_early():
     ("conf", "key", "says"),
     [
         ({"name": "eye"}, "nogan.inflection.name", "curvature"),
-        ({"windw": 0.3}, "nogan.inflection.windw", "sure"),
+        ({"name": "combined", "windw": 0.3}, "nogan.inflection.windw", "sure"),
         ({"name": "curvature", "window": 7}, "nogan.inflection.window", "less than or equal to 1"),
         ({"name": "curvature", "window": "wide"}, "nogan.inflection.window", "number"),
         ({"name": "curvature", "z": math.nan}, "nogan.inflection.z", "finite"),
