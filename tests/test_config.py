@@ -54,7 +54,7 @@ def test_an_unknown_detector(configure):
             "nogan.pretrain.g1.sise=64",
             "unknown key nogan.pretrain.g1.sise: did you mean nogan.pretrain.g1.size? allowed",
         ),
-        ("nogan.inflection.window=0.2", "nogan.inflection.window is not in the config: a detector's own parameter is added "),
+        ("nogan.inflection.window=0.2", "nogan.inflection.window is not in the config: a detector's own parameter "),
         ("modell=tiny", "unknown key modell: did you mean model? allowed in the top level: "),
         ("model=artistc", "model=artistc is not known: expected one of artistic, stable, tiny, video"),
         ("experiment=quick", "experiment=quick is not known: expected one of "),
@@ -94,7 +94,10 @@ def test_the_command_line_shows_no_traceback(tmp_path, arguments, lines):
 
 def test_every_key_of_a_phase_is_in_the_config_to_be_set(configure):
     config = configure(
-        "nogan.pretrain.g1.epochs=2", "nogan.pretrain.g4.noise=true", "nogan.critic.phases.c2.cycles=first", "nogan.scale=2"
+        "nogan.pretrain.g1.epochs=2",
+        "nogan.pretrain.g4.noise=true",
+        "nogan.critic.phases.c2.cycles=first",
+        "nogan.scale=2",
     )
     assert config.nogan.pretrain["g1"].epochs == 2 and config.nogan.pretrain["g4"].noise
     assert config.nogan.critic.phases["c2"].cycles == "first"

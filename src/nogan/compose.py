@@ -44,8 +44,9 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         experiments: the folder whose ``NAME.yaml`` files ``experiment=NAME`` chooses from.
     """
     register(experiments)
-    # An OpenMP thread that spins while it waits takes the core that another program's thread needs: beside any other load,
-    # training on few cores is several times slower. So it spins a moment and then sleeps. Read when torch is imported.
+    # An OpenMP thread that spins while it waits takes the core that another program's thread needs: beside any other
+    # load, training on few cores is several times slower. So it spins a moment and then sleeps. Read when torch is
+    # first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us; Hydra would print many lines and exit itself
     try:
@@ -211,7 +212,8 @@ def one_line(error: Exception) -> str:
         return match[1]
     if match := re.match(r"Could not override '([^']+)'", text):
         if match[1].startswith("nogan.inflection."):
-            return f"{match[1]} is not in the config: a detector's own parameter is added with a plus sign, +{match[1]}=…"
+            key = match[1]
+            return f"{key} is not in the config: a detector's own parameter is added with a plus sign, +{key}=…"
         return unknown_key(match[1])
     if match := re.search(
         r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL

@@ -173,7 +173,7 @@ def build_run(
         limit_val_batches=0,  # the probe measures instead, without moving training state
         num_sanity_val_steps=0,
         logger=make_loggers(config, folder, dict(choices)),
-        # The order matters: the scheduler acts, telemetry and probe report on it, exports and checkpoints hold the result.
+        # The order matters: the scheduler acts, telemetry and probe report on it, exports and checkpoints keep it.
         callbacks=[
             run.scheduler,
             telemetry,

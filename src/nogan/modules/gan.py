@@ -1,7 +1,7 @@
 """The root module of a run: generator and critic, each phase training what the plan says.
 
-Optimization is manual, and every ``training_step`` takes exactly one optimizer step, since each batch serves one network:
-so Lightning's ``global_step`` is the number of batches trained on.
+Optimization is manual, and every ``training_step`` takes exactly one optimizer step, since each batch serves one
+network: so Lightning's ``global_step`` is the number of batches trained on.
 """
 
 from typing import Any
@@ -26,8 +26,8 @@ from nogan.switch import Turn
 class GANModule(pl.LightningModule):
     """Generator and critic under one roof.
 
-    The scheduler callback tells it which phase is on (:meth:`enter_phase`) and, batch by batch, whose turn it is and with
-    which rates (:meth:`prepare_batch`).
+    The scheduler callback tells it which phase is on (:meth:`enter_phase`) and, batch by batch, whose turn it is and
+    with which rates (:meth:`prepare_batch`).
 
     Args:
         generator: trained in generator phases and on its turns of a GAN phase.
@@ -171,8 +171,9 @@ class GANModule(pl.LightningModule):
 
     def _out_of_memory(self, phase: Phase) -> UserError:
         return UserError(
-            f"out of memory in {phase.title}, at {phase.size} px with batches of {phase.batch_size} in {self.accumulate} "
-            f"part(s): lower {phase.key}.batch_size, or split each batch further with trainer.accumulate={2 * self.accumulate}"
+            f"out of memory in {phase.title}, at {phase.size} px with batches of {phase.batch_size} in "
+            f"{self.accumulate} part(s): lower {phase.key}.batch_size, or split each batch further with "
+            f"trainer.accumulate={2 * self.accumulate}"
         )
 
     def critic_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
