@@ -214,15 +214,10 @@ def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
 def _fakes(cfg: RunConfig, train: int) -> int:
     """Pictures that the generator makes for the critic in a cycle; no more than ``trainer.limit_batches`` lets in."""
     fakes = cfg.nogan.critic.fakes
-    count = int(train * fakes.share) // fakes.batch_size * fakes.batch_size
+    count = _whole_batches("nogan.critic.fakes", train * fakes.share, fakes.batch_size) * fakes.batch_size
     if limit := cfg.trainer.limit_batches:
         largest = max((phase.batch_size for phase in cfg.nogan.critic.phases.values() if phase), default=0)
         count = min(count, limit * largest)
-    if count == 0:
-        raise UserError(
-            f"nogan.critic.fakes: a share of {int(train * fakes.share)} images gives no batch of {fakes.batch_size}: "
-            "expected a larger nogan.critic.fakes.share, a smaller batch_size or more data"
-        )
     return count
 
 
@@ -249,14 +244,20 @@ def _gan_phase(cfg: RunConfig, train: int, cycle: int) -> Phase:
 
 
 def _batches(cfg: RunConfig, key: str, images: float, batch_size: int) -> int:
-    """Whole batches in ``images`` (the last partial one is dropped), within ``trainer.limit_batches``."""
+    """Whole batches in ``images``, within ``trainer.limit_batches``."""
+    batches = _whole_batches(key, images, batch_size)
+    return min(batches, cfg.trainer.limit_batches or batches)
+
+
+def _whole_batches(key: str, images: float, batch_size: int) -> int:
+    """Whole batches in ``images``; the last partial one is dropped."""
     batches = int(images) // batch_size
     if batches == 0:
         raise UserError(
             f"{key}: a share of {int(images)} images gives no batch of {batch_size}: expected a larger {key}.share, "
             "a smaller batch_size or more data"
         )
-    return min(batches, cfg.trainer.limit_batches or batches)
+    return batches
 
 
 def _check_names(phases: Iterable[Phase]) -> None:
