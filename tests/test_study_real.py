@@ -157,14 +157,13 @@ def test_a_finished_run_is_collected_with_steps_from_zero(tmp_path):
 
 
 def test_photographs_are_cut_so_that_none_is_on_both_sides(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "CROPS", 90)
     monkeypatch.setattr(runs, "ORACLE_IMAGES", 4)
     for part, count in (("train", 20), ("val", 2)):
         (tmp_path / part).mkdir()
         for index in range(count):
             level = 10 * index + (5 if part == "val" else 0)
             Image.new("RGB", (80, 64), (level, level, level)).save(tmp_path / part / f"{index}.png")
-    crops = runs.cut(tmp_path, tmp_path / "crops")
+    crops = runs.cut(tmp_path, tmp_path / "crops", count=90)
 
     def levels(part):
         files = sorted((crops / part).glob("*.png"))
@@ -179,7 +178,7 @@ def test_photographs_are_cut_so_that_none_is_on_both_sides(tmp_path, monkeypatch
     assert set(oracle) == {5, 15}
     assert not set(train) & set(probe)
     with pytest.raises(UserError, match="train/"):
-        runs.cut(tmp_path / "val", tmp_path / "elsewhere")
+        runs.cut(tmp_path / "val", tmp_path / "elsewhere", count=90)
 
 
 @pytest.fixture
@@ -193,7 +192,7 @@ def trained(monkeypatch):
         return record([55.0, *np.exp(rng.uniform(3, 4, 11))], data=data, seed=seed)
 
     monkeypatch.setattr(runs, "make", make)
-    monkeypatch.setattr(runs, "cut", lambda photographs, folder: folder)
+    monkeypatch.setattr(runs, "cut", lambda photographs, folder, count: folder)
     return asked
 
 
@@ -203,17 +202,18 @@ def test_the_study_goes_on_where_it_was_cut(tmp_path, trained, capsys):
     command = ["real", "--out", str(tmp_path / "out"), "--root", str(ROOT), "--seeds", "3", "--record", str(document)]
     command += ["--photos", str(tmp_path), "--photo-seeds", "1", "--long-seeds", "1"]
     assert main(command) == 0
-    assert trained == [("scenes", 0), ("photographs", 0), ("scenes-long", 0), ("scenes", 1), ("scenes", 2)]
+    sets = ("scenes", "photographs", "scenes-long", "photographs-long")
+    assert trained == [*((data, 0) for data in sets), ("scenes", 1), ("scenes", 2)]
     tables = (tmp_path / "out" / "real.md").read_text()
     results = tmp_path / "out" / "real.jsonl"
     lines = results.read_text().splitlines(keepends=True)
-    results.write_text("".join((lines[0], *lines[2:4], lines[4][:50])))  # one run lost, another torn
+    results.write_text("".join((lines[0], *lines[2:5], lines[5][:50])))  # one run lost, another torn
     assert main(command) == 0
-    assert trained[5:] == [("photographs", 0), ("scenes", 2)]
+    assert trained[6:] == [("photographs", 0), ("scenes", 2)]
     assert (tmp_path / "out" / "real.md").read_text() == tables
-    assert len(list(read_rows(results))) == 5
+    assert len(list(read_rows(results))) == 6
     assert main(command) == 0
-    assert len(trained) == 7
+    assert len(trained) == 8
     text = document.read_text()
     assert text.startswith("before")
     assert text.endswith("after\n")

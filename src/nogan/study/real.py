@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=10, help="runs on the built-in scenes (default 10)")
     parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: run on them, too")
     parser.add_argument("--photo-seeds", type=int, default=3, help="runs on the photographs (default 3)")
-    parser.add_argument("--long-seeds", type=int, default=2, help="runs on scenes with a longer phase (default 2)")
+    parser.add_argument("--long-seeds", type=int, default=3, help="runs on each with a longer phase (default 3)")
     parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow one another (default 0)")
     parser.add_argument("--threads", type=int, default=1, help="of the processor, for a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> None:
         (row["data"], row["seed"]): row for row in read_rows(results) if row["version"] == versions.get(row["data"])
     }
     missing = [key for key in wanted if key not in done]
-    crops = runs.cut(args.photos, args.out / "photographs") if args.photos and missing else None
     for data, seed in track(missing, "real runs", disable=not missing):
+        crops = runs.cut(args.photos, args.out / data, runs.CROPS[data]) if data in runs.CROPS else None
         row = runs.make(args.root, args.out / "real", data, seed, args.threads, crops)
         append_row(results, row | {"version": versions[data]})
         done[data, seed] = row
@@ -103,6 +103,7 @@ def _interleaved(args: argparse.Namespace) -> list[tuple[str, int]]:
         "scenes": args.seeds,
         "photographs": args.photo_seeds if args.photos else 0,
         "scenes-long": args.long_seeds,
+        "photographs-long": args.long_seeds if args.photos else 0,
     }
     turns = range(max(0, *count.values()))
     return [(data, args.first_seed + turn) for turn in turns for data in count if turn < count[data]]

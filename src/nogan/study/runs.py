@@ -26,23 +26,25 @@ from nogan.study.record import fingerprint
 Row = dict[str, Any]
 EXPERIMENT = "inflection"
 SIZE = 32  # px, of the runs and of the crops
-CROPS = 20_000  # squares that the photographs are cut into for training, as many as there are scenes
+CROPS = {"photographs": 20_000, "photographs-long": 50_000}  # squares that they are cut into, as many as scenes
 PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
 ORACLE_IMAGES = 256
 ORACLE_SCENES = 10_000_019  # seed of the oracle's scenes; a run draws its own from its small seed
 STABILITY_IMAGES = 64
+# A GAN phase that is two and a half times as long, after the same pretraining.
+LONG = ("nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064")
+PHOTOGRAPHS = (
+    "data=folder",
+    "data.augment=false",  # the crops are as varied
+    "data.workers=0",
+    "data.val_share=0.05",
+    "data.reals_share=0.25",
+)
 SETS: dict[str, tuple[str, ...]] = {
     "scenes": (),
-    "photographs": (
-        "data=folder",
-        f"data.images={CROPS}",
-        "data.augment=false",  # the crops are as varied
-        "data.workers=0",
-        "data.val_share=0.05",
-        "data.reals_share=0.25",
-    ),
-    # As `scenes`, with a GAN phase that is two and a half times as long.
-    "scenes-long": ("data.images=50000", "nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064"),
+    "photographs": (*PHOTOGRAPHS, f"data.images={CROPS['photographs']}"),
+    "scenes-long": (*LONG, "data.images=50000"),
+    "photographs-long": (*PHOTOGRAPHS, *LONG, f"data.images={CROPS['photographs-long']}"),
 }
 """What the runs on each data set change of the experiment."""
 
@@ -53,7 +55,7 @@ def version(root: Path, data: str) -> str:
     if not overlay.is_file() or not (root / "train.py").is_file():
         raise UserError(f"{root} holds no train.py and {overlay.name}: run this in the repository, or pass --root.")
     settings = yaml.safe_load(overlay.read_text())
-    return fingerprint([], (settings, SETS[data], SIZE, CROPS, PROBE_SHARE, ORACLE_IMAGES, ORACLE_SCENES))
+    return fingerprint([], (settings, SETS[data], SIZE, CROPS.get(data), PROBE_SHARE, ORACLE_IMAGES, ORACLE_SCENES))
 
 
 def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path | None) -> Row:
@@ -65,7 +67,7 @@ def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path 
         data: a key of ``SETS``.
         seed: of the run.
         threads: of the processor.
-        crops: what :func:`cut` made, for "photographs".
+        crops: what :func:`cut` made, for photographs.
 
     Returns:
         ``losses`` ([GAN batch from 0, critic loss] at critic batches), ``verdict`` (of the run's own detector),
@@ -89,7 +91,7 @@ def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: 
         arguments = [f"resume={folder.resolve()}"]
     else:
         arguments = [f"experiment={EXPERIMENT}", f"seed={seed}", f"hydra.run.dir={folder.resolve()}", *SETS[data]]
-        if data == "photographs":
+        if data in CROPS:
             assert crops is not None
             arguments += [f"data.path={crops.resolve() / 'train'}", f"data.val_path={crops.resolve() / 'probe'}"]
     path = os.pathsep.join(filter(None, [str((root / "src").resolve()), os.environ.get("PYTHONPATH")]))
@@ -137,7 +139,7 @@ def _oracle_pictures(data: str, crops: Path | None) -> Any:
     """RGB ``(N, 3, SIZE, SIZE)`` in [0, 1] that no run has seen."""
     import torch
 
-    if data != "photographs":
+    if data not in CROPS:
         from nogan.data.scenes import draw_scene
 
         pictures = [draw_scene(ORACLE_SCENES, index, SIZE) for index in range(ORACLE_IMAGES)]
@@ -178,11 +180,16 @@ def _oracle(folder: Path, pictures: Any, threads: int) -> dict[str, dict[str, fl
 # ------------------------------------------------------------------------------------------------------ photographs
 
 
-def cut(photographs: Path, folder: Path) -> Path:
+def cut(photographs: Path, folder: Path, count: int) -> Path:
     """Cut photographs into small squares, so that a small set lasts for a run: ``train``, ``probe`` and ``oracle``.
 
     Of the photographs in ``photographs/train`` a tenth is held out for the probe; those in ``photographs/val`` are the
     oracle's. A square's side is 40–100 % of the photograph's shorter one, its place uniform.
+
+    Args:
+        photographs: the folder with both.
+        folder: where the squares go.
+        count: squares to train on.
 
     Raises:
         UserError: ``photographs`` has no such folders, or they hold too little.
@@ -195,7 +202,7 @@ def cut(photographs: Path, folder: Path) -> Path:
     order = numpy_rng("study-photographs").permutation(len(files["train"]))
     held_out = round(len(order) * PROBE_SHARE)
     probe, train = ([files["train"][i] for i in part] for part in (order[:held_out], order[held_out:]))
-    _cut_into(train, CROPS, folder / "train")
+    _cut_into(train, count, folder / "train")
     _cut_into(probe, ORACLE_IMAGES, folder / "probe")
     _cut_into(files["val"], ORACLE_IMAGES, folder / "oracle")
     (folder / "done").touch()
