@@ -39,7 +39,7 @@ SETTINGS = (
     "nogan.gan={size:32,batch_size:8}",
     "nogan.snapshot_every=0.02",
     "nogan.inflection.name=budget",
-    "+nogan.inflection.share=0.03",
+    "nogan.inflection.budget.share=0.03",
     "probe={images:8,size:32,grid:4}",
 )
 

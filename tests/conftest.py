@@ -80,7 +80,7 @@ def finished_run(tmp_path_factory) -> Path:
         "nogan.gan.max_critic_steps=1",
         "nogan.snapshot_every=0.03",  # each batch, so that the last snapshot lies past the inflection point
         "nogan.inflection.name=budget",
-        "+nogan.inflection.share=0.075",  # of 200 images, in batches of 4: within the fourth batch
+        "nogan.inflection.budget.share=0.075",  # of 200 images, in batches of 4: within the fourth batch
     )
     register(ROOT / "experiments")
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -4,10 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from hydra.errors import HydraException
 
 from nogan.compose import one_line
 from nogan.errors import UserError
+from nogan.inflection import DETECTORS
 from tests.conftest import ROOT
 
 
@@ -27,6 +29,7 @@ from tests.conftest import ROOT
         ("nogan.critic.reals=both", "nogan.critic.reals=both: expected 'heldout' or 'train'"),
         ("nogan.gan.max_critic_steps=0", "nogan.gan.max_critic_steps=0: expected greater than or equal to 1"),
         ("nogan.gan.batch_size=2.5", "nogan.gan.batch_size=2.5: expected an integer"),
+        ("nogan.inflection.knee.flat=7", "nogan.inflection.knee.flat=7: expected less than 1"),
         ("nogan.inflection.action=halt", "nogan.inflection.action=halt: expected 'stop' or 'mark'"),
         ("model.decoder=deeep", "model.decoder=deeep: expected 'deep' or 'wide'"),
         ("loss.layers=[1]", "loss: loss.layers has 1 entries and loss.weights 3: expected as many"),
@@ -42,8 +45,18 @@ def test_a_value_out_of_range(configure, override, message):
 
 
 def test_an_unknown_detector(configure):
-    with pytest.raises(UserError, match=r"nogan\.inflection\.name is 'oracle'; expected one of .*curvature"):
+    with pytest.raises(UserError, match=r"nogan\.inflection\.name=oracle: expected 'combined', .*'curvature'"):
         configure("nogan.inflection.name=oracle")
+
+
+def test_a_detectors_parameters_are_in_the_config_as_in_the_code(configure):
+    sections = yaml.safe_load((ROOT / "conf" / "inflection" / "detectors.yaml").read_text())
+    assert list(sections) == list(DETECTORS)
+    for name, detector in DETECTORS.items():
+        fields = detector.Settings.model_fields
+        assert sections[name] == {key: fields[key].default for key in detector.own_parameters()}
+    config = configure("nogan.inflection.name=knee", "nogan.inflection.knee.flat=0.1").nogan.inflection
+    assert config.parameters["flat"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -54,7 +67,11 @@ def test_an_unknown_detector(configure):
             "nogan.pretrain.g1.sise=64",
             "unknown key nogan.pretrain.g1.sise: did you mean nogan.pretrain.g1.size? allowed",
         ),
-        ("nogan.inflection.window=0.2", "nogan.inflection.window is not in the config: a detector's own parameter "),
+        (
+            "nogan.inflection.flat=0.2",
+            "unknown key nogan.inflection.flat: did you mean nogan.inflection.knee.flat? allowed in nogan.inflection: ",
+        ),
+        ("nogan.inflection.knee.flt=0.2", "unknown key nogan.inflection.knee.flt: did you mean "),
         ("modell=tiny", "unknown key modell: did you mean model? allowed in the top level: "),
         ("model=artistc", "model=artistc is not known: expected one of artistic, stable, tiny, video"),
         ("experiment=quick", "experiment=quick is not known: expected one of "),

@@ -56,7 +56,7 @@ def feed(detector, losses, steps=None):
     return verdicts[0][1] if verdicts else None
 
 
-@pytest.mark.parametrize("name", ["combined", "curvature", "window"])
+@pytest.mark.parametrize("name", ["combined", "shape", "curvature", "window"])
 @pytest.mark.parametrize("total", [250, 2000, 10_000])
 @pytest.mark.parametrize("centre", [0.3, 0.6])
 def test_an_s_shaped_rise_is_found_where_its_curvature_changes_sign(name, total, centre):
@@ -71,7 +71,7 @@ def test_the_end_of_an_upward_drift_names_the_middle_of_the_rise():
     assert verdict.inflection == pytest.approx(0.4 * TOTAL, abs=0.02 * TOTAL)
 
 
-@pytest.mark.parametrize("name", ["combined", "knee"])
+@pytest.mark.parametrize("name", ["combined", "shape", "knee"])
 @pytest.mark.parametrize("total", [250, 2000, 10_000])
 @pytest.mark.parametrize("corner", [0.3, 0.7])
 def test_a_ramp_is_found_where_it_ends(name, total, corner):
@@ -99,12 +99,12 @@ def test_the_burden_says_nothing_of_losses_given_at_every_batch():
 
 def test_seeing_the_critics_batches_only_leaves_the_answer_where_it_was():
     losses = s_shape()
-    for name in ("combined", "curvature"):
+    for name in ("combined", "shape", "curvature"):
         verdict = feed(build(name), losses, switch(losses))
         assert verdict.inflection == pytest.approx(0.5 * TOTAL, abs=0.04 * TOTAL)
 
 
-SILENT = ("combined", "curvature", "knee", "burden", "window")
+SILENT = ("combined", "shape", "curvature", "knee", "burden", "window")
 
 
 def without_inflection():
@@ -256,18 +256,18 @@ def test_the_window_starts_anew_after_a_verdict_that_came_too_early():
     ("conf", "key", "says"),
     [
         ({"name": "eye"}, "nogan.inflection.name", "curvature"),
-        ({"name": "combined", "windw": 0.3}, "nogan.inflection.windw", "sure"),
-        ({"name": "curvature", "window": 7}, "nogan.inflection.window", "less than or equal to 1"),
-        ({"name": "curvature", "window": "wide"}, "nogan.inflection.window", "number"),
-        ({"name": "curvature", "z": math.nan}, "nogan.inflection.z", "finite"),
-        ({"name": "curvature", "z": True}, "nogan.inflection.z", "number"),
-        ({"total_steps": 0}, "nogan.inflection.total_steps", "greater"),
-        ({"total_steps": None}, "nogan.inflection.total_steps", "integer"),
+        ({"name": "shape", "windw": 0.3}, "nogan.inflection.shape.windw", "sure"),
+        ({"name": "curvature", "window": 7}, "nogan.inflection.curvature.window", "less than or equal to 1"),
+        ({"name": "curvature", "window": "wide"}, "nogan.inflection.curvature.window", "number"),
+        ({"name": "curvature", "z": math.nan}, "nogan.inflection.curvature.z", "finite"),
+        ({"name": "curvature", "z": True}, "nogan.inflection.curvature.z", "number"),
+        ({"total_steps": 0}, "nogan.inflection.combined.total_steps", "greater"),
+        ({"total_steps": None}, "nogan.inflection.combined.total_steps", "integer"),
         ({"name": "budget", "images": None}, "nogan.inflection.name", "images"),
         ({"name": "window", "lr": None}, "nogan.inflection.name", "lr"),
-        ({"name": "window", "of": "eye"}, "nogan.inflection.of.name", "curvature"),
-        ({"name": "window", "of": "window"}, "nogan.inflection.of", "another"),
-        ({"name": "window", "of": {"name": "knee", "flat": 2}}, "nogan.inflection.of.flat", "less than 1"),
+        ({"name": "window", "of": "eye"}, "nogan.inflection.window.of.name", "curvature"),
+        ({"name": "window", "of": "window"}, "nogan.inflection.window.of", "another"),
+        ({"name": "window", "of": {"name": "knee", "flat": 2}}, "nogan.inflection.window.of.flat", "less than 1"),
     ],
 )
 def test_a_wrong_setting_is_one_clear_line(conf, key, says):
@@ -279,7 +279,7 @@ def test_a_wrong_setting_is_one_clear_line(conf, key, says):
 
 
 def test_a_missing_total_is_named():
-    with pytest.raises(UserError, match=r"nogan\.inflection\.total_steps"):
+    with pytest.raises(UserError, match=r"nogan\.inflection\.combined\.total_steps"):
         make_detector()
 
 
@@ -287,7 +287,7 @@ def test_a_checkpoint_of_another_detector_or_setting_is_refused():
     state = build("curvature").state_dict()
     with pytest.raises(UserError, match=r"nogan\.inflection\.name"):
         build("knee").load_state_dict(state)
-    with pytest.raises(UserError, match=r"nogan\.inflection\.window"):
+    with pytest.raises(UserError, match=r"nogan\.inflection\.curvature\.window"):
         build("curvature", window=0.5).load_state_dict(state)
 
 

@@ -75,7 +75,39 @@ def test_it_has_a_last_word():
     assert feed(detector, [100, 110, 120]) is None
     assert detector.finish().inflection == 0, "no snapshot was better than none"
     assert detector.finish() is None, "once"
-    assert make_detector("combined", total_steps=100).finish() is None
+    assert make_detector("shape", total_steps=100).finish() is None
+
+
+def loss_of(step):
+    """Of a critic that loses its hold until batch 120 of 200, and then regains a little of it."""
+    return 0.1 + 0.5 * min(step, 120) / 120 - 0.1 * max(step - 120, 0) / 80
+
+
+def feed_both(detector, fds, every=10):
+    """As :func:`feed`, with critic losses that rise."""
+    for i, fd in enumerate(fds):
+        if verdict := detector.measured(i * every, TRUE_TO_LIFE | {"chroma_fd": fd}):
+            return i * every, verdict
+        for step in range(i * every, (i + 1) * every):
+            assert detector.update(step, loss_of(step)) is None
+    return None
+
+
+def test_combined_waits_in_the_trough_of_a_wave_while_the_critics_loss_still_rises():
+    wave = [100, 80, 60, 90, 95, 95, 90, 80, 70, 50, 40, *[60] * 9]
+    probe = feed_both(make_detector("probe", total_steps=200, patience=0.2), wave)
+    assert probe is not None and probe[1].inflection == 20, "the first crest of quality"
+    combined = feed_both(make_detector("combined", total_steps=200), wave)
+    assert combined is not None and combined[1].inflection == 100, "the best one"
+    assert combined[0] > 160, "no sooner than the crests of quality and of the loss have both stood for the patience"
+    assert "the critic loss has not risen above 0.5" in combined[1].reason
+
+
+def test_combined_has_the_last_word_of_the_probe():
+    detector = make_detector("combined", total_steps=200)
+    assert feed_both(detector, [100, 80, 70, 60]) is None
+    assert detector.finish().inflection == 30
+    assert make_detector("combined", total_steps=200).finish() is None, "nothing was measured"
 
 
 def test_broken_metrics_are_left_out():
@@ -85,17 +117,18 @@ def test_broken_metrics_are_left_out():
     assert (when, verdict.inflection) == (40, 10)
 
 
-def test_a_checkpoint_continues_to_the_bit():
+@pytest.mark.parametrize("name", ["probe", "combined"])
+def test_a_checkpoint_continues_to_the_bit(name):
     fds = [100, 80, 90, 60, 70, 75, 80, 90]
-    whole = feed(make_detector("probe", total_steps=100, patience=0.3), fds)
+    whole = feed(make_detector(name, total_steps=100, patience=0.3), fds)
     assert whole is not None
     for cut in (0, 1, 4, 6):
-        detector = make_detector("probe", total_steps=100, patience=0.3)
+        detector = make_detector(name, total_steps=100, patience=0.3)
         assert feed(detector, fds[:cut]) is None
         buffer = io.BytesIO()
         torch.save(detector.state_dict(), buffer)
         buffer.seek(0)
-        again = make_detector("probe", total_steps=100, patience=0.3)
+        again = make_detector(name, total_steps=100, patience=0.3)
         again.load_state_dict(torch.load(buffer, weights_only=True))
         assert feed(again, fds[cut:], first=cut) == whole
 
@@ -103,7 +136,7 @@ def test_a_checkpoint_continues_to_the_bit():
 def test_a_run_ends_with_the_snapshot_that_the_probe_likes_best(smallest, tmp_path):
     overrides = (
         "nogan.inflection.name=probe",
-        "+nogan.inflection.patience=1",
+        "nogan.inflection.probe.patience=1",
         "nogan.repeats=0",
         "trainer.limit_batches=12",
         "nogan.gan.lr=1e-3",

@@ -26,7 +26,7 @@ OVERRIDES = (
     "nogan.critic.phases.c2.epochs=1",
     "nogan.gan.max_critic_steps=2",
     "nogan.inflection.name=budget",
-    "+nogan.inflection.share=0.06",  # fires at the fourth GAN batch
+    "nogan.inflection.budget.share=0.06",  # fires at the fourth GAN batch
 )
 
 

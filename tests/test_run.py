@@ -150,7 +150,7 @@ def test_a_frozen_encoder_keeps_its_norms_in_training(watched):
 
 def budget(steps: int) -> str:
     """A detector that fires at a known batch: batch size 4, of 200 images."""
-    return f"+nogan.inflection.share={steps * 4 / 200}"
+    return f"nogan.inflection.budget.share={steps * 4 / 200}"
 
 
 def test_at_the_inflection_point_the_generator_goes_back_and_the_cycle_ends(run):

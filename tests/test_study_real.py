@@ -120,7 +120,7 @@ def test_detectors_are_replayed_as_in_the_run():
         [step, 0.2 + 0.4 / (1 + math.exp(-(step - 350) / 50)) + 0.02 * rng.normal()] for step in range(0, 1000, 2)
     ]
     row = record([1.0] * 101, losses=losses)
-    stop = replay(row, "combined")
+    stop = replay(row, "shape")
     assert stop.at == pytest.approx(350, abs=40)
     assert stop.at < stop.sure < 800
     assert replay(row, "budget", share=0.4).at == 499, "40 % of 20,000 images in batches of 16"
@@ -129,7 +129,7 @@ def test_detectors_are_replayed_as_in_the_run():
         "400 batches after the best of the 1000, once the snapshot after batch 699 is measured"
     )
     flat = row | {"losses": [[step, 0.5 + 0.02 * rng.normal()] for step in range(0, 1000, 2)]}
-    assert replay(flat, "combined") == Stop()
+    assert replay(flat, "shape") == Stop()
 
 
 def test_the_sign_test_and_the_interval():

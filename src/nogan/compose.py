@@ -211,15 +211,12 @@ def one_line(error: Exception) -> str:
     if match := re.match(r"UserError raised while resolving interpolation: (.*)", text):
         return match[1]
     if match := re.match(r"Could not override '([^']+)'", text):
-        if match[1].startswith("nogan.inflection."):
-            key = match[1]
-            return f"{key} is not in the config: a detector's own parameter is added with a plus sign, +{key}=…"
         return unknown_key(match[1])
     if match := re.search(
         r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL
     ):
         group, found, options = match.groups()
-        hint = " (or pip install 'nogan[sweeps]')" if group.startswith("hydra/") else ""
+        hint = ' (or pip install -e ".[sweep]")' if group.startswith("hydra/") else ""
         return f"{group}={found} is not known: expected one of {', '.join(sorted(options.split()))}{hint}"
     if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
         return unknown_key(match[1])

@@ -9,8 +9,9 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
+from nogan import inflection
 from nogan.errors import UserError
 
 
@@ -103,28 +104,36 @@ class Gan(Section):
     betas: tuple[Fraction, Fraction]
 
 
-class Inflection(Section):
-    """The detector of the inflection point and what follows its verdict; further keys are the detector's parameters."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    name: str
+class _Inflection(Section):
+    name: Literal[tuple(inflection.DETECTORS)]
     action: Literal["stop", "mark"]
 
     @model_validator(mode="after")
-    def _a_detector_takes_them(self) -> "Inflection":
-        from nogan.inflection import make_detector
-
-        # Any phase will do: names and ranges of the parameters do not depend on it.
-        make_detector(
-            self.name, **{"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6, **self.parameters}
-        )
+    def _the_detector_takes_them(self) -> "_Inflection":
+        # Any phase will do: what a detector makes of its parameters does not depend on it.
+        known = {"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6}
+        inflection.make_detector(self.name, **known, **self.parameters)
         return self
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The detector's own parameters, as ``make_detector`` takes them."""
-        return dict(self.model_extra or {})
+        """The chosen detector's own parameters, as ``make_detector`` takes them."""
+        return getattr(self, self.name).model_dump()
+
+
+def _parameters(detector: type[inflection.Detector]) -> type[Section]:
+    """What ``detector`` can be told beside the facts of the phase, as a section of the config."""
+    fields = detector.Settings.model_fields
+    own = {name: (fields[name].annotation, fields[name]) for name in detector.own_parameters()}
+    return create_model(f"{detector.__name__}Parameters", __base__=Section, __doc__=detector.__doc__, **own)
+
+
+Inflection = create_model(
+    "Inflection",
+    __base__=_Inflection,
+    __doc__="The detector of the inflection point, what follows its verdict, and what each detector can be told.",
+    **{name: (_parameters(detector), {}) for name, detector in inflection.DETECTORS.items()},
+)
 
 
 class Optimizer(Section):
@@ -307,7 +316,8 @@ def unknown_key(key: str) -> str:
     """The one line for a key that the schema does not have: the nearest known one, and all that stand beside it."""
     *parents, name = key.split(".")
     allowed = sorted(_keys_at(parents))
-    close = difflib.get_close_matches(name, allowed, n=1)
+    deeper = [f"{section}.{name}" for section in allowed if name in _keys_at([*parents, section])]
+    close = difflib.get_close_matches(name, allowed, n=1) or deeper[:1]
     hint = f"did you mean {'.'.join([*parents, close[0]])}? " if close else ""
     where = ".".join(parents) or "the top level"
     return f"unknown key {key}: {hint}allowed in {where}: {', '.join(allowed)}"

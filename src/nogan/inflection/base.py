@@ -192,6 +192,11 @@ class Detector:
         """The phase is over and no verdict has come: a last word. Those that were not sure have none."""
         return None
 
+    @classmethod
+    def own_parameters(cls) -> list[str]:
+        """What it can be told beside the facts of the phase."""
+        return [name for name in cls.Settings.model_fields if name not in Settings.model_fields]
+
     def _observe(self, step: int, loss: float) -> Verdict | None:
         raise NotImplementedError
 
@@ -219,8 +224,8 @@ class Detector:
             if saved["settings"].get(key) != value:
                 before = saved["settings"].get(key)
                 raise UserError(
-                    f"nogan.inflection.{key} is {value!r}, but was {before!r} when the checkpoint was made: "
-                    "resume with the same settings."
+                    f"nogan.inflection.{self.name}.{key} is {value!r}, but was {before!r} when the checkpoint was "
+                    "made: resume with the same settings."
                 )
         for key, value in saved["state"].items():
             _restore(self, key, value)

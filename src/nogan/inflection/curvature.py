@@ -29,7 +29,7 @@ class Curvature(Detector):
     fitted by weighted least squares to 32 block means over a trailing window, at each new block. The standard error of
     its second-order term is widened for the autocorrelation of the residuals (lag one, as of an AR(1) process), so
     that wandering noise does not fire it. The inflection point is where the term, read at the window's centre, crosses
-    zero. A rise that only slows down (exponential, ramp) has no such point: use `knee` or `combined`.
+    zero. A rise that only slows down (exponential, ramp) has no such point: use `knee` or `shape`.
 
     Source: local polynomial regression (Savitzky & Golay 1964; Cleveland 1979), here one-sided and with a test.
     """

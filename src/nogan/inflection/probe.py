@@ -30,7 +30,8 @@ class Probe(Detector):
 
     def __init__(self, settings: ProbeSettings):
         super().__init__(settings)
-        self.best_step, self.best_quality, self.before = -1, -math.inf, math.nan
+        self.best_step, self.best_quality = -1, -math.inf
+        self.before: float | None = None  # quality of the first snapshot
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
         return None
@@ -41,14 +42,18 @@ class Probe(Detector):
         if self.fired or not math.isfinite(value):
             return None
         self.last_step = max(self.last_step, step - 1)
-        if math.isnan(self.before):
+        if self.before is None:
             self.before = value
         if value > self.best_quality:
             self.best_step, self.best_quality = step, value
         self.evidence = {"quality": value, "best": self.best_quality}
-        if self.best_step <= 0 or step - self.best_step < self.settings.patience * self.settings.total_steps:
-            return None
-        return self._name_the_best(f"none of the next {step - self.best_step} batches was better")
+        return self._name_the_best(self._what_stands(step)) if self.best_step > 0 and self._is_over(step) else None
+
+    def _is_over(self, step: int) -> bool:
+        return step - self.best_step >= self.settings.patience * self.settings.total_steps
+
+    def _what_stands(self, step: int) -> str:
+        return f"none of the next {step - self.best_step} batches was better"
 
     def finish(self) -> Verdict | None:
         """The best snapshot of the whole phase; None if none was measured."""
@@ -58,6 +63,7 @@ class Probe(Detector):
 
     def _name_the_best(self, why: str) -> Verdict:
         self.fired = True
+        assert self.before is not None
         gain = self.best_quality - self.before
         reason = f"held-out quality at batch {self.best_step} is {gain:+.2f} (ln) to before the phase; {why}"
         return Verdict(self.best_step, reason, max(self.last_step, 0), self.name, 1.0)

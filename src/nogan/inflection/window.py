@@ -21,7 +21,7 @@ class WindowSettings(Settings):
         factor: how far from the prior it is believed: from its lower end divided by this to its upper end times this.
     """
 
-    of: str | dict[str, Any] = "combined"
+    of: str | dict[str, Any] = "shape"
     factor: float = Field(2.0, ge=1)
 
 
@@ -52,13 +52,12 @@ class Window(Detector):
     def _fresh(self) -> Detector:
         from nogan.inflection import make_detector  # here, since the package imports this module
 
-        own = set(WindowSettings.model_fields) - set(Settings.model_fields)
-        known = self.settings.model_dump(exclude=own)
+        known = self.settings.model_dump(exclude=set(self.own_parameters()))
         of = self.settings.of
         conf = {"name": of} if isinstance(of, str) else dict(of)
         if conf.get("name") == self.name:
-            raise UserError("nogan.inflection.of is 'window'; expected another detector for it to bound.")
-        return make_detector(**(known | conf), key="nogan.inflection.of")
+            raise UserError("nogan.inflection.window.of is 'window'; expected another detector for it to bound.")
+        return make_detector(**(known | conf), key="nogan.inflection.window.of")
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
         while len(self.trail) * self.every <= step:

@@ -43,13 +43,14 @@ OTHER_QUALITIES = {
 Rule = Callable[[Row], Stop]
 RULES: dict[str, Rule] = {
     **{f"`{name}`": lambda row, name=name: replay(row, name) for name in DETECTORS},
-    "`combined` says when, the probe which": lambda row: picked_by_probe(row, replay(row, "combined")),
+    "`shape` says when, the probe which": lambda row: picked_by_probe(row, replay(row, "shape")),
     "lr x generator batches = 0.018": prior,
     "the whole budget": lambda row: Stop(),
 }
 LEAVE_ONE_OUT = "a fixed share, best on the other runs"
 RANDOM = "a snapshot at random"
-JUDGED = ("combined", "probe")  # the best on simulated curves, and the one that hears the probe
+JUDGED = ("combined", "probe", "shape")  # pictures and loss, pictures alone, loss alone
+HEARS_PROBE = ("probe", "combined")
 RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT)
 
 
@@ -126,11 +127,11 @@ def report(rows: Sequence[Row]) -> str:
         "**What each signal knows**: Spearman's correlation with the held-out quality over the snapshots of a run, and "
         "the regret of taking the snapshot at which the signal is best; medians over all runs",
         signals_table(rows),
-        "**`probe` with other patiences**, over all runs",
+        "**Other patiences**, over all runs: what the critic's loss adds to the probe",
         patience_table(rows),
         "**Median regret with other definitions of quality**, over all runs",
         definitions_table(rows),
-        "**Run by run**, in GAN batches: where the best snapshot lies, and what `combined` says",
+        "**Run by run**, in GAN batches: where the best snapshot lies, and what `shape` says",
         runs_table(rows),
     ]
     return "\n\n".join(parts)
@@ -225,11 +226,16 @@ def signals_table(rows: Sequence[Row]) -> str:
 def patience_table(rows: Sequence[Row]) -> str:
     """What is saved, and what it costs, if the best snapshot must stand for less long, or longer."""
     lines = []
-    for patience in (0.2, 0.3, 0.4, 0.5, 1.0):
-        found = [replay(row, "probe", patience=patience) for row in rows]
-        gains = f"{np.mean([saved(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}"
-        lines.append([f"{patience:.0%} of the phase", _spread(regrets(rows, found)), gains])
-    return markdown(["patience", "median regret", "batches saved (mean)"], lines)
+    for patience in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.0):
+        cells = [f"{patience:.0%} of the phase"]
+        for name in HEARS_PROBE:
+            found = [replay(row, name, patience=patience) for row in rows]
+            costs = regrets(rows, found)
+            gains = f"{np.mean([saved(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}"
+            cells += [_spread(costs), f"{np.nanmean(costs):.0%}", gains]
+        lines.append(cells)
+    columns = ("median regret", "mean", "saved (mean)")
+    return markdown(["patience", *(f"`{name}`: {column}" for name in HEARS_PROBE for column in columns)], lines)
 
 
 def definitions_table(rows: Sequence[Row]) -> str:
@@ -247,7 +253,7 @@ def runs_table(rows: Sequence[Row]) -> str:
     """One line a run."""
     lines = []
     for row in rows:
-        oracle, probe, stop = qualities(row), qualities(row, by="probe"), replay(row, "combined")
+        oracle, probe, stop = qualities(row), qualities(row, by="probe"), replay(row, "shape")
         best = max(oracle, key=oracle.__getitem__)
         steps, losses = smoothed(row)
         fds = (row["oracle"][str(step)]["chroma_fd"] for step in (0, best, max(oracle)))
@@ -293,7 +299,7 @@ def draw_runs(rows: Sequence[Row], path: Path, columns: int = 3) -> None:
 
     first = {row["data"]: row for row in reversed(rows)}
     shown = sorted(rows, key=lambda row: row is not first[row["data"]])[:columns]
-    marks = {"combined": "#d62728", "curvature": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd", "probe": "#ff7f0e"}
+    marks = {"combined": "#d62728", "probe": "#ff7f0e", "shape": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd"}
     figure, axes = plt.subplots(2, len(shown), figsize=(4.6 * len(shown), 5.4), sharex="col", squeeze=False)
     for (above, below), row in zip(axes.T, shown, strict=True):
         steps, losses = np.array(row["losses"]).T

@@ -19,14 +19,14 @@ from rich.progress import track
 
 from nogan import inflection, rng
 from nogan.errors import UserError
-from nogan.inflection import DETECTORS, make_detector
+from nogan.inflection import DEFAULT, DETECTORS, make_detector
 from nogan.study import curves
 from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, WITHOUT, Curve
 from nogan.study.record import append_row, fill_in, fingerprint, markdown, read_rows
 
 Row = dict[str, Any]
 NAMES = tuple(name for name in DETECTORS if name != "probe")  # a simulated curve has no pictures
-JUDGED = "combined"  # against the targets: the best of those that hear the critic's loss alone
+JUDGED = DEFAULT  # against the targets
 SPLITS = ("test", "tune")
 
 
@@ -283,7 +283,7 @@ def draw_examples(rows: list[Row], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    marks = {"combined": "#d62728", "curvature": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd", "burden": "#ff7f0e"}
+    marks = {"shape": "#d62728", "curvature": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd", "burden": "#ff7f0e"}
     found = {row["key"][1]: row for row in reversed(rows)}
     figure, axes = plt.subplots(2, 4, figsize=(14, 5.6), sharey=True)
     for ax, family in zip(axes.flat, FAMILIES, strict=True):
