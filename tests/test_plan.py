@@ -39,7 +39,8 @@ def test_steps_are_whole_batches_of_the_training_share(configure):
     assert plan["g4"].steps == train // 2 // 11
     fakes = int(train * 0.085) // 8 * 8
     assert plan["c1@1"].fakes == fakes
-    assert plan["c1@1"].steps == 2 * fakes // 64 * 6
+    assert plan["c1@1"].held_out == round(fakes / 10)
+    assert plan["c1@1"].steps == 2 * (fakes - round(fakes / 10)) // 64 * 6
     assert plan["gan@1"].steps == int(train * 0.03) // 9
     assert plan["gan@1"].snapshot_every == round(0.001 * train / 9)
 

@@ -68,6 +68,7 @@ def test_critic_pretraining(config, phases):
         px, batch, epochs, lr, pct_start = CRITIC[phase.name.split("@")[0]]
         assert (phase.size, phase.batch_size, phase.epochs, phase.lr) == (px, batch, epochs, (lr,))
         assert phase.pct_start == pct_start and phase.fakes_size == 192
+        assert phase.images == pytest.approx(0.9 * 2 * phase.fakes, rel=1e-3), "10 % validation"
 
 
 def test_gan(config, phases, variant):

@@ -79,6 +79,7 @@ class Critic(Section):
 
     fakes: Fakes
     reals: Literal["heldout", "train"]
+    val_share: Fraction
     restart: Literal["pre_gan", "post_gan"]
     phases: dict[str, CriticPhase | None]
 

@@ -41,6 +41,7 @@ class Phase:
     noise: bool = False
     fakes: int = 0  # generated pictures that the phase needs on disk
     fakes_size: int = 0  # px
+    held_out: int = 0  # of them, and as many photographs, that the critic is only measured on
     snapshot_every: int = 0  # batches; 0: none
 
     def hyper(self, step: int, turn: PhaseKind | None = None) -> Hyper:
@@ -186,11 +187,12 @@ def _pretraining(cfg: RunConfig, train: int) -> Iterator[Phase]:
 def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
     fakes = cfg.nogan.critic.fakes
     fake_count = _fakes(cfg, train)
+    held_out = round(fake_count * cfg.nogan.critic.val_share)
     for name, phase in cfg.nogan.critic.phases.items():
         if phase is None or (phase.cycles == "first" and cycle > 1):
             continue
         # As many photographs as fakes, so one pass is twice the fakes.
-        batches = _batches(cfg, f"nogan.critic.phases.{name}", 2 * fake_count, phase.batch_size)
+        batches = _batches(cfg, f"nogan.critic.phases.{name}", 2 * (fake_count - held_out), phase.batch_size)
         yield Phase(
             name=f"{name}@{cycle}",
             kind="critic",
@@ -208,6 +210,7 @@ def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
             trains="critic",
             fakes=fake_count,
             fakes_size=fakes.size,
+            held_out=held_out,
         )
 
 

@@ -78,7 +78,7 @@ def trains(phase: Phase) -> str:
 
 
 def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:
-    """Each phase with its time, images/s, how it ended, and the held-out metrics after it."""
+    """Each phase with its time, images/s, how it ended, and the held-out metrics after it (of a critic, accuracy)."""
     table = Table(
         title="What became of it", box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, padding=(0, 1, 0, 0)
     )
@@ -86,6 +86,7 @@ def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:
     for column in ("time", "images/s", "steps"):
         table.add_column(column, justify="right")
     table.add_column("inflection")
+    table.add_column("critic", justify="right")
     for column in ("colourful", "PSNR", "chroma FD"):
         table.add_column(column, justify="right")
     phases = {phase.name: phase for phase in plan}
@@ -98,6 +99,7 @@ def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:
             f"{rate:.0f}",
             f"{record['steps']}/{phase.steps}" if record["steps"] != phase.steps else str(phase.steps),
             inflection(record),
+            f"{record['critic']['accuracy']:.0%}" if "critic" in record else "",
             *_metrics(record.get("metrics")),
         )
     return table

@@ -19,7 +19,7 @@ Chroma distances are in CIELAB units (ΔE of a* and b* alone).
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ STABILITY_IMAGES = 16  # photographs that the two variations are measured on
 
 
 class Probe(pl.Callback):
-    """Measures the generator on held-out photographs and draws the grid of samples; the first rank does it for all.
+    """Measures the networks on held-out pictures and draws the grid of samples; the first rank does it for all.
 
     Args:
         scheduler: says where the run stands, and keeps the results in its records.
@@ -90,10 +90,12 @@ class Probe(pl.Callback):
             self._measure_snapshot(trainer, module, phase, batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
-        """Keep what the phase made of the generator: after a rollback, the metrics of that snapshot."""
+        """Keep what the phase made of its network: after a rollback, the metrics of that snapshot."""
         record, phase = self.scheduler.record, self.scheduler.phase(trainer)
         if phase.kind == "generator":
             record["metrics"] = self._measure(trainer, module)
+        elif phase.kind == "critic" and phase.held_out:
+            record["critic"] = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
         elif phase.kind == "gan":
             step = record.get("rolled_back_to", record["steps"])
             known = distributed.from_first(self.scheduler.snapshots(phase).metrics(step))
@@ -117,9 +119,12 @@ class Probe(pl.Callback):
         self.scheduler.measured(module, step, metrics)
 
     def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
+        return self._report(trainer, "val/", lambda: self._values(trainer, module))
+
+    def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         started = time.monotonic()
-        values = distributed.from_first(self._values(trainer, module) if trainer.is_global_zero else {})
-        self.telemetry.report(trainer, {f"val/{name}": value for name, value in values.items()})
+        values = distributed.from_first(measure() if trainer.is_global_zero else {})
+        self.telemetry.report(trainer, {f"{prefix}{name}": value for name, value in values.items()})
         self.scheduler.leave_out(time.monotonic() - started)
         return values
 
@@ -158,6 +163,18 @@ class Probe(pl.Callback):
             if hasattr(logger, "log_image"):
                 where = f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record['steps']}"
                 logger.log_image("samples", [grid], step=trainer.global_step, caption=[where])
+
+
+def critic_values(trainer: pl.Trainer, module: GANModule, phase: Phase) -> dict[str, float]:
+    """Loss and accuracy of the critic on the pictures that it does not train on."""
+    data: NoGANData = trainer.datamodule
+    total: dict[str, float] = {}
+    with evaluating(module.critic.network), torch.no_grad(), trainer.precision_plugin.forward_context():
+        for batch in data.critic_held_out(phase):
+            _, metrics = module.critic.pretrain_loss(batch)
+            share = len(batch.images) / (2 * phase.held_out)
+            total = {name: total.get(name, 0.0) + float(value) * share for name, value in metrics.items()}
+    return total
 
 
 def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: torch.device) -> Tensor:

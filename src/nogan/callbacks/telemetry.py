@@ -2,7 +2,7 @@
 
 =================================  =================================================================================
 ``generator/loss`` …               pretraining: the feature loss, and its parts
-``critic/loss``, ``/accuracy``     critic pretraining
+``critic/loss``, ``/accuracy``     critic pretraining; ``critic/val_loss``, ``/val_accuracy`` on held-out pictures
 ``gan/critic_loss``                the critic's raw loss at its batches of a GAN phase; ``…_smooth``: its EMA (0.98)
 ``gan/generator_loss``             the generator's loss at its batches; in it ``adversarial_loss``, ``feature_loss``
 ``gan/critic_steps_per_generator_step``  so far in the phase

@@ -74,28 +74,41 @@ class PhotoBatches(Dataset):
 
 
 class CriticBatches(Dataset):
-    """Photographs and fakes for the critic; an item is a whole batch.
+    """Photographs and fakes for the critic, as many of each; an item is a whole batch.
 
     Picks below the number of fakes are fakes, the rest photographs, which go through the same resize as the fakes did.
+
+    Args:
+        source: of the photographs.
+        reals: indices of photographs to choose from; a small pool is gone through more than once.
+        store: of the fakes.
+        fakes: numbers of the fakes in it.
+        keys: of the order of the photographs.
     """
 
-    def __init__(self, source: Source, reals: np.ndarray, fakes: FakeStore, keys: tuple[Any, ...]) -> None:
-        self.source, self.store, self.fakes = source, fakes, None
-        rounds = -(-fakes.count // len(reals))  # a small pool of photographs is gone through more than once
+    def __init__(
+        self, source: Source, reals: np.ndarray, store: FakeStore, fakes: np.ndarray, keys: tuple[Any, ...]
+    ) -> None:
+        self.source, self.store, self.fakes = source, store, fakes
+        self.pictures: np.ndarray | None = None
+        rounds = -(-len(fakes) // len(reals))
         shuffled = [numpy_rng("reals", *keys, turn).permutation(reals) for turn in range(rounds)]
-        self.reals = np.concatenate(shuffled)[: fakes.count]
+        self.reals = np.concatenate(shuffled)[: len(fakes)]
+
+    def __len__(self) -> int:
+        return 2 * len(self.fakes)
 
     def __getitems__(self, item: tuple[int, np.ndarray]) -> RawBatch:
-        if self.fakes is None:
-            self.fakes = self.store.open()  # in the worker: a memory map is not sent through a pipe
+        if self.pictures is None:
+            self.pictures = self.store.open()  # in the worker: a memory map is not sent through a pipe
         step, picks = item
-        is_real = picks >= self.store.count
+        is_real = picks >= len(self.fakes)
         size = self.store.size
         images = torch.empty(len(picks), 3, size, size, dtype=torch.uint8)
-        images[torch.from_numpy(~is_real)] = torch.from_numpy(self.fakes[np.sort(picks[~is_real])])
+        images[torch.from_numpy(~is_real)] = torch.from_numpy(self.pictures[np.sort(self.fakes[picks[~is_real]])])
         bad: list[str] = []
         if is_real.any():
-            numbers = self.reals[picks[is_real] - self.store.count]
+            numbers = self.reals[picks[is_real] - len(self.fakes)]
             photographs, sizes, bad = load_batch(self.source, numbers, size, pool=self.reals)
             squares = augment(photographs, sizes, size, NONE)
             images[torch.from_numpy(is_real)] = squares.mul(255).round().to(torch.uint8)
@@ -151,7 +164,8 @@ class NoGANData(pl.LightningDataModule):
         phase = self.plan[index]
         keys = (self.config.seed, phase.name)
         if phase.kind == "critic":
-            dataset, pool = self._critic_batches(phase, keys)
+            dataset = self._critic_batches(phase, self.make_fakes(phase), keys)
+            pool = len(dataset)
         else:
             indices = subset(self.split.train, phase.share, *keys)
             dataset, pool = PhotoBatches(self.source, indices, phase.size), len(indices)
@@ -209,7 +223,7 @@ class NoGANData(pl.LightningDataModule):
     def make_fakes(self, phase: Phase) -> FakeStore:
         """The fakes that a critic ``phase`` needs: found on disk, or made by the generator as it stands."""
         settings = self.config.nogan.critic.fakes
-        store = FakeStore(self.folder / "fakes" / f"cycle-{phase.cycle}", phase.fakes, phase.fakes_size)
+        store = self._fake_store(phase)
         indices = subset(self.split.train, settings.share, self.config.seed, "fakes", phase.cycle)[: phase.fakes]
         generator = self.trainer.lightning_module.generator
         distributed.take_buffers_of_first(generator)
@@ -229,31 +243,57 @@ class NoGANData(pl.LightningDataModule):
         self.remove_fakes(before_cycle=phase.cycle)
         return store
 
-    def _critic_batches(self, phase: Phase, keys: tuple[Any, ...]) -> tuple[CriticBatches, int]:
-        held_out = self.config.nogan.critic.reals == "heldout"
-        reals = self.split.reals if held_out else self.split.train
+    def critic_held_out(self, phase: Phase) -> Iterator[Labelled]:
+        """The pictures that the critic never trains on, at the size of ``phase``, on the device, batch by batch."""
+        if not phase.held_out:
+            return
+        dataset = self._critic_batches(phase, self._fake_store(phase), (), held_out=True)
+        device = self.trainer.strategy.root_device
+        for batch in self._in_order(dataset, np.array_split(np.arange(len(dataset)), -(-len(dataset) // 16)), device):
+            images = augment(batch.images.to(device, non_blocking=True), batch.sizes, phase.size, NONE)
+            yield Labelled(color.normalize(images), batch.is_real.to(device, non_blocking=True))
+
+    def _fake_store(self, phase: Phase) -> FakeStore:
+        return FakeStore(self.folder / "fakes" / f"cycle-{phase.cycle}", phase.fakes, phase.fakes_size)
+
+    def _critic_batches(
+        self, phase: Phase, store: FakeStore, keys: tuple[Any, ...], held_out: bool = False
+    ) -> CriticBatches:
+        """What the critic trains on in ``phase``, or is measured on; which photographs are which holds for the run."""
+        critic, seed = self.config.nogan.critic, self.config.seed
+        reals = self.split.reals if critic.reals == "heldout" else self.split.train
         if len(reals) == 0:
             raise UserError(
                 "nogan.critic.reals=heldout, but data.reals_share=0 holds none: expected data.reals_share above 0, "
                 "or nogan.critic.reals=train"
             )
-        store = self.make_fakes(phase)
-        return CriticBatches(self.source, reals, store, keys), 2 * store.count
+        photographs = numpy_rng("critic split", seed).permutation(reals)
+        fakes = numpy_rng("critic split", seed, phase.cycle).permutation(store.count)
+        kept = max(round(len(reals) * critic.val_share), 1) if phase.held_out else 0
+        if held_out:
+            photographs, fakes = photographs[:kept], fakes[: phase.held_out]
+        else:  # a lone photograph is for both
+            photographs, fakes = photographs[kept:] if kept < len(reals) else photographs, fakes[phase.held_out :]
+        return CriticBatches(self.source, photographs, store, fakes, keys)
 
     def _squares(self, source: Source, batches: list[np.ndarray], size: int, device: torch.device) -> Iterator[Tensor]:
         """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, batch by batch."""
         ends = np.cumsum([len(batch) for batch in batches])
         picks = [np.arange(end - len(batch), end) for end, batch in zip(ends, batches, strict=True)]
+        for batch in self._in_order(PhotoBatches(source, np.concatenate(batches), size), picks, device):
+            yield augment(batch.images.to(device, non_blocking=True), batch.sizes, size, NONE)
+
+    def _in_order(self, dataset: Dataset, batches: list[np.ndarray], device: torch.device) -> Iterator[RawBatch]:
         loader = DataLoader(
-            PhotoBatches(source, np.concatenate(batches), size),
-            batch_sampler=list(enumerate(picks)),
+            dataset,
+            batch_sampler=list(enumerate(batches)),
             collate_fn=_as_is,
             num_workers=self.config.data.workers,
             pin_memory=device.type == "cuda",
         )
         for batch in loader:
             self.bad_images.add(batch.bad)
-            yield augment(batch.images.to(device, non_blocking=True), batch.sizes, size, NONE)
+            yield batch
 
     def remove_fakes(self, before_cycle: int | None = None) -> None:
         """Remove the fakes of cycles before ``before_cycle``, or all of them."""

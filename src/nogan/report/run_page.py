@@ -213,6 +213,8 @@ def _end(span: Span) -> str:
         return f"inflection at {span.inflection}, back to {span.chosen}"
     if span.inflection is not None:
         return f"whole; inflection at {span.inflection} marked"
+    if critic := span.record.get("critic"):
+        return f"whole; {critic['accuracy']:.0%} right on held-out pictures".replace("%", " %")
     return ENDS.get(end, end)
 
 
