@@ -47,6 +47,16 @@ def test_pruning_thins_the_oldest_cycle_evenly_and_keeps_its_ends(run):
     assert [store.steps() for store in stores(run).values()] == [[0, 50], [0, 50]]
 
 
+def test_pruning_spares_the_snapshot_that_the_phase_may_go_back_to(run):
+    flat = {"chroma_fd": 90.0, "colourfulness_ratio": 1.0, "psnr": 20.0, "shift_variation": 5.0, "colourfulness": 50.0}
+    for store in stores(run).values():
+        for step in store.steps():
+            note = flat | ({"chroma_fd": 40.0} if step == 20 else {})
+            store.path(step).with_suffix(".json").write_text(json.dumps(note))
+    prune(run, 1)
+    assert [store.steps() for store in stores(run).values()] == [[0, 20, 50], [0, 20, 50]]
+
+
 def test_pruning_leaves_the_widest_view(run):
     prune(run, stores(run)["gan@1"].size() / 6 * 10)
     gaps = torch.tensor(stores(run)["gan@1"].steps()).diff()

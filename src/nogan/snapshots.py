@@ -12,11 +12,13 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.errors import UserError
 from nogan.files import write_atomically
+from nogan.inflection.quality import quality
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,6 +73,11 @@ class SnapshotStore:
                 self.path(later).unlink()
                 self.path(later).with_suffix(".json").unlink(missing_ok=True)
 
+    def best(self) -> int | None:
+        """The step of the snapshot that is best on held-out pictures; None if none was probed."""
+        measured = {step: quality(metrics) for step in self.steps() if (metrics := self.metrics(step))}
+        return max((step for step in measured if isfinite(measured[step])), key=measured.__getitem__, default=None)
+
     def size(self) -> int:
         """Bytes on disk."""
         return sum(self.path(step).stat().st_size for step in self.steps())
@@ -85,8 +92,8 @@ def stores(run: Path) -> dict[str, SnapshotStore]:
 def prune(run: Path, budget: float) -> list[Path]:
     """Thin the snapshots of a run until they take at most ``budget`` bytes.
 
-    The oldest cycle goes first, and in it the snapshot whose neighbours lie closest together; the first and the last of
-    each phase stay. Metrics are kept: they are small, and a curve with gaps says less.
+    The oldest cycle goes first, and in it the snapshot whose neighbours lie closest together; the first, the last and
+    the best of each phase stay. Metrics are kept: they are small, and a curve with gaps says less.
 
     Returns:
         The files removed.
@@ -95,10 +102,9 @@ def prune(run: Path, budget: float) -> list[Path]:
     every = list(stores(run).values())
     total = sum(store.size() for store in every)
     for store in every:
-        steps = store.steps()
-        while total > budget and len(steps) > 2:
-            _, place = min((steps[i + 1] - steps[i - 1], i) for i in range(1, len(steps) - 1))
-            path = store.path(steps.pop(place))
+        steps, best = store.steps(), store.best() if total > budget else None
+        while total > budget and (inner := [i for i in range(1, len(steps) - 1) if steps[i] != best]):
+            path = store.path(steps.pop(min(inner, key=lambda i: (steps[i + 1] - steps[i - 1], i))))
             total -= path.stat().st_size
             path.unlink()
             removed.append(path)
