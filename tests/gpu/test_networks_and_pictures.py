@@ -1,0 +1,53 @@
+"""The networks, the augmentation and the colorizer give on a GPU what they give on the CPU."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from deoldify_golden import arrays, image, network, sized
+from test_augment import batch_of
+
+from nogan.colorizer import Colorizer
+from nogan.data.augment import PRESETS, augment
+from nogan.rng import torch_rng
+
+TOLERANCE = 5e-4  # absolute, of outputs in (-3, 3): other kernels add in another order
+PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("deep", "2x64x64"), ("deep", "1x80x80"), ("wide", "2x64x64"), ("critic", "2x128x128")]
+)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_networks_give_the_goldens(name, size, memory_format):
+    on_gpu = copy.deepcopy(network(name)).cuda().to(memory_format=memory_format)
+    with torch.no_grad():
+        found = on_gpu(image(*sized(size)).cuda().contiguous(memory_format=memory_format)).cpu()
+    expected = arrays(name)
+    if f"out_{size}" in expected:
+        torch.testing.assert_close(found, expected[f"out_{size}"], atol=TOLERANCE, rtol=0)
+    else:
+        torch.testing.assert_close(found[..., ::8, ::8], expected[f"out_sub8_{size}"], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_same_draw_augments_alike(name):
+    images, sizes = batch_of((64, 100), (90, 64), (260, 250))
+    here = augment(images, sizes, 64, PRESETS[name], torch_rng(1))
+    there = augment(images.cuda(), sizes, 64, PRESETS[name], torch_rng(1))
+    assert there.is_cuda
+    torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("options", "levels"), [({}, 2), ({"precision": "bf16"}, 40), ({"compile": True}, 2)])
+def test_a_photograph_is_coloured_alike(tmp_path, options, levels):
+    from nogan.exports import save_generator
+    from nogan.networks import build_generator
+
+    file = save_generator(build_generator("tiny", "deep", 1.0, pretrained=False), tmp_path / "generator.safetensors")
+    here = Colorizer.load(file, device="cpu").colorize(PHOTOGRAPH, 6).astype(int)
+    on_gpu = Colorizer.load(file, device="cuda", **options)
+    assert on_gpu.batch_size > 1
+    for found in on_gpu.colorize_pixels([PHOTOGRAPH] * 3, 6):
+        assert np.abs(found.astype(int) - here).max() <= levels
