@@ -22,7 +22,7 @@ from nogan.compose import register
 from nogan.config import RunConfig, parse_config
 from nogan.modules import GANModule, Labelled, Pair
 from nogan.networks import trainable_parameters
-from nogan.plan import Phase, build_plan
+from nogan.plan import Phase, Plan, build_plan
 from nogan.study.record import markdown
 from nogan.summary import learning_rate, trains
 from nogan.training import build_module
@@ -39,11 +39,7 @@ def main() -> None:
     args = parser.parse_args()
     config = configure(args.overrides)
     plan = build_plan(config)
-    module = build_module(config)
-    torch.__future__.set_overwrite_module_params_on_conversion(True)
-    with FakeTensorMode() as without_content:
-        module._apply(without_content.from_tensor)
-        work = {phase.name: phase_flops(module, phase) for phase in plan}
+    work = plan_flops(config, plan)
     total, rate = sum(work.values()), args.devices * args.tflops * 1e12
     lines = [
         [
@@ -74,6 +70,18 @@ def configure(overrides: list[str]) -> RunConfig:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", overrides=[*overrides, "model.pretrained=false", "loss.pretrained=false"])
     return parse_config(OmegaConf.to_container(cfg, resolve=True))
+
+
+def plan_flops(config: RunConfig, plan: Plan) -> dict[str, float]:
+    """Operations of each phase by its name."""
+    module = build_module(config)
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with FakeTensorMode() as without_content:
+            module._apply(without_content.from_tensor)
+            return {phase.name: phase_flops(module, phase) for phase in plan}
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
 def phase_flops(module: GANModule, phase: Phase) -> float:
