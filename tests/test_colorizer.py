@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nogan import deoldify
 from nogan.colorizer import Colorizer, gray_square, join_luma, upsample
 from nogan.errors import UserError
 from nogan.exports import save_generator
@@ -66,6 +67,26 @@ def test_a_deoldify_network_gives_deoldifys_pictures(factor, expected, largest):
     # DeOldify's integer YUV can turn into three.
     assert np.abs(found - arrays[expected]).max() <= largest
     assert (np.abs(found - arrays[expected]) <= 1).mean() > 0.999
+
+
+@pytest.mark.parametrize(("factor", "expected", "largest"), [(4, "final", 1), (5, "final_rf5", 3)])
+def test_the_command_gives_deoldifys_pictures_from_a_file_of_its_kind(
+    deoldify_file, tmp_path, factor, expected, largest
+):
+    arrays = golden()
+    Image.fromarray(arrays["orig"]).save(tmp_path / "old.png")
+    command = [str(tmp_path / "old.png"), "-o", str(tmp_path / "new.png"), "--checkpoint", str(deoldify_file)]
+    assert cli.main([*command, "--render-factor", str(factor), "--device", "cpu"]) == 0
+    found = np.asarray(Image.open(tmp_path / "new.png")).astype(int)
+    assert np.abs(found - arrays[expected]).max() <= largest
+
+
+@pytest.fixture(scope="module")
+def deoldify_file(tmp_path_factory) -> Path:
+    """DeOldify's artistic generator under the goldens' weights, as the original would save it."""
+    file = tmp_path_factory.mktemp("deoldify") / "ColorizeArtistic_gen.pth"
+    deoldify.save_generator(deoldify_golden.network("deep"), file)
+    return file
 
 
 def test_large_photographs_go_in_strips_and_show_no_seams(monkeypatch):

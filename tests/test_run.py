@@ -97,6 +97,7 @@ class Watch(pl.Callback):
                 "lr": [group["lr"] for group in optimizer.param_groups],
                 "betas": optimizer.param_groups[0]["betas"],
                 "batch": type(batch).__name__,
+                "wanted": {name for name, parameter in module.named_parameters() if parameter.requires_grad},
                 "global_step": trainer.global_step,
             }
         )
@@ -137,6 +138,17 @@ def test_each_batch_trains_one_network_with_the_rates_of_the_plan(watched):
         assert batch["lr"] == (list(hyper.lr) if phase.kind != "gan" else [hyper.lr[0]] * len(batch["lr"]))
     in_gan = [batch["modes"][1] for batch in seen if batch["phase"].kind == "gan"]
     assert in_gan[0]  # the critic begins
+
+
+def test_no_gradient_is_computed_that_nobody_uses(watched):
+    seen = watched("nogan.pretrain.g1.trains=decoder", "trainer.limit_batches=4", "nogan.repeats=0")
+    encoder = {}
+    for batch in seen:
+        served = "critic" if batch["modes"][1] else "generator"
+        assert {name.split(".")[0] for name in batch["wanted"]} == {served}
+        if served == "generator":
+            encoder[batch["phase"].name] = {name for name in batch["wanted"] if ".encoder." in name}
+    assert encoder["g1"] == encoder["gan@1"] < encoder["g2"], "of the frozen encoder, those of its norms alone"
 
 
 def test_a_frozen_encoder_keeps_its_norms_in_training(watched):
@@ -200,6 +212,30 @@ def test_the_next_cycle_trains_the_right_critic_on(run, restart):
     assert not all(torch.equal(before[name], after[name]) for name in weights)
     expected = before if restart == "pre_gan" else after
     assert all(torch.equal(restarted[name], expected[name]) for name in weights)
+
+
+def test_a_cycle_without_a_critic_phase_starts_from_the_right_critic_too(run):
+    only_first = "nogan.critic.phases={c1:{cycles:first},c2:null}"
+    folder, _ = run(only_first, "nogan.gan.critic_lr_mult=1e-25", "nogan.repeats=1", "trainer.limit_batches=1")
+    assert [record["name"] for record in json.loads((folder / "records.json").read_text())][-2:] == ["gan@1", "gan@2"]
+    first, second = (load_file(folder / "snapshots" / f"gan@{n}" / "critic-before.safetensors") for n in (1, 2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("cap", "said"), [(1, "3 times nogan.gan.max_critic_steps=1 batches"), ("null", "4 batches")])
+def test_a_starved_generator_is_said_once_with_what_to_do(run, monkeypatch, caplog, cap, said):
+    monkeypatch.setattr("nogan.scheduler.LONG_RUN", 4)
+    run(f"nogan.gan.max_critic_steps={cap}", "nogan.gan.critic_threshold=1e-9", "trainer.limit_batches=12")
+    (warning,) = [record.getMessage() for record in caplog.records if "starves" in record.getMessage()]
+    assert said in warning and "nogan.critic.phases" in warning
+
+
+def test_the_critic_that_the_gan_phase_trained_is_kept(run):
+    folder, _ = run("nogan.repeats=0")
+    kept, trained = load_file(folder / "critic@gan.safetensors"), critic_at(folder, "004-gan@1-end.ckpt")
+    before = load_file(folder / "critic.safetensors")
+    assert all(torch.equal(kept[name], trained[f"critic.network.{name}"]) for name in kept)
+    assert not all(torch.equal(kept[name], before[name]) for name in kept)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(smallest, tmp_path):

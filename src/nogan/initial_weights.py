@@ -8,12 +8,16 @@ from nogan.deoldify import load_weights
 from nogan.errors import UserError
 from nogan.exports import WEIGHTS_NAME
 from nogan.modules import GANModule
+from nogan.networks.weights import read_tensors
+
+CHECKPOINT = ".ckpt"
 
 
 def start_from(module: GANModule, model: Model) -> list[str]:
     """Load the weights that ``model.init`` and ``model.init_critic`` name, if any, into both networks.
 
-    ``model.init`` is a run folder (generator and, where it has one, critic) or a file: our export or DeOldify's.
+    ``model.init`` is a run folder or one of its checkpoints (generator and, where it has one, critic), or a file with
+    weights: our export or DeOldify's.
     ``model.init_stage`` says which generator of a run folder: the final one, or the one before its first GAN phase.
 
     Returns:
@@ -37,6 +41,8 @@ def start_from(module: GANModule, model: Model) -> list[str]:
             raise UserError(
                 f"model.init={model.init}: expected a run folder with {generator.name} in it, or a weights file"
             )
+    elif generator.suffix == CHECKPOINT and critic is None and _holds_critic(generator):
+        critic = generator
     if model.init_required and critic is None:
         raise UserError(
             f"model={model.name} needs a critic to go on from, and {model.init} has none: set model.init_critic"
@@ -47,3 +53,7 @@ def start_from(module: GANModule, model: Model) -> list[str]:
         load_weights(module.critic.network, critic, setting="model.init_critic")
         started.append(f"critic from {critic}")
     return started
+
+
+def _holds_critic(checkpoint: Path) -> bool:
+    return any(name.startswith("critic.network.") for name in read_tensors(checkpoint, setting="model.init"))

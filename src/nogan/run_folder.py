@@ -13,7 +13,8 @@
 ``generator.safetensors``      the final generator, and ``generator.json``, which says how to rebuild it; beside it the
                                ones ``@pretrained`` (before the first GAN phase), ``@inflection``, and with
                                ``nogan.ema`` the moving average ``@ema``
-``critic.safetensors``         the critic that a further cycle would go on from
+``critic.safetensors``         the critic that a further cycle would go on from; ``critic@gan.safetensors`` is the one
+                               that the latest GAN phase trained
 ``wandb/``, ``tensorboard/``   where asked for
 =============================  =====================================================================================
 """

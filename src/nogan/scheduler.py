@@ -25,7 +25,8 @@ from nogan.switch import AdaptiveSwitch, Turn
 
 log = logging.getLogger(__name__)
 
-STARVED_AFTER = 3  # forced hand-overs in one phase before the log says what to do
+STARVED_AFTER = 3  # hand-overs by the cap in one phase, before the log says what to do
+LONG_RUN = 300  # critic batches on end, where there is no cap, likewise
 
 
 class NoGANScheduler(pl.Callback):
@@ -61,6 +62,7 @@ class NoGANScheduler(pl.Callback):
         self.detector: Detector | None = None
         self.verdict: Verdict | None = None
         self.images_seen = 0
+        self.starved = False  # whether the log has said so
         self.records: list[dict[str, Any]] = []  # one for each phase entered: what it cost and how it ended
         self._clock = time.monotonic()
 
@@ -104,6 +106,8 @@ class NoGANScheduler(pl.Callback):
         cost = {"steps": 0, "seconds": 0.0, "probe_seconds": 0.0}
         self.records.append({"name": phase.name, "kind": phase.kind, "cycle": phase.cycle, **cost})
         self.detector = self.verdict = None
+        if phase.cycle > 1 and self._opens_cycle(phase) and self.restart == "pre_gan":
+            load_state(module.critic.network, self._critic_before(phase.cycle - 1))
         if phase.kind == "gan":
             self.switch = self._new_switch()
             self.detector = self.make_detector(phase)
@@ -111,8 +115,6 @@ class NoGANScheduler(pl.Callback):
                 self.snapshots(phase).discard_after(-1)
                 self.snapshots(phase).save(0, module.generator.network)
                 save_state(module.critic.network, self._critic_before(phase.cycle))
-        elif phase.kind == "critic" and self._opens_cycle(phase) and phase.cycle > 1 and self.restart == "pre_gan":
-            load_state(module.critic.network, self._critic_before(phase.cycle - 1))
 
     def _opens_cycle(self, phase: Phase) -> bool:
         return next(p for p in self.plan if p.cycle == phase.cycle) is phase
@@ -154,17 +156,25 @@ class NoGANScheduler(pl.Callback):
             prune(self.folder, self.snapshot_budget)
 
     def _after_critic(self, module: GANModule, loss: float, step: int) -> None:
-        forced = self.switch.forced
         self.switch.after_critic(loss)
-        if self.switch.forced > forced and self.switch.forced == STARVED_AFTER:
-            log.warning(
-                "The generator starves: %d times the critic needed nogan.gan.max_critic_steps=%s batches "
-                "without a loss below nogan.gan.critic_threshold=%s. "
-                "Train the critic longer (nogan.critic.phases), or lower nogan.gan.lr.",
-                *(STARVED_AFTER, self.max_critic_steps, self.critic_threshold),
-            )
+        self._warn_if_starved()
         assert self.detector is not None
         self._heed(self.detector.update(step, loss), module)
+
+    def _warn_if_starved(self) -> None:
+        """Say once in a run that the generator hardly gets a batch, and what to do."""
+        uncapped = self.max_critic_steps is None
+        if self.starved or not (
+            self.switch.critic_run >= LONG_RUN if uncapped else self.switch.forced >= STARVED_AFTER
+        ):
+            return
+        self.starved = True
+        how = f"{LONG_RUN}" if uncapped else f"{STARVED_AFTER} times nogan.gan.max_critic_steps={self.max_critic_steps}"
+        log.warning(
+            "The generator starves: the critic had %s batches on end without a loss below "
+            "nogan.gan.critic_threshold=%s. Train the critic longer (nogan.critic.phases), or lower nogan.gan.lr%s.",
+            *(how, self.critic_threshold, ", or set a cap (nogan.gan.max_critic_steps)" if uncapped else ""),
+        )
 
     def measured(self, module: GANModule, step: int, metrics: Mapping[str, float]) -> None:
         """Tell the detector what the probe measured of snapshot ``step`` of the phase that is on."""
@@ -235,6 +245,7 @@ class NoGANScheduler(pl.Callback):
             "switch": self.switch.state_dict(),
             "detector": self.detector.state_dict() if self.detector else None,
             "images_seen": self.images_seen,
+            "starved": self.starved,
             "records": self.records,
             "verdict": vars(self.verdict) if self.verdict else None,
         }
@@ -243,6 +254,7 @@ class NoGANScheduler(pl.Callback):
         """Inverse of :meth:`state_dict`."""
         self.switch.load_state_dict(state["switch"])
         self.images_seen = state["images_seen"]
+        self.starved = state["starved"]
         self.records = state["records"]
         self.verdict = Verdict(**state["verdict"]) if state["verdict"] else None
         if state["detector"] is not None:

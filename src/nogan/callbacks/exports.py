@@ -13,6 +13,7 @@ from nogan.snapshots import save_state
 PRETRAINED = "generator@pretrained.safetensors"
 INFLECTION = "generator@inflection.safetensors"
 CRITIC = "critic.safetensors"
+GAN_CRITIC = "critic@gan.safetensors"
 
 
 class Exports(pl.Callback):
@@ -20,7 +21,8 @@ class Exports(pl.Callback):
 
     ``generator.safetensors`` is the generator as it stands after the latest phase that trained it,
     ``generator@pretrained.safetensors`` the one before the first GAN phase, ``generator@inflection.safetensors`` the
-    one at the latest inflection point, and ``critic.safetensors`` the critic that a further cycle would go on from.
+    one at the latest inflection point, ``critic.safetensors`` the critic that a further cycle would go on from, and
+    ``critic@gan.safetensors`` the one that the latest GAN phase trained.
 
     Args:
         plan: all phases.
@@ -48,8 +50,9 @@ class Exports(pl.Callback):
             self._save(module, PRETRAINED, phase)
         if self.scheduler.record["end"] == "inflection":
             self._save(module, INFLECTION, phase)
-        if phase.kind == "gan" and self.scheduler.restart == "post_gan":
-            save_state(module.critic.network, self.folder / CRITIC)
+        if phase.kind == "gan":
+            for name in (GAN_CRITIC, *([CRITIC] if self.scheduler.restart == "post_gan" else [])):
+                save_state(module.critic.network, self.folder / name)
 
     def _save(self, module: GANModule, name: str, phase: Phase) -> None:
         record = self.scheduler.record
