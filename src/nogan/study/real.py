@@ -51,13 +51,15 @@ LEAVE_ONE_OUT = "a fixed share, best on the other runs"
 RANDOM = "a snapshot at random"
 JUDGED = ("combined", "probe", "shape")  # pictures and loss, pictures alone, loss alone
 HEARS_PROBE = ("probe", "combined")
+TUNED_ON = {"scenes": range(10), "photographs": range(3), "scenes-long": range(2)}
+"""The seeds of the runs that the parameters of `combined` and `probe` were set on; all others came after that."""
 RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m nogan.study real`."""
     parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
-    parser.add_argument("--seeds", type=int, default=10, help="runs on the built-in scenes (default 10)")
+    parser.add_argument("--seeds", type=int, default=14, help="runs on the built-in scenes (default 14)")
     parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: run on them, too")
     parser.add_argument("--photo-seeds", type=int, default=3, help="runs on the photographs (default 3)")
     parser.add_argument("--long-seeds", type=int, default=3, help="runs on each with a longer phase (default 3)")
@@ -119,8 +121,10 @@ def report(rows: Sequence[Row]) -> str:
     parts = [
         "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". Quartiles in brackets.",
         "**Targets**: regret (median; 95 % bootstrap interval), and run by run against the baselines (sign test)",
-        targets_table(sets),
+        targets_table({"all runs": rows} | sets),
     ]
+    if held_out := [row for row in rows if row["seed"] not in TUNED_ON.get(row["data"], ())]:
+        parts += [f"**Regret on the {len(held_out)} runs that no parameter was set on**", regret_table(held_out)]
     for data, mine in sets.items():
         parts += [f"**Regret on `{data}`**", regret_table(mine)]
     parts += [
