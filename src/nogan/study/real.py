@@ -294,7 +294,7 @@ def smoothed(row: Row, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------------------------------------- picture
 
 
-def draw_runs(rows: Sequence[Row], path: Path, columns: int = 3) -> None:
+def draw_runs(rows: Sequence[Row], path: Path, columns: int = 4) -> None:
     """The first run of each set, then the others: critic loss with the marked points above, held-out quality below."""
     import matplotlib
 
