@@ -45,6 +45,12 @@ def test_steps_are_whole_batches_of_the_training_share(configure):
     assert plan["gan@1"].snapshot_every == round(0.001 * train / 9)
 
 
+def test_a_gan_phase_may_go_through_its_share_more_than_once(configure):
+    once, thrice = (build_plan(configure("model=artistic", f"nogan.gan.epochs={n}"))[-1] for n in (1, 3))
+    assert (thrice.steps, thrice.images) == (3 * once.steps, once.images)
+    assert thrice.is_snapshot(thrice.steps) and thrice.snapshot_every == once.snapshot_every
+
+
 def test_video_starts_from_stable_and_has_one_cycle_without_c1(configure):
     plan = build_plan(configure("model=video"))
     assert [phase.name for phase in plan] == ["v0", "c2@1", "gan@1"]

@@ -97,6 +97,7 @@ class Gan(Section):
     size: Pixels
     batch_size: Count
     share: Share
+    epochs: Count
     lr: Rate
     critic_lr_mult: Annotated[float, Field(gt=0)]
     critic_threshold: Annotated[float, Field(gt=0)]
