@@ -17,13 +17,13 @@ ON_IMAGENET = ("artistic-imagenet", "stable-imagenet", "video-imagenet")
 
 
 def test_the_ones_that_are_promised():
-    assert {"quickstart", "inflection", "lr-sweep", *ON_IMAGENET} <= set(EXPERIMENTS)
+    assert {"quickstart", "inflection", "lr-sweep", "photographs", *ON_IMAGENET} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_each_composes_and_has_a_plan(configure, name):
     config = configure(f"experiment={name}")
-    plan = build_plan(config)
+    plan = build_plan(config, config.data.images or 230)  # a folder's photographs are counted when it is opened
     assert config.name == name and [phase for phase in plan if phase.kind == "gan"]
     text = (ROOT / "experiments" / f"{name}.yaml").read_text()
     assert re.match(r"# Question: .+\?\n", text)

@@ -6,11 +6,12 @@ half the size of the one before. It also offers ``channels`` and ``reductions``,
 
 import contextlib
 import inspect
+import logging
 import socket
 import sys
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -227,16 +228,30 @@ def create_timm(
         tensors = fit_to_timm(
             read_tensors(weights, setting=weights_setting), name, source=f"{weights_setting}={weights}"
         )
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **options)
+        with _no_talk_of_unused_tensors():
+            return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **options)
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
     try:
         require_hub(timm.get_pretrained_cfg(name).hf_hub_id)
-        return timm.create_model(name, pretrained=True, **options)
+        with _no_talk_of_unused_tensors():
+            return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # whatever the hub's client raises: its kinds differ by version
         cfg = timm.get_pretrained_cfg(name)
         wanted = f"huggingface.co/{cfg.hf_hub_id}, model.safetensors" if cfg.hf_hub_id else cfg.url
         raise hub_error(name, wanted or "timm offers none", weights_setting, without, error) from error
+
+
+@contextlib.contextmanager
+def _no_talk_of_unused_tensors() -> Iterator[None]:
+    """A pyramid has no use for a classifier's last layers, and timm would warn of each."""
+    logger = logging.getLogger("timm.models._builder")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def require_hub(hub_id: str | None) -> None:
