@@ -211,6 +211,7 @@ class Data(Section):
     path: str | None
     val_path: str | None
     images: Count | None
+    seed: Natural
     val_share: Fraction
     reals_share: Fraction
     augment: bool

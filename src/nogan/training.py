@@ -158,7 +158,7 @@ def build_run(
 
     probe = Probe(run.scheduler, telemetry, folder, **config.probe.model_dump())
     held_out = open_source("folder", config.data.val_path) if config.data.val_path else None
-    parts = split(len(source), config.seed, config.data.val_share, config.data.reals_share)
+    parts = split(len(source), config.data.seed, config.data.val_share, config.data.reals_share)
     run.data = NoGANData(config, plan, source, parts, folder, held_out, report_fakes)
     about = {"name": config.name, "model": config.model.name}
     averages = [GeneratorEMA(run.scheduler, folder, nogan.ema, **about)] if nogan.ema is not None else []
@@ -239,7 +239,7 @@ def build_module(config: RunConfig) -> GANModule:
 def open_photographs(config: RunConfig) -> Source:
     """The data that ``data=`` asks for."""
     data = config.data
-    return open_source(data.kind, data.path, images=data.images, seed=config.seed)
+    return open_source(data.kind, data.path, images=data.images, seed=data.seed)
 
 
 def detector_for(config: RunConfig, phase: Phase, images: int) -> Detector:

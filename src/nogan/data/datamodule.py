@@ -260,7 +260,7 @@ class NoGANData(pl.LightningDataModule):
         self, phase: Phase, store: FakeStore, keys: tuple[Any, ...], held_out: bool = False
     ) -> CriticBatches:
         """What the critic trains on in ``phase``, or is measured on; which photographs are which holds for the run."""
-        critic, seed = self.config.nogan.critic, self.config.seed
+        critic, seed = self.config.nogan.critic, self.config.data.seed
         reals = self.split.reals if critic.reals == "heldout" else self.split.train
         if len(reals) == 0:
             raise UserError(
