@@ -17,7 +17,7 @@ from nogan.errors import UserError
 from nogan.inflection import DETECTORS
 from nogan.inflection.quality import QUALITY
 from nogan.study import runs
-from nogan.study.record import append_row, fill_in, markdown, read_rows
+from nogan.study.record import add_places, append_row, markdown, publish, read_rows
 from nogan.study.regret import (
     Row,
     Stop,
@@ -58,7 +58,7 @@ RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAV
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m nogan.study real`."""
-    parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
+    add_places(parser)
     parser.add_argument("--seeds", type=int, default=14, help="runs on the built-in scenes (default 14)")
     parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: run on them, too")
     parser.add_argument("--photo-seeds", type=int, default=3, help="runs on the photographs (default 3)")
@@ -66,7 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow one another (default 0)")
     parser.add_argument("--threads", type=int, default=1, help="of the processor, for a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
-    parser.add_argument("--record", type=Path, help="a markdown document to fill in; the picture goes beside it")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -86,18 +85,7 @@ def run(args: argparse.Namespace) -> None:
         append_row(results, row | {"version": versions[data]})
         done[data, seed] = row
     rows = [done[key] for key in sorted(wanted, key=lambda key: (list(runs.SETS).index(key[0]), key[1]))]
-    text = report(rows)
-    tables, picture = args.out / "real.md", args.out / "real.png"
-    tables.write_text(text + "\n")
-    draw_runs(rows, picture)
-    print(text)
-    print(f"\nwritten: {results}, {tables}, {picture}")
-    if args.record:
-        fill_in(args.record, "real", text)
-        beside = args.record.with_suffix("") / picture.name
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(picture.read_bytes())
-        print(f"recorded: {args.record}, {beside}")
+    publish("real", report(rows), lambda path: draw_runs(rows, path), args.out, args.record)
 
 
 def _interleaved(args: argparse.Namespace) -> list[tuple[str, int]]:

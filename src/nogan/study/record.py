@@ -1,8 +1,9 @@
 """Results that outlive an interruption, and a written record that is filled in by the program."""
 
+import argparse
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,28 @@ def fill_in(document: Path, block: str, text: str) -> None:
         raise UserError(f"--record {document}: expected one line {begin} and one line {end} in it.")
     before, after = whole.split(begin)[0], whole.split(end)[1]
     document.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
+
+
+def add_places(parser: argparse.ArgumentParser) -> None:
+    """The flags that every part of the study has: where results and record go."""
+    parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
+    parser.add_argument("--record", type=Path, help="a markdown document to fill in; the picture goes beside it")
+
+
+def publish(part: str, text: str, draw: Callable[[Path], None], out: Path, record: Path | None) -> None:
+    """Print the tables of a ``part`` and write them, and the picture that ``draw`` makes, into ``out`` and ``record``."""
+    tables, picture = out / f"{part}.md", out / f"{part}.png"
+    tables.write_text(text + "\n")
+    draw(picture)
+    print(text)
+    print(f"\nwritten: {out / part}.jsonl, {tables}, {picture}")
+    if record:
+        fill_in(record, part, text)
+        beside = record.with_suffix("") / picture.name
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        if beside.resolve() != picture.resolve():
+            beside.write_bytes(picture.read_bytes())
+        print(f"recorded: {record}, {beside}")
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -22,7 +22,7 @@ from nogan.errors import UserError
 from nogan.inflection import DEFAULT, DETECTORS, make_detector
 from nogan.study import curves
 from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, WITHOUT, Curve
-from nogan.study.record import append_row, fill_in, fingerprint, markdown, read_rows
+from nogan.study.record import add_places, append_row, fingerprint, markdown, publish, read_rows
 
 Row = dict[str, Any]
 NAMES = tuple(name for name in DETECTORS if name != "probe")  # a simulated curve has no pictures
@@ -32,13 +32,10 @@ SPLITS = ("test", "tune")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `python -m nogan.study simulated`."""
-    parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
+    add_places(parser)
     parser.add_argument("--curves", type=int, default=200, help="curves of each family (default 200)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="test: held out from tuning (default)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    parser.add_argument(
-        "--record", type=Path, help="a markdown document to fill the tables in; the picture goes beside it"
-    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,18 +51,7 @@ def run(args: argparse.Namespace) -> None:
         append_row(results, row | {"version": version})
         done[tuple(row["key"])] = row
     rows = [done[key] for key in wanted]
-    text = report(rows, args.split)
-    tables, picture = args.out / "simulated.md", args.out / "simulated.png"
-    tables.write_text(text + "\n")
-    draw_examples(rows, picture)
-    print(text)
-    print(f"\nwritten: {results}, {tables}, {picture}")
-    if args.record:
-        fill_in(args.record, "simulated", text)
-        beside = args.record.with_suffix("") / picture.name
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_bytes(picture.read_bytes())
-        print(f"recorded: {args.record}, {beside}")
+    publish("simulated", report(rows, args.split), lambda path: draw_examples(rows, path), args.out, args.record)
 
 
 def _version() -> str:
