@@ -64,7 +64,7 @@ def add_places(parser: argparse.ArgumentParser) -> None:
 
 
 def publish(part: str, text: str, draw: Callable[[Path], None], out: Path, record: Path | None) -> None:
-    """Print the tables of a ``part`` and write them, and the picture that ``draw`` makes, into ``out`` and ``record``."""
+    """Print a part's tables and write them, with the picture that ``draw`` makes, into ``out`` and ``record``."""
     tables, picture = out / f"{part}.md", out / f"{part}.png"
     tables.write_text(text + "\n")
     draw(picture)
