@@ -170,11 +170,11 @@ def test_after_a_kill_it_goes_on_where_it_stopped(many, tmp_path):
     copy = tmp_path / "copy"
     command = [sys.executable, "-m", "nogan.data.prepare", str(many), str(copy), "--shard", "3", "--workers", "2"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    finished = wait_for(lambda: len(done := sorted(copy.glob("*.arrow"))) >= 4 and done)
+    finished = wait_for(lambda: len(done := sorted(copy.glob("data-*.arrow"))) >= 4 and done)
     workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
     running.send_signal(signal.SIGKILL)
     running.wait()
-    assert len(sorted(copy.glob("*.arrow"))) < 20 and not (copy / "state.json").exists()
+    assert len(sorted(copy.glob("data-*.arrow"))) < 20 and not (copy / "state.json").exists()
     assert workers and wait_for(lambda: not any(alive(pid) for pid in workers)), "workers outlived their parent"
     with pytest.raises(UserError, match="half prepared"):
         open_source("folder", copy)
@@ -183,7 +183,7 @@ def test_after_a_kill_it_goes_on_where_it_stopped(many, tmp_path):
     report = prepare(FolderSource(many), copy, Settings(shard=3), workers=1)
     assert report.kept == 60
     assert {path.name: path.stat().st_mtime_ns for path in finished} == written
-    assert not list(copy.glob("*.tmp"))
+    assert not [path.name for path in copy.iterdir() if path.name.startswith(".") and path.name != ".lock"]
     prepare(FolderSource(many), tmp_path / "whole", Settings(shard=3), workers=1)
     assert contents(copy) == contents(tmp_path / "whole")
 
@@ -237,6 +237,31 @@ def test_a_finished_copy_is_only_reported_again(mixed, tmp_path):
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
 
 
+@pytest.mark.parametrize("content", [b"", bytes(90), b'{"kept": 5, "left'], ids=["empty", "zeros", "cut"])
+def test_a_shard_whose_notes_a_power_cut_took_is_made_again(mixed, tmp_path, content):
+    copy = tmp_path / "copy"
+    first = prepare(FolderSource(mixed), copy, Settings(shard=5), workers=1)
+    rows, stamps = contents(copy), {path: path.stat().st_mtime_ns for path in copy.glob("data-*.arrow")}
+    (copy / "data-00001-of-00003.json").write_bytes(content)
+    assert prepare(FolderSource(mixed), copy, Settings(shard=5), workers=1) == first
+    assert contents(copy) == rows
+    changed = [path.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
+    assert changed == ["data-00001-of-00003.arrow"]
+
+
+def test_a_record_that_a_power_cut_took_is_written_again_where_nothing_is_lost(mixed, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "prepare.json").touch()
+    (copy / ".prepare.0123abcd.json").touch()
+    assert prepare(FolderSource(mixed), copy, workers=1).kept == 9
+    assert sorted(path.name for path in copy.glob(".*")) == [".lock"]
+    (copy / "prepare.json").write_bytes(b"")
+    with pytest.raises(UserError, match=r"prepare\.json cannot be read .*data-00000-of-00001\.arrow.*another") as error:
+        prepare(FolderSource(mixed), copy, workers=1)
+    assert len(str(error.value).splitlines()) == 1 and open_source("folder", copy)
+
+
 # ------------------------------------------------------------------------------------------------ mistakes
 
 
@@ -282,6 +307,9 @@ def test_a_full_disk_is_said_in_one_line(mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_write_shard", full)
     with pytest.raises(UserError, match="No space left on device; finished shards are kept"):
         prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
+    monkeypatch.setattr(module, "_write_text", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        prepare(FolderSource(mixed), tmp_path / "other", workers=1)
 
 
 def test_the_command_line_reports_what_it_did(mixed, tmp_path, capsys):
