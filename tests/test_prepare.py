@@ -1,5 +1,7 @@
+import errno
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -228,6 +230,56 @@ def test_a_shard_cut_short_leaves_no_shard(many, tmp_path, monkeypatch):
     monkeypatch.setattr(FolderSource, "read", read)
     monkeypatch.setattr(module, "_write_shard", write)
     assert prepare(FolderSource(many), tmp_path / "copy", Settings(shard=5), workers=1).kept == 60
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_that_goes_away_loses_no_photographs(many, tmp_path, workers):
+    source, away = tmp_path / "photos", tmp_path / "away"
+    shutil.copytree(many, source)
+
+    def unmount(done: int, total: int) -> None:
+        if done >= 20 and source.exists():
+            source.rename(away)
+
+    with pytest.raises(UserError, match=r"cannot read .*/photos/\d+\.jpg of SRC: No such file.*same command") as error:
+        prepare(FolderSource(source), tmp_path / "copy", Settings(shard=3), workers, unmount)
+    assert len(str(error.value).splitlines()) == 1
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "copy").glob("data-*.arrow")}
+    assert 0 < len(finished) < 20 and not (tmp_path / "copy/state.json").exists()
+    away.rename(source)
+    report = prepare(FolderSource(source), tmp_path / "copy", Settings(shard=3), workers)
+    assert report.kept == 60 and report.left_out == []
+    assert finished == {path: path.stat().st_mtime_ns for path in finished}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM])
+def test_a_file_that_the_disk_does_not_give_is_not_left_out(mixed, tmp_path, monkeypatch, code):
+    def fail(path: Path) -> bytes:
+        if path.name == "cmyk.jpg":
+            raise OSError(code, os.strerror(code), str(path))
+        return read(path)
+
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(UserError, match=f"b/cmyk.jpg of SRC: {os.strerror(code)}"):
+        prepare(FolderSource(mixed), tmp_path / "copy", Settings(shard=4), workers=1)
+    assert [path.name for path in (tmp_path / "copy").glob("*.arrow")] == ["data-00000-of-00004.arrow"]
+    (mixed / "b/cmyk.jpg").write_bytes(b"")  # as the message says, for one that is lost
+    monkeypatch.setattr(Path, "read_bytes", read)
+    report = prepare(FolderSource(mixed), tmp_path / "copy", Settings(shard=4), workers=1)
+    assert report.kept == 8 and ("b/cmyk.jpg", "zero bytes") in report.left_out
+
+
+def test_a_file_that_may_not_be_read_is_left_out(mixed, tmp_path, monkeypatch):
+    def refuse(path: Path) -> bytes:
+        if path.name == "cmyk.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    report = prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
+    assert report.kept == 8 and ("b/cmyk.jpg", "Permission denied") in report.left_out
 
 
 def test_a_finished_copy_is_only_reported_again(mixed, tmp_path):

@@ -343,6 +343,21 @@ def test_a_photograph_deleted_meanwhile_is_a_bad_one(folder):
     (folder / "d.jpg").unlink()
     with pytest.raises(BadImage, match="No such file"):
         source.load(5, 32)
+    with pytest.raises(FileNotFoundError):
+        source.read(5)
+
+
+def test_a_file_that_may_not_be_read_is_told_from_a_closed_folder(folder, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    source = FolderSource(folder)
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # not by its mode: root may read any
+    with pytest.raises(BadImage, match="Permission denied"):
+        source.read(5)
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(PermissionError):
+        source.read(5)
 
 
 @pytest.mark.parametrize("where", ["nowhere", "photos/d.jpg", "empty"])

@@ -11,8 +11,8 @@ where it stopped when the same command is given again::
     DEST/left_out.tsv               all of that in one file, once every shard is there
     DEST/state.json, dataset_info.json   last of all: the copy is whole
 
-Left out, and listed with their reasons, are files that cannot be read and photographs that are themselves gray, which
-would teach a colorizer gray.
+Left out, and listed with their reasons, are files that cannot be decoded and photographs that are themselves gray,
+which would teach a colorizer gray. Where the disk does not give a file, which may pass, it stops instead.
 """
 
 import argparse
@@ -91,14 +91,16 @@ def prepare(
     """Write the prepared copy of ``source`` to ``dest``, or what is missing of it.
 
     Args:
-        source: has ``__len__``, ``name(index)`` and ``read(index) -> bytes``.
+        source: has ``__len__``, ``name(index)`` and ``read(index) -> bytes``, which raises BadImage for a file to leave
+            out, and OSError where that may be for now only.
         dest: a new folder, or one that the same source and settings began.
         settings: see there.
         workers: processes; by default one for each core that this process may use. 1 works in this process.
         progress: told ``(done, total)`` photographs a few times a second.
 
     Raises:
-        UserError: ``dest`` was begun with something else, is being written by another process, or nothing is left.
+        UserError: ``dest`` was begun with something else or is being written by another process, a file cannot be read
+            or written for now, or nothing is left.
     """
     dest = Path(dest).expanduser()
     with _claimed(dest):
@@ -111,7 +113,7 @@ def prepare(
             before = sum(job.stop - job.start for job in jobs) - sum(job.stop - job.start for job in missing)
             _run(missing, source, workers or _cores(), lambda done: progress(before + done, total))
             return _finish(dest, jobs)
-        except OSError as error:  # Reading the source raises BadImage, so this is of writing.
+        except OSError as error:  # Of writing; those of reading the source are told where it is read.
             raise UserError(
                 f"cannot write to DEST {dest}: {error.strerror or error}; finished shards are kept,"
                 " give the same command again to go on"
@@ -181,7 +183,7 @@ def _write_shard(job: _Job, source: Source, tick: Callable[[], None]) -> None:
             writer = ArrowWriter(stream=file, features=_features())
             for index in range(job.start, job.stop):
                 try:
-                    image = {"bytes": convert(source.read(index), job.settings), "path": None}
+                    image = {"bytes": convert(_read(source, index), job.settings), "path": None}
                     writer.write({"image": image, "name": source.name(index)})
                 except BadImage as error:
                     left_out.append((source.name(index), str(error)))
@@ -190,6 +192,16 @@ def _write_shard(job: _Job, source: Source, tick: Callable[[], None]) -> None:
         job.write_notes(left_out)
 
     write_atomically(job.arrow, write)  # The shard is done when it has its name, and not before.
+
+
+def _read(source: Source, index: int) -> bytes:
+    try:
+        return source.read(index)
+    except OSError as error:  # The shard is not written: what it left out now would be left out for good.
+        raise UserError(
+            f"cannot read {error.filename or source.name(index)} of SRC: {error.strerror or error}; finished shards are"
+            " kept, give the same command again to go on (where the file is lost, leave an empty one in its place)"
+        ) from error
 
 
 def convert(data: bytes, settings: Settings) -> bytes:
