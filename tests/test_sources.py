@@ -338,6 +338,12 @@ def test_links_are_followed_once(folder, tmp_path):
     assert [source.name(i) for i in range(len(source))][-2:] == ["d.jpg", "e/5.jpg"] and len(source) == 7
 
 
+def test_what_cannot_be_listed_is_said_in_one_line(folder):
+    (folder / "b/round").symlink_to("round")
+    with pytest.raises(UserError, match=r"cannot list .*b/round of data\.path: Too many levels"):
+        FolderSource(folder)
+
+
 def test_a_photograph_deleted_meanwhile_is_a_bad_one(folder):
     source = FolderSource(folder)
     (folder / "d.jpg").unlink()

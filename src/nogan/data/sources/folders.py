@@ -112,16 +112,15 @@ def _scan(root: Path, folder: str) -> _Listing:
     listing = _Listing([], [], [])
     prefix = f"{folder}/" if folder else ""
     try:
-        entries = list(os.scandir(root / folder))
+        for entry in os.scandir(root / folder):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                listing.files.append(prefix + entry.name)
     except OSError as error:  # Passing over it would leave out photographs and say nothing.
-        raise UserError(f"cannot list {root / folder} of data.path: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            listing.files.append(prefix + entry.name)
+        raise UserError(f"cannot list {error.filename or root / folder} of data.path: {error.strerror}") from error
     return listing
 
 
