@@ -126,6 +126,35 @@ def test_datasets_opens_the_copy_too(mixed, tmp_path):
     assert len(rows) == 9 and rows[0]["name"] == "a/plain.jpg" and rows[0]["image"].size == (341, 256)
 
 
+def test_record_batches_are_large_but_not_in_bytes(many, tmp_path, monkeypatch):
+    def batches(copy: Path) -> list[int]:
+        (shard,) = copy.glob("data-*.arrow")
+        return [batch.num_rows for batch in pa.ipc.open_stream(shard.read_bytes())]
+
+    import pyarrow as pa
+
+    prepare(FolderSource(many), tmp_path / "usual", workers=1)
+    assert batches(tmp_path / "usual") == [60]
+    monkeypatch.setattr(module, "BATCH_ROWS", 25)
+    prepare(FolderSource(many), tmp_path / "by-rows", workers=1)
+    assert batches(tmp_path / "by-rows") == [25, 25, 10]
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    prepare(FolderSource(many), tmp_path / "by-bytes", workers=1)
+    assert batches(tmp_path / "by-bytes") == [1] * 60
+    assert contents(tmp_path / "by-bytes") == contents(tmp_path / "by-rows") == contents(tmp_path / "usual")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+def test_names_that_are_no_utf8(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name, data in ((b"caf\xe9.jpg", encoded(picture(60, 40))), (b"na\xefve.jpg", b"")):
+        Path(os.fsdecode(os.fsencode(tmp_path / "photos") + b"/" + name)).write_bytes(data)
+    report = prepare(FolderSource(tmp_path / "photos"), tmp_path / "copy", workers=1)
+    assert report.left_out == [("na\udcefve.jpg", "zero bytes")]
+    assert (tmp_path / "copy/left_out.tsv").read_bytes() == b"na\xefve.jpg\tzero bytes\n"
+    assert PreparedSource(tmp_path / "copy").name(0) == "caf\ufffd.jpg"
+
+
 def test_a_copy_of_a_copy_and_of_the_hub(mixed, tmp_path, monkeypatch):
     prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
     again = find_source(str(tmp_path / "copy"))

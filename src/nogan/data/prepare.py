@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -52,6 +52,10 @@ from nogan.errors import UserError
 from nogan.files import write_atomically
 
 GRAY = "gray photograph"
+
+# To a record batch, whichever comes first. Opening a copy costs time and memory by the batch, writing it by the row.
+BATCH_ROWS = 1024
+BATCH_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -174,24 +178,48 @@ def _features():
 
 
 def _write_shard(job: _Job, source: Source, tick: Callable[[], None]) -> None:
-    from datasets.arrow_writer import ArrowWriter
-
     left_out = []
 
+    def kept() -> Iterator[tuple[bytes, str]]:
+        for index in range(job.start, job.stop):
+            try:
+                yield convert(_read(source, index), job.settings), source.name(index)
+            except BadImage as error:
+                left_out.append((source.name(index), str(error)))
+            tick()
+
     def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            writer = ArrowWriter(stream=file, features=_features())
-            for index in range(job.start, job.stop):
-                try:
-                    image = {"bytes": convert(_read(source, index), job.settings), "path": None}
-                    writer.write({"image": image, "name": source.name(index)})
-                except BadImage as error:
-                    left_out.append((source.name(index), str(error)))
-                tick()
-            writer.finalize(close_stream=False)
+        write_rows(temporary, kept())
         job.write_notes(left_out)
 
     write_atomically(job.arrow, write)  # The shard is done when it has its name, and not before.
+
+
+def write_rows(path: Path, rows: Iterable[tuple[bytes, str]]) -> None:
+    """Write ``rows``, each a JPEG file and its name, to the Arrow file ``path``, which ``datasets`` reads too."""
+    import pyarrow as pa
+
+    schema = _features().arrow_schema
+    with path.open("wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        for batch in _batched(rows):
+            stream.write_batch(pa.RecordBatch.from_pylist([_row(*row) for row in batch], schema))
+
+
+def _row(data: bytes, name: str) -> dict:
+    in_utf8 = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # Arrow takes no other.
+    return {"image": {"bytes": data, "path": None}, "name": in_utf8}
+
+
+def _batched(rows: Iterable[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, str]]]:
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += len(row[0])
+        if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _read(source: Source, index: int) -> bytes:
