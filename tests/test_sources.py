@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 from nogan.data import images
 from nogan.data.images import BadImage, decode, is_gray
 from nogan.data.sources import (
-    BadImages,
     FolderSource,
     HubSource,
     PreparedSource,
@@ -275,16 +274,6 @@ def test_without_a_pool_a_replacement_comes_from_the_batch(folder):
 def test_nothing_readable_at_all_is_an_error(folder):
     with pytest.raises(UserError, match=r"in a row.*data\.path"):
         load_batch(FolderSource(folder), [2, 4], 32)
-
-
-def test_bad_photographs_are_counted_once_and_too_many_stop_the_run(caplog):
-    counter = BadImages(length=200, max_share=0.01)
-    for _ in range(3):
-        counter.add(["a.jpg: truncated", "b.jpg: zero bytes"])
-    assert len(counter) == 2
-    assert [record.getMessage().count("a.jpg: truncated") for record in caplog.records] == [1, 0]
-    with pytest.raises(UserError, match=r"3 of 200 .*data\.max_bad_share=0\.01.*c\.jpg"):
-        counter.add(["c.jpg: not an image"])
 
 
 class Steps(Dataset):
