@@ -2,6 +2,7 @@
 
     python benchmarks/data.py PHOTOS            # any folder of photographs
     python benchmarks/data.py PHOTOS --rows 0   # without the opening of 1.28 million rows
+    python benchmarks/data.py                   # with nothing else
 
 The photographs are first brought to what ImageNet mostly holds (500x375, JPEG quality 95, 4:2:0) in a temporary folder.
 A rate is images over seconds of CPU time of one thread, or of a DataLoader worker and all it does to hand a batch over:
@@ -11,6 +12,7 @@ what a core delivers that has nothing else to do.
 import argparse
 import io
 import itertools
+import json
 import platform
 import subprocess
 import sys
@@ -26,7 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from nogan.data import images
 from nogan.data.augment import CRITIC, NONE, TRAIN, augment
-from nogan.data.prepare import Settings, prepare
+from nogan.data.prepare import Settings, prepare, write_rows
 from nogan.data.sources import FolderSource, PreparedSource, Source, load_batch
 from nogan.rng import torch_rng
 
@@ -36,30 +38,35 @@ BATCH = 32
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of photographs")
+    parser.add_argument("photos", type=Path, nargs="?", help="folder of photographs")
     parser.add_argument("--count", type=int, default=192, help="how many of them to use")
     parser.add_argument("--rows", type=int, default=1_281_167, help="rows of the synthetic set to open; 0 for none")
     parser.add_argument("--seconds", type=float, default=2.0, help="CPU time spent on each figure")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    print(f"{cpu_name()}; Python {platform.python_version()}, torch {torch.__version__}, one thread.")
     with tempfile.TemporaryDirectory() as scratch:
-        like_imagenet, copy = Path(scratch, "folder"), Path(scratch, "copy")
-        bring_to_imagenet(FolderSource(given.photos), like_imagenet, given.count)
-        folder = FolderSource(like_imagenet)
-        import datasets.arrow_writer  # noqa: F401 - not to be counted below
-
-        began = time.process_time()
-        report = prepare(folder, copy, Settings(shard=64), workers=1)
-        made, kilobytes = rate(began, len(folder)), report.bytes / report.kept / 1e3
-        print(f"{cpu_name()}; Python {platform.python_version()}, torch {torch.__version__}, one thread.")
-        print(f"{len(folder)} photographs of 500x375, {mean_size(folder):.0f} kB each. The prepared copy is made at")
-        print(f"{made:.0f} images/s on one core, shorter side 256, {kilobytes:.0f} kB each.\n")
-        print_stages(folder, PreparedSource(copy), given.seconds)
+        if given.photos:
+            print_rates(Path(scratch), given.photos, given.count, given.seconds)
         if given.rows:
             print("\n| rows | opening | memory of its own | mapped file pages | then loading 1,000 at random |")
             print("|---|---|---|---|---|", flush=True)
             for rows in (given.rows // 10, given.rows):
                 print_opening(Path(scratch, f"rows-{rows}"), rows)
+
+
+def print_rates(scratch: Path, photos: Path, count: int, seconds: float) -> None:
+    like_imagenet, copy = scratch / "folder", scratch / "copy"
+    bring_to_imagenet(FolderSource(photos), like_imagenet, count)
+    folder = FolderSource(like_imagenet)
+    import datasets  # noqa: F401 - not to be counted below
+
+    began = time.process_time()
+    report = prepare(folder, copy, Settings(shard=64), workers=1)
+    made, kilobytes = rate(began, len(folder)), report.bytes / report.kept / 1e3
+    print(f"{len(folder)} photographs of 500x375, {mean_size(folder):.0f} kB each. The prepared copy is made at")
+    print(f"{made:.0f} images/s on one core, shorter side 256, {kilobytes:.0f} kB each.\n")
+    print_stages(folder, PreparedSource(copy), seconds)
 
 
 def bring_to_imagenet(source: FolderSource, dest: Path, count: int) -> None:
@@ -176,7 +183,7 @@ def delivered(source: Source, size: int, seconds: float) -> float:
 
 def print_opening(dest: Path, rows: int) -> None:
     """Open a copy of ``rows`` tiny photographs in a fresh process: seconds and memory."""
-    write_rows(dest, rows)
+    write_copy(dest, rows)
     subprocess.run([sys.executable, "-c", _OPEN, str(dest)], check=True)
 
 
@@ -200,30 +207,16 @@ print(f"| {len(source):,} | {opened:.2f} s | {own:.1f} MiB | {mapped:.0f} MiB | 
 """
 
 
-def write_rows(dest: Path, rows: int, shard: int = 2048) -> None:
-    """A prepared copy whose rows are all one tiny photograph, written as :mod:`nogan.data.prepare` lays it out."""
-    import json
-
-    import pyarrow as pa
-
+def write_copy(dest: Path, rows: int) -> None:
+    """A prepared copy whose rows are all one tiny photograph, in the shards and record batches of a real one."""
     out = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(out, "JPEG")
-    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("image", image), ("name", pa.string())])
     dest.mkdir()
     names = []
-    for number, start in enumerate(range(0, rows, shard)):
-        count = min(shard, rows - start)
+    for number, start in enumerate(range(0, rows, Settings().shard)):
         names.append(f"data-{number:05d}.arrow")
-        with pa.OSFile(str(dest / names[-1]), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-            for first in range(start, start + count, 1000):
-                n = min(1000, start + count - first)
-                files = pa.StructArray.from_arrays(
-                    [pa.array([out.getvalue()] * n), pa.nulls(n, pa.string())], fields=list(image)
-                )
-                stream.write_batch(
-                    pa.record_batch([files, pa.array([f"n/{first + i}.JPEG" for i in range(n)])], schema)
-                )
+        numbers = range(start, min(start + Settings().shard, rows))
+        write_rows(dest / names[-1], ((out.getvalue(), f"n/{row}.JPEG") for row in numbers))
     (dest / "state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in names]}))
 
 

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from PIL import Image
 
 from nogan.compose import register
 from nogan.config import RunConfig, parse_config
@@ -55,6 +57,20 @@ def configure() -> Callable[..., RunConfig]:
 def smallest(configure: Callable[..., RunConfig]) -> Callable[..., RunConfig]:
     """Like ``configure``, on top of the smallest complete program."""
     return lambda *overrides: configure(*SMALLEST, *overrides)
+
+
+@pytest.fixture(scope="session")
+def damaged(tmp_path_factory) -> Path:
+    """A folder of 120 photographs, one in ten of them of zero bytes: 007.png, 017.png, …"""
+    folder = tmp_path_factory.mktemp("damaged")
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        path = folder / f"{number:03d}.png"
+        if number % 10 == 7:
+            path.touch()
+        else:
+            Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(path)
+    return folder
 
 
 @pytest.fixture(autouse=True)

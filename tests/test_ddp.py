@@ -3,10 +3,12 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,8 +55,11 @@ def processes(command: tuple[str, ...], *arguments: str, **environment: str) -> 
 
 
 @pytest.fixture(scope="module")
-def two(smallest: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes in a folder: ``whole``; ``cut``, which was taken up again; and ``left``, which was not."""
+def two(smallest: Callable[..., RunConfig], damaged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of two processes in a folder: ``whole``; ``cut``, which was taken up again; and ``left``, which was not.
+
+    ``damaged`` is one over photographs of which a few cannot be read; what all said is in ``stderr.txt``.
+    """
     folder = tmp_path_factory.mktemp("two")
 
     def job(name: str, cut_at: int | None = None, *overrides: str) -> dict[str, object]:
@@ -62,9 +67,17 @@ def two(smallest: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFac
         return {"config": config, "folder": str(folder / name), "cut_at": cut_at}
 
     jobs = [job("whole"), job("cut", CUT_AT), job("cut", None, f"resume={folder / 'cut'}"), job("left", CUT_AT)]
+    jobs.append(job("damaged", None, *over(damaged)))
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    processes(TORCHRUN, str(ROOT / "tests" / "ddp_worker.py"), str(folder / "jobs.json"))
+    done = processes(TORCHRUN, str(ROOT / "tests" / "ddp_worker.py"), str(folder / "jobs.json"))
+    (folder / "stderr.txt").write_text(done.stderr)
     return folder
+
+
+def over(photographs: Path) -> tuple[str, ...]:
+    """A short run over a folder."""
+    data = ("data=folder", f"data.path={photographs}", "data.images=null", "data.workers=0", "data.max_bad_share=0.2")
+    return (*data, "nogan.repeats=0", "nogan.inflection.budget.share=0.1")
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -114,6 +127,17 @@ def test_one_process_goes_on_with_the_run_of_two(two, smallest):
     assert [record["name"] for record in done] == [record["name"] for record in before]
     at_cut = [row for row in rows(two / "whole") if int(row["step"]) <= CUT_AT]
     assert rows(two / "left")[: len(at_cut)] == at_cut
+
+
+def test_what_no_process_can_read_is_counted_and_named_once(two, smallest, damaged, tmp_path):
+    def counted(run: Path) -> dict[str, Any]:
+        return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["NoGANData"]["bad_images"]
+
+    train(smallest(*UNEVEN, *over(damaged)), tmp_path / "alone", console=QUIET)
+    alone, both = counted(tmp_path / "alone"), counted(two / "damaged")
+    assert sorted(both["bad"]) == sorted(alone["bad"]) and both["seen"] == alone["seen"]
+    named = re.findall(r"skipped an unreadable photograph, (.*) \(\d+ of \d+", (two / "stderr.txt").read_text())
+    assert named == both["bad"] and len(named) > 3
 
 
 def test_a_batch_must_reach_every_process(smallest, tmp_path):

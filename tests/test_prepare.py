@@ -1,5 +1,7 @@
+import errno
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -124,6 +126,35 @@ def test_datasets_opens_the_copy_too(mixed, tmp_path):
     assert len(rows) == 9 and rows[0]["name"] == "a/plain.jpg" and rows[0]["image"].size == (341, 256)
 
 
+def test_record_batches_are_large_but_not_in_bytes(many, tmp_path, monkeypatch):
+    def batches(copy: Path) -> list[int]:
+        (shard,) = copy.glob("data-*.arrow")
+        return [batch.num_rows for batch in pa.ipc.open_stream(shard.read_bytes())]
+
+    import pyarrow as pa
+
+    prepare(FolderSource(many), tmp_path / "usual", workers=1)
+    assert batches(tmp_path / "usual") == [60]
+    monkeypatch.setattr(module, "BATCH_ROWS", 25)
+    prepare(FolderSource(many), tmp_path / "by-rows", workers=1)
+    assert batches(tmp_path / "by-rows") == [25, 25, 10]
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
+    prepare(FolderSource(many), tmp_path / "by-bytes", workers=1)
+    assert batches(tmp_path / "by-bytes") == [1] * 60
+    assert contents(tmp_path / "by-bytes") == contents(tmp_path / "by-rows") == contents(tmp_path / "usual")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are any bytes on Linux alone")
+def test_names_that_are_no_utf8(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name, data in ((b"caf\xe9.jpg", encoded(picture(60, 40))), (b"na\xefve.jpg", b"")):
+        Path(os.fsdecode(os.fsencode(tmp_path / "photos") + b"/" + name)).write_bytes(data)
+    report = prepare(FolderSource(tmp_path / "photos"), tmp_path / "copy", workers=1)
+    assert report.left_out == [("na\udcefve.jpg", "zero bytes")]
+    assert (tmp_path / "copy/left_out.tsv").read_bytes() == b"na\xefve.jpg\tzero bytes\n"
+    assert PreparedSource(tmp_path / "copy").name(0) == "caf\ufffd.jpg"
+
+
 def test_a_copy_of_a_copy_and_of_the_hub(mixed, tmp_path, monkeypatch):
     prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
     again = find_source(str(tmp_path / "copy"))
@@ -170,11 +201,11 @@ def test_after_a_kill_it_goes_on_where_it_stopped(many, tmp_path):
     copy = tmp_path / "copy"
     command = [sys.executable, "-m", "nogan.data.prepare", str(many), str(copy), "--shard", "3", "--workers", "2"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    finished = wait_for(lambda: len(done := sorted(copy.glob("*.arrow"))) >= 4 and done)
+    finished = wait_for(lambda: len(done := sorted(copy.glob("data-*.arrow"))) >= 4 and done)
     workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
     running.send_signal(signal.SIGKILL)
     running.wait()
-    assert len(sorted(copy.glob("*.arrow"))) < 20 and not (copy / "state.json").exists()
+    assert len(sorted(copy.glob("data-*.arrow"))) < 20 and not (copy / "state.json").exists()
     assert workers and wait_for(lambda: not any(alive(pid) for pid in workers)), "workers outlived their parent"
     with pytest.raises(UserError, match="half prepared"):
         open_source("folder", copy)
@@ -183,7 +214,7 @@ def test_after_a_kill_it_goes_on_where_it_stopped(many, tmp_path):
     report = prepare(FolderSource(many), copy, Settings(shard=3), workers=1)
     assert report.kept == 60
     assert {path.name: path.stat().st_mtime_ns for path in finished} == written
-    assert not list(copy.glob("*.tmp"))
+    assert not [path.name for path in copy.iterdir() if path.name.startswith(".") and path.name != ".lock"]
     prepare(FolderSource(many), tmp_path / "whole", Settings(shard=3), workers=1)
     assert contents(copy) == contents(tmp_path / "whole")
 
@@ -230,11 +261,86 @@ def test_a_shard_cut_short_leaves_no_shard(many, tmp_path, monkeypatch):
     assert prepare(FolderSource(many), tmp_path / "copy", Settings(shard=5), workers=1).kept == 60
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_that_goes_away_loses_no_photographs(many, tmp_path, workers):
+    source, away = tmp_path / "photos", tmp_path / "away"
+    shutil.copytree(many, source)
+
+    def unmount(done: int, total: int) -> None:
+        if done >= 20 and source.exists():
+            source.rename(away)
+
+    with pytest.raises(UserError, match=r"cannot read .*/photos/\d+\.jpg of SRC: No such file.*same command") as error:
+        prepare(FolderSource(source), tmp_path / "copy", Settings(shard=3), workers, unmount)
+    assert len(str(error.value).splitlines()) == 1
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "copy").glob("data-*.arrow")}
+    assert 0 < len(finished) < 20 and not (tmp_path / "copy/state.json").exists()
+    away.rename(source)
+    report = prepare(FolderSource(source), tmp_path / "copy", Settings(shard=3), workers)
+    assert report.kept == 60 and report.left_out == []
+    assert finished == {path: path.stat().st_mtime_ns for path in finished}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOMEM])
+def test_a_file_that_the_disk_does_not_give_is_not_left_out(mixed, tmp_path, monkeypatch, code):
+    def fail(path: Path) -> bytes:
+        if path.name == "cmyk.jpg":
+            raise OSError(code, os.strerror(code), str(path))
+        return read(path)
+
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(UserError, match=f"b/cmyk.jpg of SRC: {os.strerror(code)}"):
+        prepare(FolderSource(mixed), tmp_path / "copy", Settings(shard=4), workers=1)
+    assert [path.name for path in (tmp_path / "copy").glob("*.arrow")] == ["data-00000-of-00004.arrow"]
+    (mixed / "b/cmyk.jpg").write_bytes(b"")  # as the message says, for one that is lost
+    monkeypatch.setattr(Path, "read_bytes", read)
+    report = prepare(FolderSource(mixed), tmp_path / "copy", Settings(shard=4), workers=1)
+    assert report.kept == 8 and ("b/cmyk.jpg", "zero bytes") in report.left_out
+
+
+def test_a_file_that_may_not_be_read_is_left_out(mixed, tmp_path, monkeypatch):
+    def refuse(path: Path) -> bytes:
+        if path.name == "cmyk.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    report = prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
+    assert report.kept == 8 and ("b/cmyk.jpg", "Permission denied") in report.left_out
+
+
 def test_a_finished_copy_is_only_reported_again(mixed, tmp_path):
     first = prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "copy").glob("*.arrow")}
     assert prepare(FolderSource(mixed), tmp_path / "copy", workers=1) == first
     assert stamps == {path: path.stat().st_mtime_ns for path in stamps}
+
+
+@pytest.mark.parametrize("content", [b"", bytes(90), b'{"kept": 5, "left'], ids=["empty", "zeros", "cut"])
+def test_a_shard_whose_notes_a_power_cut_took_is_made_again(mixed, tmp_path, content):
+    copy = tmp_path / "copy"
+    first = prepare(FolderSource(mixed), copy, Settings(shard=5), workers=1)
+    rows, stamps = contents(copy), {path: path.stat().st_mtime_ns for path in copy.glob("data-*.arrow")}
+    (copy / "data-00001-of-00003.json").write_bytes(content)
+    assert prepare(FolderSource(mixed), copy, Settings(shard=5), workers=1) == first
+    assert contents(copy) == rows
+    changed = [path.name for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp]
+    assert changed == ["data-00001-of-00003.arrow"]
+
+
+def test_a_record_that_a_power_cut_took_is_written_again_where_nothing_is_lost(mixed, tmp_path):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "prepare.json").touch()
+    (copy / ".prepare.0123abcd.json").touch()
+    assert prepare(FolderSource(mixed), copy, workers=1).kept == 9
+    assert sorted(path.name for path in copy.glob(".*")) == [".lock"]
+    (copy / "prepare.json").write_bytes(b"")
+    with pytest.raises(UserError, match=r"prepare\.json cannot be read .*data-00000-of-00001\.arrow.*another") as error:
+        prepare(FolderSource(mixed), copy, workers=1)
+    assert len(str(error.value).splitlines()) == 1 and open_source("folder", copy)
 
 
 # ------------------------------------------------------------------------------------------------ mistakes
@@ -282,6 +388,9 @@ def test_a_full_disk_is_said_in_one_line(mixed, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_write_shard", full)
     with pytest.raises(UserError, match="No space left on device; finished shards are kept"):
         prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
+    monkeypatch.setattr(module, "_write_text", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        prepare(FolderSource(mixed), tmp_path / "other", workers=1)
 
 
 def test_the_command_line_reports_what_it_did(mixed, tmp_path, capsys):

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset
 from nogan.data import images
 from nogan.data.images import BadImage, decode, is_gray
 from nogan.data.sources import (
-    BadImages,
     FolderSource,
     HubSource,
     PreparedSource,
@@ -277,16 +276,6 @@ def test_nothing_readable_at_all_is_an_error(folder):
         load_batch(FolderSource(folder), [2, 4], 32)
 
 
-def test_bad_photographs_are_counted_once_and_too_many_stop_the_run(caplog):
-    counter = BadImages(length=200, max_share=0.01)
-    for _ in range(3):
-        counter.add(["a.jpg: truncated", "b.jpg: zero bytes"])
-    assert len(counter) == 2
-    assert [record.getMessage().count("a.jpg: truncated") for record in caplog.records] == [1, 0]
-    with pytest.raises(UserError, match=r"3 of 200 .*data\.max_bad_share=0\.01.*c\.jpg"):
-        counter.add(["c.jpg: not an image"])
-
-
 class Steps(Dataset):
     """Each item is a whole batch, of one source after the other."""
 
@@ -338,11 +327,32 @@ def test_links_are_followed_once(folder, tmp_path):
     assert [source.name(i) for i in range(len(source))][-2:] == ["d.jpg", "e/5.jpg"] and len(source) == 7
 
 
+def test_what_cannot_be_listed_is_said_in_one_line(folder):
+    (folder / "b/round").symlink_to("round")
+    with pytest.raises(UserError, match=r"cannot list .*b/round of data\.path: Too many levels"):
+        FolderSource(folder)
+
+
 def test_a_photograph_deleted_meanwhile_is_a_bad_one(folder):
     source = FolderSource(folder)
     (folder / "d.jpg").unlink()
     with pytest.raises(BadImage, match="No such file"):
         source.load(5, 32)
+    with pytest.raises(FileNotFoundError):
+        source.read(5)
+
+
+def test_a_file_that_may_not_be_read_is_told_from_a_closed_folder(folder, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    source = FolderSource(folder)
+    monkeypatch.setattr(Path, "read_bytes", refuse)  # not by its mode: root may read any
+    with pytest.raises(BadImage, match="Permission denied"):
+        source.read(5)
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(PermissionError):
+        source.read(5)
 
 
 @pytest.mark.parametrize("where", ["nowhere", "photos/d.jpg", "empty"])

@@ -27,6 +27,7 @@ FREE = {
     ("logger",),
     ("data", "path"),
     ("data", "workers"),
+    ("data", "max_bad_share"),
     ("model", "init"),
     ("model", "init_critic"),
     ("nogan", "repeats"),

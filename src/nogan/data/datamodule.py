@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from nogan import color, distributed
 from nogan.config import RunConfig
 from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment, draw
+from nogan.data.bad_images import BadImages
 from nogan.data.fakes import FakeStore, fingerprint
-from nogan.data.sources import BadImages, Source, Split, load_batch, subset
+from nogan.data.sources import Source, Split, load_batch, subset
 from nogan.errors import UserError
 from nogan.modules import Labelled, Pair
 from nogan.plan import Phase, Plan
@@ -33,7 +34,8 @@ class RawBatch(NamedTuple):
     sizes: Tensor
     is_real: Tensor  # (B,) in a critic phase, else empty
     step: int
-    bad: list[str]
+    photographs: int  # the rest are fakes
+    bad: list[str]  # photographs that could not be read and were replaced
 
 
 class StepSampler:
@@ -70,7 +72,7 @@ class PhotoBatches(Dataset):
     def __getitems__(self, item: tuple[int, np.ndarray]) -> RawBatch:
         step, picks = item
         images, sizes, bad = load_batch(self.source, self.indices[picks], self.size, pool=self.indices)
-        return RawBatch(images, sizes, torch.empty(0), step, bad)
+        return RawBatch(images, sizes, torch.empty(0), step, len(picks), bad)
 
 
 class CriticBatches(Dataset):
@@ -113,7 +115,7 @@ class CriticBatches(Dataset):
             squares = augment(photographs, sizes, size, NONE)
             images[torch.from_numpy(is_real)] = squares.mul(255).round().to(torch.uint8)
         sizes = torch.full((len(picks), 2), size)
-        return RawBatch(images, sizes, torch.from_numpy(is_real).float(), step, bad)
+        return RawBatch(images, sizes, torch.from_numpy(is_real).float(), step, int(is_real.sum()), bad)
 
 
 def _as_is(batch: RawBatch) -> RawBatch:
@@ -191,7 +193,8 @@ class NoGANData(pl.LightningDataModule):
         """Augment on the device, and make gray of colour."""
         index = self.trainer.current_epoch
         phase = self.plan[index]
-        self.bad_images.add(batch.bad)
+        self.bad_images.note(batch.bad, batch.photographs)
+        self.bad_images.heed()
         # Drawn for the whole batch, of which each rank takes its part: what befalls a picture does not depend on how
         # many devices there are. (The 0 is the rank that draws, were it alone.)
         keys = (self.config.seed, 0, phase.name, batch.step)
@@ -217,8 +220,8 @@ class NoGANData(pl.LightningDataModule):
                 "no photographs are held out to measure on: expected data.val_share above 0, or data.val_path=DIR"
             )
         chosen = indices[:count]
-        batches = np.array_split(chosen, -(-len(chosen) // 16))
-        return torch.cat(list(self._squares(source, batches, size, torch.device("cpu"))))
+        batches = np.array_split(np.arange(len(chosen)), -(-len(chosen) // 16))
+        return torch.cat(list(self._squares(source, chosen, batches, size, torch.device("cpu"))))
 
     def make_fakes(self, phase: Phase) -> FakeStore:
         """The fakes that a critic ``phase`` needs: found on disk, or made by the generator as it stands."""
@@ -230,15 +233,19 @@ class NoGANData(pl.LightningDataModule):
         device = self.trainer.strategy.root_device
 
         def colorize(batches: list[np.ndarray]) -> Iterator[Tensor]:
-            chosen = [indices[numbers] for numbers in batches]
-            for photographs in self._squares(self.source, chosen, phase.fakes_size, device):
+            for photographs in self._squares(self.source, indices, batches, phase.fakes_size, device):
                 with torch.no_grad(), self.trainer.precision_plugin.forward_context():
                     output = generator(color.normalize(color.to_gray(photographs)))
                 yield color.denormalize(output.float()).clamp(0, 1)
 
+        def report(done: int, count: int) -> None:
+            self.bad_images.heed()
+            if self.report:
+                self.report(done, count)
+
         was_training = generator.training
         generator.eval()
-        store.fill(colorize, fingerprint(generator.network), settings.batch_size, self.report)
+        store.fill(colorize, fingerprint(generator.network), settings.batch_size, report)
         generator.train(was_training)
         self.remove_fakes(before_cycle=phase.cycle)
         return store
@@ -276,11 +283,15 @@ class NoGANData(pl.LightningDataModule):
             photographs, fakes = photographs[kept:] if kept < len(reals) else photographs, fakes[phase.held_out :]
         return CriticBatches(self.source, photographs, store, fakes, keys)
 
-    def _squares(self, source: Source, batches: list[np.ndarray], size: int, device: torch.device) -> Iterator[Tensor]:
-        """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, batch by batch."""
-        ends = np.cumsum([len(batch) for batch in batches])
-        picks = [np.arange(end - len(batch), end) for end, batch in zip(ends, batches, strict=True)]
-        for batch in self._in_order(PhotoBatches(source, np.concatenate(batches), size), picks, device):
+    def _squares(
+        self, source: Source, indices: np.ndarray, batches: list[np.ndarray], size: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, batch by batch.
+
+        A batch is positions in ``indices``, out of all of which one that cannot be read is replaced: whichever rank
+        comes to it, and whenever, by the same one.
+        """
+        for batch in self._in_order(PhotoBatches(source, indices, size), batches, device):
             yield augment(batch.images.to(device, non_blocking=True), batch.sizes, size, NONE)
 
     def _in_order(self, dataset: Dataset, batches: list[np.ndarray], device: torch.device) -> Iterator[RawBatch]:
@@ -292,8 +303,16 @@ class NoGANData(pl.LightningDataModule):
             pin_memory=device.type == "cuda",
         )
         for batch in loader:
-            self.bad_images.add(batch.bad)
+            self.bad_images.note(batch.bad, batch.photographs)
             yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint holds of the data: the photographs that could not be read."""
+        return {"bad_images": self.bad_images.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self.bad_images.load_state_dict(state["bad_images"])
 
     def remove_fakes(self, before_cycle: int | None = None) -> None:
         """Remove the fakes of cycles before ``before_cycle``, or all of them."""

@@ -11,8 +11,8 @@ where it stopped when the same command is given again::
     DEST/left_out.tsv               all of that in one file, once every shard is there
     DEST/state.json, dataset_info.json   last of all: the copy is whole
 
-Left out, and listed with their reasons, are files that cannot be read and photographs that are themselves gray, which
-would teach a colorizer gray.
+Left out, and listed with their reasons, are files that cannot be decoded and photographs that are themselves gray,
+which would teach a colorizer gray. Where the disk does not give a file, which may pass, it stops instead.
 """
 
 import argparse
@@ -23,12 +23,13 @@ import json
 import math
 import multiprocessing.connection
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -48,8 +49,13 @@ from nogan.data.sources import (
     ilsvrc_folder,
 )
 from nogan.errors import UserError
+from nogan.files import write_atomically
 
 GRAY = "gray photograph"
+
+# To a record batch, whichever comes first. Opening a copy costs time and memory by the batch, writing it by the row.
+BATCH_ROWS = 1024
+BATCH_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -89,27 +95,29 @@ def prepare(
     """Write the prepared copy of ``source`` to ``dest``, or what is missing of it.
 
     Args:
-        source: has ``__len__``, ``name(index)`` and ``read(index) -> bytes``.
+        source: has ``__len__``, ``name(index)`` and ``read(index) -> bytes``, which raises BadImage for a file to leave
+            out, and OSError where that may be for now only.
         dest: a new folder, or one that the same source and settings began.
         settings: see there.
         workers: processes; by default one for each core that this process may use. 1 works in this process.
         progress: told ``(done, total)`` photographs a few times a second.
 
     Raises:
-        UserError: ``dest`` was begun with something else, is being written by another process, or nothing is left.
+        UserError: ``dest`` was begun with something else or is being written by another process, a file cannot be read
+            or written for now, or nothing is left.
     """
     dest = Path(dest).expanduser()
     with _claimed(dest):
-        _begin(dest, source, settings)
-        total = len(source)
-        shards = math.ceil(total / settings.shard)
-        jobs = [_Job(dest, number, shards, total, settings) for number in range(shards)]
-        missing = [job for job in jobs if not job.arrow.exists()]
-        before = sum(job.stop - job.start for job in jobs) - sum(job.stop - job.start for job in missing)
         try:
+            _begin(dest, source, settings)
+            total = len(source)
+            shards = math.ceil(total / settings.shard)
+            jobs = [_Job(dest, number, shards, total, settings) for number in range(shards)]
+            missing = [job for job in jobs if not job.is_done]
+            before = sum(job.stop - job.start for job in jobs) - sum(job.stop - job.start for job in missing)
             _run(missing, source, workers or _cores(), lambda done: progress(before + done, total))
             return _finish(dest, jobs)
-        except OSError as error:  # Reading the source raises BadImage, so this is of writing.
+        except OSError as error:  # Of writing; those of reading the source are told where it is read.
             raise UserError(
                 f"cannot write to DEST {dest}: {error.strerror or error}; finished shards are kept,"
                 " give the same command again to go on"
@@ -140,7 +148,25 @@ class _Job:
         return self.dest / f"data-{self.number:05d}-of-{self.shards:05d}.arrow"
 
     @property
-    def notes(self) -> Path:
+    def is_done(self) -> bool:
+        """Whether the shard is there, and notes of it that can be read: a power cut may have taken them."""
+        try:
+            self.read_notes()
+        except (FileNotFoundError, ValueError):
+            return False
+        return self.arrow.exists()
+
+    def read_notes(self) -> dict:
+        """How many photographs were ``kept``, and those ``left_out`` with their reasons."""
+        return json.loads(self._notes.read_text())
+
+    def write_notes(self, left_out: list[tuple[str, str]]) -> None:
+        """Inverse of :meth:`read_notes`."""
+        kept = self.stop - self.start - len(left_out)
+        _write_text(self._notes, json.dumps({"kept": kept, "left_out": left_out}))
+
+    @property
+    def _notes(self) -> Path:
         return self.arrow.with_suffix(".json")
 
 
@@ -152,24 +178,58 @@ def _features():
 
 
 def _write_shard(job: _Job, source: Source, tick: Callable[[], None]) -> None:
-    from datasets.arrow_writer import ArrowWriter
-
     left_out = []
-    temporary = job.arrow.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        writer = ArrowWriter(stream=file, features=_features())
+
+    def kept() -> Iterator[tuple[bytes, str]]:
         for index in range(job.start, job.stop):
             try:
-                image = {"bytes": convert(source.read(index), job.settings), "path": None}
-                writer.write({"image": image, "name": source.name(index)})
+                yield convert(_read(source, index), job.settings), source.name(index)
             except BadImage as error:
                 left_out.append((source.name(index), str(error)))
             tick()
-        writer.finalize(close_stream=False)
-        file.flush()
-        os.fsync(file.fileno())
-    _write_text(job.notes, json.dumps({"kept": job.stop - job.start - len(left_out), "left_out": left_out}))
-    temporary.replace(job.arrow)  # The shard is done when it has its name, and not before.
+
+    def write(temporary: Path) -> None:
+        write_rows(temporary, kept())
+        job.write_notes(left_out)
+
+    write_atomically(job.arrow, write)  # The shard is done when it has its name, and not before.
+
+
+def write_rows(path: Path, rows: Iterable[tuple[bytes, str]]) -> None:
+    """Write ``rows``, each a JPEG file and its name, to the Arrow file ``path``, which ``datasets`` reads too."""
+    import pyarrow as pa
+
+    schema = _features().arrow_schema
+    with path.open("wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        for batch in _batched(rows):
+            stream.write_batch(pa.RecordBatch.from_pylist([_row(*row) for row in batch], schema))
+
+
+def _row(data: bytes, name: str) -> dict:
+    in_utf8 = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # Arrow takes no other.
+    return {"image": {"bytes": data, "path": None}, "name": in_utf8}
+
+
+def _batched(rows: Iterable[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, str]]]:
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += len(row[0])
+        if len(batch) == BATCH_ROWS or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _read(source: Source, index: int) -> bytes:
+    try:
+        return source.read(index)
+    except OSError as error:  # The shard is not written: what it left out now would be left out for good.
+        raise UserError(
+            f"cannot read {error.filename or source.name(index)} of SRC: {error.strerror or error}; finished shards are"
+            " kept, give the same command again to go on (where the file is lost, leave an empty one in its place)"
+        ) from error
 
 
 def convert(data: bytes, settings: Settings) -> bytes:
@@ -283,21 +343,32 @@ def _claimed(dest: Path) -> Iterator[None]:
 def _begin(dest: Path, source: Source, settings: Settings) -> None:
     begun_with = {**asdict(settings), "photographs": len(source), "names": _digest(source)}
     record = dest / PREPARING
-    for pattern in ("data-*.tmp", "*.json.*.tmp", "left_out.tsv.*.tmp"):
-        for leftover in dest.glob(pattern):
-            leftover.unlink()
-    if not record.exists():
-        if others := sorted(entry.name for entry in dest.iterdir() if entry.name != ".lock"):
-            raise UserError(f"DEST {dest} holds other files ({others[0]}, …); expected a new or empty folder")
-        _write_text(record, json.dumps(begun_with, indent=2))
+    for entry in list(dest.iterdir()):
+        if _LEFTOVER.fullmatch(entry.name):
+            entry.unlink()
+    others = sorted(entry.name for entry in dest.iterdir() if entry.name not in (".lock", PREPARING))
+    try:
+        before = json.loads(record.read_text())
+    except (FileNotFoundError, ValueError) as error:
+        if others and record.exists():
+            raise UserError(
+                f"{record} cannot be read ({error}), so what {others[0]}, … were made with is not known;"
+                " empty DEST, or give another"
+            ) from error
+        if others:
+            raise UserError(f"DEST {dest} holds other files ({others[0]}, …); expected a new or empty folder") from None
+        _write_text(record, json.dumps(begun_with, indent=2))  # Where nothing was made yet, nothing is lost.
         return
-    before = json.loads(record.read_text())
     if changed := [key for key in begun_with if before.get(key) != begun_with[key]]:
         key = changed[0]
         raise UserError(
             f"DEST {dest} was begun with other {key} ({before.get(key)}, now {begun_with[key]});"
             " give the same source and settings to go on, or another DEST"
         )
+
+
+# What a process that was killed leaves of a file that it was writing: see :func:`nogan.files.write_atomically`.
+_LEFTOVER = re.compile(r"\.(prepare|data-\d+-of-\d+|left_out|dataset_info|state)\.[0-9a-f]{8}\.(json|arrow|tsv)")
 
 
 def _digest(source: Source) -> str:
@@ -310,7 +381,7 @@ def _digest(source: Source) -> str:
 def _finish(dest: Path, jobs: list[_Job]) -> Report:
     from datasets import DatasetInfo
 
-    notes = [json.loads(job.notes.read_text()) for job in jobs]
+    notes = [job.read_notes() for job in jobs]
     report = Report(
         kept=sum(note["kept"] for note in notes),
         left_out=[(name, reason) for note in notes for name, reason in note["left_out"]],
@@ -319,7 +390,7 @@ def _finish(dest: Path, jobs: list[_Job]) -> Report:
     _write_text(dest / "left_out.tsv", "".join(f"{name}\t{reason}\n" for name, reason in report.left_out))
     if not report.kept:
         raise UserError(f"none of the {len(report.left_out)} photographs can be used: see {dest / 'left_out.tsv'}")
-    DatasetInfo(features=_features()).write_to_directory(os.fspath(dest))
+    _write_text(dest / "dataset_info.json", json.dumps(asdict(DatasetInfo(features=_features()))))
     state = {
         "_data_files": [{"filename": job.arrow.name} for job in jobs],
         "_fingerprint": hashlib.blake2b((dest / PREPARING).read_bytes(), digest_size=8).hexdigest(),
@@ -334,9 +405,7 @@ def _finish(dest: Path, jobs: list[_Job]) -> Report:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, errors="surrogateescape")
-    temporary.replace(path)
+    write_atomically(path, lambda temporary: temporary.write_text(text, errors="surrogateescape"))
 
 
 # ---------------------------------------------------------------------------------------------------- command line

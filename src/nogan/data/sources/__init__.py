@@ -14,12 +14,11 @@ from nogan.data.sources.base import Source
 from nogan.data.sources.dividing import Split, split, subset
 from nogan.data.sources.folders import FolderSource, ilsvrc_folder
 from nogan.data.sources.hub import HubSource, hub_imagenet
-from nogan.data.sources.loading import BadImages, Batch, load_batch
+from nogan.data.sources.loading import Batch, load_batch
 from nogan.data.sources.opening import open_source
 
 __all__ = [
     "PREPARING",
-    "BadImages",
     "Batch",
     "FolderSource",
     "HubSource",

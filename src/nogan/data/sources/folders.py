@@ -43,15 +43,27 @@ class FolderSource:
         return self._names[index]
 
     def read(self, index: int) -> bytes:
-        """The file of photograph ``index`` as it is. Raises BadImage where it cannot be opened."""
+        """The file of photograph ``index`` as it is.
+
+        Raises:
+            BadImage: this one file may not be read.
+            OSError: the disk does not give it, which says nothing about the photograph.
+        """
+        path = self.path / self.name(index)
         try:
-            return (self.path / self.name(index)).read_bytes()
-        except OSError as error:
-            raise BadImage(error.strerror or str(error)) from error
+            return path.read_bytes()
+        except PermissionError as error:
+            path.stat()  # These raise in their turn where its folder, or all of them, are closed and not this file.
+            os.scandir(self.path).close()
+            raise BadImage(error.strerror) from error
 
     def load(self, index: int, size: int) -> np.ndarray:
         """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
-        return decode(self.read(index), size)
+        try:
+            data = self.read(index)
+        except OSError as error:
+            raise BadImage(error.strerror or str(error)) from error
+        return decode(data, size)
 
 
 class Strings(Sequence[str]):
@@ -100,16 +112,15 @@ def _scan(root: Path, folder: str) -> _Listing:
     listing = _Listing([], [], [])
     prefix = f"{folder}/" if folder else ""
     try:
-        entries = list(os.scandir(root / folder))
+        for entry in os.scandir(root / folder):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                listing.files.append(prefix + entry.name)
     except OSError as error:  # Passing over it would leave out photographs and say nothing.
-        raise UserError(f"cannot list {root / folder} of data.path: {error.strerror}") from error
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
-        elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-            listing.files.append(prefix + entry.name)
+        raise UserError(f"cannot list {error.filename or root / folder} of data.path: {error.strerror}") from error
     return listing
 
 

@@ -1,7 +1,6 @@
 """A batch of photographs in memory, and what becomes of those that cannot be read."""
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -12,8 +11,6 @@ from nogan.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
@@ -70,33 +67,3 @@ def _candidates(index: int, pool: Sequence[int] | np.ndarray) -> Iterator[int]:
     rng = numpy_rng("replacement", index)
     for _ in range(_REPLACEMENTS - 1):
         yield int(pool[rng.integers(len(pool))])
-
-
-class BadImages:
-    """Counts the photographs that could not be read, and stops the run when they are more than ``max_share``.
-
-    Keep one in the main process and give it the ``bad`` of every batch; a photograph met again is not counted again.
-    """
-
-    def __init__(self, length: int, max_share: float):
-        self.length, self.max_share = length, max_share
-        self.bad: dict[str, None] = {}
-
-    def __len__(self) -> int:
-        return len(self.bad)
-
-    def add(self, bad: Iterable[str]) -> None:
-        """Note what a batch reports as ``bad``; each new one goes to the log.
-
-        Raises:
-            UserError: they are more than ``max_share`` of the source's ``length``.
-        """
-        for entry in bad:
-            if entry not in self.bad:
-                self.bad[entry] = None
-                log.warning("skipped an unreadable photograph, %s (%d of %d so far)", entry, len(self), self.length)
-        if len(self) > self.max_share * self.length:
-            raise UserError(
-                f"{len(self)} of {self.length} photographs cannot be read, more than"
-                f" data.max_bad_share={self.max_share:g} allows; the last one: {next(reversed(self.bad))}"
-            )
