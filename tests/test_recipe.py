@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from safetensors import safe_open
 
+from nogan import summary
 from nogan.plan import build_plan
 from nogan.training import train
 
@@ -78,6 +79,8 @@ def test_gan(config, phases, variant):
     for phase in (phase for phase in phases.values() if phase.kind == "gan"):
         assert (phase.size, phase.batch_size, phase.share, phase.epochs) == (192, batch, 0.03, 1)
         assert phase.trains == "decoder" and phase.betas == (0.0, 0.9) and phase.pct_start is None
+        assert phase.noise == (variant == V), "video's loader is the same throughout"
+        assert summary.trains(phase) == ("by turns, noisy input" if variant == V else "by turns")
         for step in (0, phase.steps - 1):  # constant
             assert phase.hyper(step, "generator").lr == (lr,)
             assert phase.hyper(step, "critic").lr == pytest.approx((5 * lr,))

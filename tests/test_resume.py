@@ -13,6 +13,7 @@ from rich.console import Console
 
 import nogan.training
 from nogan.callbacks.checkpoints import AtomicCheckpointIO, newest_first
+from nogan.data import fakes
 from nogan.errors import Interrupted, UserError
 from nogan.plan import build_plan
 from nogan.resume import damage_of, newest_unfinished, newest_whole_checkpoint
@@ -142,16 +143,16 @@ def test_cut_many_times(smallest, uncut, cutting, tmp_path):
     assert_same_run(uncut, tmp_path)
 
 
-def test_cut_while_the_fakes_are_made(smallest, uncut, cutting, tmp_path, monkeypatch):
-    from nogan.data import fakes
-
+@pytest.mark.parametrize("cycle", [1, 2])
+def test_cut_while_the_fakes_are_made(smallest, uncut, tmp_path, monkeypatch, cycle):
     note = fakes.FakeStore._note
 
     def cut_at(self: Any, done: int, fingerprint: str) -> None:
         note(self, done, fingerprint)
-        if 0 < done < self.count:
+        if self.folder.name == f"cycle-{cycle}" and 0 < done < self.count:
             raise Cut
 
+    monkeypatch.setattr(fakes, "NOTE_SECONDS", 0)
     monkeypatch.setattr(fakes.FakeStore, "_note", cut_at)
     with pytest.raises(Cut):
         train(smallest(*OVERRIDES), tmp_path, console=QUIET)

@@ -104,6 +104,7 @@ class Gan(Section):
     max_critic_steps: Count | None
     weights: LossWeights
     betas: tuple[Fraction, Fraction]
+    noise: bool
 
 
 class _Inflection(Section):

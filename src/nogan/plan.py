@@ -38,7 +38,7 @@ class Phase:
     beta2: float
     pct_start: float | None  # the share of steps in which the rate rises; None: constant rate
     trains: Trains
-    noise: bool = False
+    noise: bool = False  # on the generator's input
     fakes: int = 0  # generated pictures that the phase needs on disk
     fakes_size: int = 0  # px
     held_out: int = 0  # of them, and as many photographs, that the critic is only measured on
@@ -242,6 +242,7 @@ def _gan_phase(cfg: RunConfig, train: int, cycle: int) -> Phase:
         beta2=gan.betas[1],
         pct_start=None,
         trains="decoder",
+        noise=gan.noise,
         snapshot_every=max(1, round(cfg.nogan.snapshot_every * train / gan.batch_size)),
     )
 

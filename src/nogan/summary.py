@@ -72,9 +72,8 @@ def short(number: float) -> str:
 
 def trains(phase: Phase) -> str:
     """What trains in ``phase``, in words."""
-    if phase.kind == "gan":
-        return "by turns"
-    return phase.trains + (", noisy input" if phase.noise else "")
+    what = "by turns" if phase.kind == "gan" else phase.trains
+    return what + (", noisy input" if phase.noise else "")
 
 
 def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:

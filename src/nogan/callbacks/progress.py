@@ -114,7 +114,7 @@ class PlanProgress(ProgressBar):
     def fakes(self, done: int, count: int) -> None:
         """Say how far the making of fakes is."""
         if self._bar is not None:
-            self._bar.update(self._task, description=f"fakes {done}/{count}", refresh=True)
+            self._bar.update(self._task, description=f"fakes {done}/{count}")
         elif done == count:
             self.console.print(f"    {count} fakes made")
 

@@ -1,12 +1,13 @@
 """The generator's pictures that the critic trains on: a memory-mapped cache in the run folder, never through a codec.
 
-Making them is interruptible: how many are done is written after each batch, and the next call goes on from there, if
-the generator is still the same. On several devices each makes its share of every round, into the same file.
+Making them is interruptible: how many are done is noted every few seconds, and the next call goes on from there, if the
+generator is still the same. On several devices each makes its share of every round, into the same file.
 """
 
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from nogan import distributed
 from nogan.files import write_atomically
 
 Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
+
+NOTE_SECONDS = 5.0  # between two notes, each of which waits for the disk: what a cut may cost
 
 
 class FakeStore:
@@ -37,18 +40,17 @@ class FakeStore:
         return self.folder / "fakes.npy"
 
     @property
-    def _shape(self) -> tuple[int, int, int, int]:
-        return (self.count, 3, self.size, self.size)
+    def _progress(self) -> Path:
+        return self.folder / "progress.json"
 
     @property
-    def bytes_on_disk(self) -> int:
-        """Size of the whole cache."""
-        return self.count * 3 * self.size**2
+    def _shape(self) -> tuple[int, int, int, int]:
+        return (self.count, 3, self.size, self.size)
 
     def done(self, fingerprint: str) -> int:
         """How many pictures of the generator with this ``fingerprint`` are there."""
         try:
-            note = json.loads((self.folder / "progress.json").read_text())
+            note = json.loads(self._progress.read_text())
         except (OSError, json.JSONDecodeError):
             return 0
         matches = note["fingerprint"] == fingerprint and (note["count"], note["size"]) == (self.count, self.size)
@@ -72,6 +74,7 @@ class FakeStore:
             return
         if done == 0 and rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._progress.unlink(missing_ok=True)  # it speaks of the pictures that are about to go
             np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
         distributed.barrier()
         start = np.load(self._file, mmap_mode="r").offset
@@ -79,19 +82,24 @@ class FakeStore:
         rounds = [np.arange(first, min(first + stride, self.count)) for first in range(done, self.count, stride)]
         mine = [numbers[distributed.part(len(numbers), rank, world)] for numbers in rounds]
         pictures = colorize([numbers for numbers in mine if len(numbers)])
-        # Written as bytes, not through a memory map: on a network's disk two machines may share a page.
-        with self._file.open("r+b") as file:
+        # Through a handle that only writes: on a network's disk two machines may share a page, and one that was read or
+        # mapped is written back whole.
+        with os.fdopen(os.open(self._file, os.O_WRONLY | getattr(os, "O_BINARY", 0)), "wb") as file:
+            noted = time.monotonic()
             for numbers, own in zip(rounds, mine, strict=True):
                 if len(own):
                     content = next(pictures).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
                     file.seek(start + int(own[0]) * 3 * self.size**2)
                     file.write(content.tobytes())
+                done = int(numbers[-1]) + 1
+                (due,) = distributed.highest(done == self.count or time.monotonic() - noted >= NOTE_SECONDS)
+                if due:
                     file.flush()
                     os.fsync(file.fileno())
-                distributed.barrier()
-                done = int(numbers[-1]) + 1
-                if rank == 0:
-                    self._note(done, fingerprint)
+                    distributed.barrier()  # only what every rank has on the disk is noted
+                    if rank == 0:
+                        self._note(done, fingerprint)
+                    noted = time.monotonic()
                 if report:
                     report(done, self.count)
 
@@ -101,7 +109,7 @@ class FakeStore:
 
     def _note(self, done: int, fingerprint: str) -> None:
         note = {"done": done, "count": self.count, "size": self.size, "fingerprint": fingerprint}
-        write_atomically(self.folder / "progress.json", lambda path: path.write_text(json.dumps(note)))
+        write_atomically(self._progress, lambda path: path.write_text(json.dumps(note)))
 
 
 def fingerprint(network: nn.Module) -> str:
