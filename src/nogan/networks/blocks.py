@@ -115,7 +115,24 @@ class ShuffleUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in, H, W)`` to ``(B, out, 2H, 2W)``."""
-        return blur(F.pixel_shuffle(F.relu(self.norm(self.conv(x)), inplace=True), 2))
+        return blur(pixel_shuffle(F.relu(self.norm(self.conv(x)), inplace=True)))
+
+
+def pixel_shuffle(x: Tensor) -> Tensor:
+    """``(B, 4C, H, W)`` to ``(B, C, 2H, 2W)``, in the memory format of ``x``.
+
+    PyTorch's own keeps channels last on CPUs only; elsewhere the next convolution would have to copy its result.
+    """
+    if x.device.type == "cpu" or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.pixel_shuffle(x, 2)
+    return _shuffle_channels_last(x)
+
+
+def _shuffle_channels_last(x: Tensor) -> Tensor:
+    """:func:`pixel_shuffle` of a tensor whose channels lie last, in one copy, forwards and backwards."""
+    batch, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).view(batch, height, width, channels // 4, 2, 2)
+    return pixels.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
 def blur(x: Tensor) -> Tensor:
@@ -125,8 +142,9 @@ def blur(x: Tensor) -> Tensor:
     arXiv:1806.02658.
     """
     # A mean over those of the four that are there is the mean with a replicated edge. The detour spares a padded copy,
-    # and the backward pass of replicate padding, over whose strides torch.compile stumbles (PyTorch 2.15).
-    return F.avg_pool2d(x, kernel_size=2, stride=1, padding=1, count_include_pad=False)[..., :-1, :-1]
+    # and the backward pass of replicate padding, over whose strides torch.compile stumbles (PyTorch 2.15). Cropped by
+    # padding, since the gradient of a slice loses channels last.
+    return F.pad(F.avg_pool2d(x, kernel_size=2, stride=1, padding=1, count_include_pad=False), (0, -1, 0, -1))
 
 
 class SelfAttention(nn.Module):
