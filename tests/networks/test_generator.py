@@ -147,13 +147,23 @@ def test_channels_stay_last_on_a_gpu(part, monkeypatch):
     assert len(seen) > 5 and all(seen.values()), seen
 
 
+def test_self_attention_asks_for_fused_kernels(monkeypatch):
+    """They take four dimensions, the last of which is dense."""
+    attend, seen = F.scaled_dot_product_attention, []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *qkv, **how: seen.extend(qkv) or attend(*qkv, **how))
+    x = torch.randn(2, 16, 6, 5)
+    assert is_last(SelfAttention(16)(x)) and is_last(SelfAttention(16)(last(x)))
+    assert [tensor.shape for tensor in seen] == 2 * [(2, 1, 30, 2), (2, 1, 30, 2), (2, 1, 30, 16)]
+    assert all(tensor.stride(-1) == 1 for tensor in seen)
+
+
 def test_self_attention_is_the_original_formula():
     attention = settle(SelfAttention(16), torch.randn(2, 16, 6, 5))
     with torch.no_grad():
         attention.gamma.fill_(0.7)
         x = torch.randn(2, 16, 6, 5)
         flat = x.flatten(2)
-        q, k, v = attention.query(flat), attention.key(flat), attention.value(flat)
+        q, k, v = (F.conv1d(flat, conv.weight) for conv in (attention.query, attention.key, attention.value))
         columns = torch.softmax(q.transpose(1, 2) @ k, dim=1)
         torch.testing.assert_close(columns.sum(dim=1), torch.ones(2, 30))
         torch.testing.assert_close(attention(x), 0.7 * (v @ columns).view(x.shape) + x)
