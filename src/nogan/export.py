@@ -64,7 +64,6 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
         input_names=["gray"],
         output_names=["colour"],
         dynamic_shapes={"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}},
-        custom_translation_table={torch.ops.aten.scaled_dot_product_attention.default: _attention},
         verbose=False,
     )
     program.model.metadata_props.update(
@@ -148,14 +147,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nogan.export: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):
-    """The generator's attention in ONNX: ``(B, N, C)`` without heads, which torch's own translation does not know."""
-    from onnxscript import opset18 as op
-
-    assert scale == 1.0 and attn_mask is None and not is_causal
-    return op.MatMul(op.Softmax(op.MatMul(query, op.Transpose(key, perm=[0, 2, 1])), axis=-1), value)
 
 
 if __name__ == "__main__":

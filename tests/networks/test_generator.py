@@ -7,10 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from nogan.errors import UserError
 from nogan.networks import build_critic, build_generator, fold_spectral_norm, trainable_parameters
-from nogan.networks.blocks import SelfAttention, blur, icnr_, resize_like
+from nogan.networks.blocks import SelfAttention, _shuffle_channels_last, blur, icnr_, resize_like
 
 
 @pytest.fixture
@@ -25,6 +26,14 @@ def small_critic():
 
 def gray(batch, height, width, seed=0):
     return torch.randn(batch, 1, height, width, generator=torch.Generator().manual_seed(seed)).expand(-1, 3, -1, -1)
+
+
+def last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def is_last(x):
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def settle(network, *inputs):
@@ -102,13 +111,59 @@ def test_blur_replicates_the_left_and_the_top():
     torch.testing.assert_close(blur(x), F.avg_pool2d(F.pad(x, (1, 0, 1, 0), mode="replicate"), 2, stride=1))
 
 
+def test_pixel_shuffle_with_channels_last_is_the_same_in_one_copy():
+    x, weights = torch.randn(2, 12, 5, 4), torch.randn(2, 3, 10, 8)
+    results, gradients = [], []
+    for shuffle, leaf in ((lambda y: F.pixel_shuffle(y, 2), x), (_shuffle_channels_last, last(x))):
+        leaf = leaf.detach().requires_grad_()
+        results.append(shuffle(leaf))
+        (results[-1] * weights).sum().backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*results) and torch.equal(*gradients)
+    assert is_last(results[1]) and is_last(gradients[1])
+
+
+def test_blurring_keeps_channels_last_backwards_too():
+    gradients = []
+    blurred = blur(last(torch.randn(2, 3, 6, 8)).requires_grad_())
+    blurred.grad_fn.next_functions[0][0].register_hook(lambda _, found: gradients.extend(found))
+    blurred.backward(torch.randn_like(blurred))
+    assert is_last(blurred) and is_last(gradients[0])
+
+
+@pytest.mark.parametrize("part", ["generator", "critic"])
+def test_channels_stay_last_on_a_gpu(part, monkeypatch):
+    """Nothing before a convolution gives NCHW, which it would have to copy; on tensors without content."""
+    network = build_generator("tiny", width=0.5) if part == "generator" else build_critic(8, doublings=2)
+    network.to(memory_format=torch.channels_last)
+    seen = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, x, y, name=name: seen.update({name: is_last(x[0]) and is_last(y)}))
+    monkeypatch.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        network._apply(lambda tensor: torch.empty_like(tensor, device="cuda"))
+        network(last(torch.empty(2, 3, 32, 48, device="cuda")))
+    assert len(seen) > 5 and all(seen.values()), seen
+
+
+def test_self_attention_asks_for_fused_kernels(monkeypatch):
+    """They take four dimensions, the last of which is dense."""
+    attend, seen = F.scaled_dot_product_attention, []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *qkv, **how: seen.extend(qkv) or attend(*qkv, **how))
+    x = torch.randn(2, 16, 6, 5)
+    assert is_last(SelfAttention(16)(x)) and is_last(SelfAttention(16)(last(x)))
+    assert [tensor.shape for tensor in seen] == 2 * [(2, 1, 30, 2), (2, 1, 30, 2), (2, 1, 30, 16)]
+    assert all(tensor.stride(-1) == 1 for tensor in seen)
+
+
 def test_self_attention_is_the_original_formula():
     attention = settle(SelfAttention(16), torch.randn(2, 16, 6, 5))
     with torch.no_grad():
         attention.gamma.fill_(0.7)
         x = torch.randn(2, 16, 6, 5)
         flat = x.flatten(2)
-        q, k, v = attention.query(flat), attention.key(flat), attention.value(flat)
+        q, k, v = (F.conv1d(flat, conv.weight) for conv in (attention.query, attention.key, attention.value))
         columns = torch.softmax(q.transpose(1, 2) @ k, dim=1)
         torch.testing.assert_close(columns.sum(dim=1), torch.ones(2, 30))
         torch.testing.assert_close(attention(x), 0.7 * (v @ columns).view(x.shape) + x)

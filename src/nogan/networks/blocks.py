@@ -11,16 +11,15 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
 
 
-class _Float32Weight:
-    """Mixin for convolutions: the (possibly parametrized) weight is computed outside autocast, exactly once a call.
+class Conv2d(nn.Conv2d):
+    """``nn.Conv2d`` whose spectral or weight norm stays float32 under autocast.
 
-    Given more channels than it has, a convolution takes those behind its own for zeros (see :func:`pad_channels`).
+    Given more channels than it has, it takes those behind its own for zeros (see :func:`pad_channels`).
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
-            weight = self.weight
-        bias, extra = self.bias, x.shape[1] - self.in_channels
+        """As ``nn.Conv2d``."""
+        weight, bias, extra = _float32_weight(self, x), self.bias, x.shape[1] - self.in_channels
         if extra:
             more = extra if self.out_channels == self.in_channels else 0
             weight = F.pad(weight, (0, 0) * (weight.ndim - 2) + (0, extra, 0, more))
@@ -28,12 +27,24 @@ class _Float32Weight:
         return self._conv_forward(x, weight, bias)
 
 
-class Conv1d(_Float32Weight, nn.Conv1d):
-    """``nn.Conv1d`` whose weight norm stays float32 under autocast."""
+class TokenConv(nn.Conv1d):
+    """A convolution of width 1 over tokens, as a matrix product: in and out, the channels are the last axis.
+
+    Its spectral or weight norm stays float32 under autocast.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """``(..., in)`` to ``(..., out)``."""
+        return F.linear(tokens, _float32_weight(self, tokens).squeeze(2), self.bias)
 
 
-class Conv2d(_Float32Weight, nn.Conv2d):
-    """``nn.Conv2d`` whose weight norm stays float32 under autocast."""
+def _float32_weight(conv: nn.Module, x: Tensor) -> Tensor:
+    """The (possibly parametrized) weight, computed outside autocast; exactly once a call, for its power iteration."""
+    with torch.autocast(x.device.type, enabled=False):
+        return conv.weight
 
 
 def initialize(conv: nn.Module) -> nn.Module:
@@ -115,7 +126,24 @@ class ShuffleUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in, H, W)`` to ``(B, out, 2H, 2W)``."""
-        return blur(F.pixel_shuffle(F.relu(self.norm(self.conv(x)), inplace=True), 2))
+        return blur(pixel_shuffle(F.relu(self.norm(self.conv(x)), inplace=True)))
+
+
+def pixel_shuffle(x: Tensor) -> Tensor:
+    """``(B, 4C, H, W)`` to ``(B, C, 2H, 2W)``, in the memory format of ``x``.
+
+    PyTorch's own keeps channels last on CPUs only; elsewhere the next convolution would have to copy its result.
+    """
+    if x.device.type == "cpu" or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.pixel_shuffle(x, 2)
+    return _shuffle_channels_last(x)
+
+
+def _shuffle_channels_last(x: Tensor) -> Tensor:
+    """:func:`pixel_shuffle` of a tensor whose channels lie last, in one copy, forwards and backwards."""
+    batch, channels, height, width = x.shape
+    pixels = x.permute(0, 2, 3, 1).view(batch, height, width, channels // 4, 2, 2)
+    return pixels.permute(0, 1, 4, 2, 5, 3).reshape(batch, 2 * height, 2 * width, -1).permute(0, 3, 1, 2)
 
 
 def blur(x: Tensor) -> Tensor:
@@ -125,8 +153,9 @@ def blur(x: Tensor) -> Tensor:
     arXiv:1806.02658.
     """
     # A mean over those of the four that are there is the mean with a replicated edge. The detour spares a padded copy,
-    # and the backward pass of replicate padding, over whose strides torch.compile stumbles (PyTorch 2.15).
-    return F.avg_pool2d(x, kernel_size=2, stride=1, padding=1, count_include_pad=False)[..., :-1, :-1]
+    # and the backward pass of replicate padding, over whose strides torch.compile stumbles (PyTorch 2.15). Cropped by
+    # padding, since the gradient of a slice loses channels last.
+    return F.pad(F.avg_pool2d(x, kernel_size=2, stride=1, padding=1, count_include_pad=False), (0, -1, 0, -1))
 
 
 class SelfAttention(nn.Module):
@@ -143,15 +172,16 @@ class SelfAttention(nn.Module):
         inner = max(channels // 8, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
         self.query, self.key, self.value = (
-            spectral_norm(initialize(Conv1d(channels, out, 1, bias=False))) for out in (inner, inner, channels)
+            spectral_norm(initialize(TokenConv(channels, out, bias=False))) for out in (inner, inner, channels)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same shape."""
-        flat = x.flatten(2)
-        q, k, v = (layer(flat).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        # One head, with the channels side by side in memory: what PyTorch's fused kernels ask for.
+        tokens = x.flatten(2).transpose(1, 2).unsqueeze(1)
+        q, k, v = (layer(tokens) for layer in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)
-        return self.gamma * mixed.transpose(1, 2).reshape(x.shape) + x
+        return self.gamma * mixed.squeeze(1).transpose(1, 2).reshape(x.shape) + x
 
 
 def pad_channels(x: Tensor, multiple: int) -> Tensor:
