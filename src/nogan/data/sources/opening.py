@@ -10,7 +10,12 @@ from nogan.errors import UserError
 
 
 def open_source(
-    kind: str = "scenes", path: str | Path | None = None, *, images: int | None = None, seed: int = 0
+    kind: str = "scenes",
+    path: str | Path | None = None,
+    *,
+    images: int | None = None,
+    seed: int = 0,
+    setting: str = "data.path",
 ) -> Source:
     """The source that ``data=kind data.path=path`` means.
 
@@ -20,6 +25,7 @@ def open_source(
             takes the ILSVRC folders, and "hub" for the hub's :data:`HUB_IMAGENET`.
         images: how many scenes there are.
         seed: of the scenes.
+        setting: the config key or flag that names ``path``, for the messages.
 
     Raises:
         UserError: the photographs are not there.
@@ -33,9 +39,9 @@ def open_source(
     if kind == "imagenet" and path == "hub":
         return hub_imagenet()
     if path is not None and (folder := arrow_folder(path)):
-        return PreparedSource(folder)
+        return PreparedSource(folder, setting)
     if path is not None and (Path(path).expanduser() / PREPARING).is_file():
-        raise UserError(f"data.path={path} is half prepared; finish it: `python -m nogan.data.prepare SRC {path}`")
+        raise UserError(f"{setting}={path} is half prepared; finish it: `python -m nogan.data.prepare SRC {path}`")
     if kind == "imagenet":
         found = None if path is None else ilsvrc_folder(path)
         if found is None:
@@ -43,7 +49,7 @@ def open_source(
         return found
     if path is None:
         raise UserError("data=folder needs to know which: data.path=DIR")
-    return FolderSource(path)
+    return FolderSource(path, setting)
 
 
 def _no_imagenet(path: str | Path | None) -> UserError:
