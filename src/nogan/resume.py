@@ -101,7 +101,8 @@ def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path)
             if new.get(field) != value:
                 raise UserError(
                     f"resume={folder}: phase {old['name']} is {_done(position, index)} with {field}={shown(value)}, "
-                    f"and the config now says {shown(new.get(field))}: what is done cannot change; start a new run for it"
+                    f"and the config now says {shown(new.get(field))}: what is done cannot change; start a new run for "
+                    "it"
                 )
     in_cycles = before[position.phase].cycle > 0
     for path, old, new in differences(saved_config(folder).model_dump(), config.model_dump()):
@@ -115,8 +116,8 @@ def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path)
         if starts & FREE or (starts & CYCLES and not in_cycles) or (planned and not starts & CYCLES):
             continue
         raise UserError(
-            f"resume={folder}: {'.'.join(path)} was {shown(old)} when the run began and is {shown(new)} now: start a new run for it, "
-            "or change only trainer.*, logger.*, nogan.repeats and phases that have not begun"
+            f"resume={folder}: {'.'.join(path)} was {shown(old)} when the run began and is {shown(new)} now: start a "
+            "new run for it, or change only trainer.*, logger.*, nogan.repeats and phases that have not begun"
         )
 
 

@@ -87,6 +87,7 @@ def direction(objective: str | None) -> Literal["minimize", "maximize"]:
     if objective is None or not objective.startswith("val/") or measure is None or measure.better not in ways:
         known = ", ".join(f"val/{m.key}" for m in MEASURES.values() if m.better in ways)
         raise UserError(
-            f"objective={shown(objective)}: expected one of {known}, or hydra.sweeper.direction=minimize|maximize with it"
+            f"objective={shown(objective)}: expected one of {known}, or with it "
+            "hydra.sweeper.direction=minimize|maximize"
         )
     return ways[measure.better]
