@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nogan.config import Data
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
 from nogan.data.sources.base import Source
 from nogan.data.sources.folders import FolderSource, ilsvrc_folder
@@ -50,6 +51,30 @@ def open_source(
     if path is None:
         raise UserError("data=folder needs to know which: data.path=DIR")
     return FolderSource(path, setting)
+
+
+def open_photographs(data: Data, seed: int) -> Source:
+    """The source that the ``data`` section means.
+
+    Raises:
+        UserError: the photographs are not there, or not as many as ``data.images`` says of a folder.
+    """
+    source = open_source(data.kind, data.path, images=data.images, seed=seed)
+    if data.kind == "folder" and data.images not in (None, len(source)):
+        raise UserError(
+            f"data.images={data.images}, but data.path={data.path} holds {len(source)} photographs: leave data.images "
+            "out, they are counted"
+        )
+    return source
+
+
+def open_held_out(data: Data) -> Source | None:
+    """The source that ``data.val_path`` means; None where a share of the photographs is held out.
+
+    Raises:
+        UserError: the photographs are not there.
+    """
+    return open_source("folder", data.val_path, setting="data.val_path") if data.val_path else None
 
 
 def _no_imagenet(path: str | Path | None) -> UserError:
