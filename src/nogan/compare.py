@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nogan.errors import UserError
 from nogan.report.compare_page import write_comparison
+from nogan.report.measures import MEASURES
 
 __all__ = ["main", "write_comparison"]
 
@@ -25,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--objective", help="the held-out metric that says which is best, e.g. val/psnr")
     args = parser.parse_args(argv)
     try:
+        if args.objective is not None and args.objective.removeprefix("val/") not in MEASURES:
+            known = ", ".join(f"val/{key}" for key in MEASURES)
+            raise UserError(f"--objective {args.objective}: expected one of {known}")
         print(write_comparison(args.runs, args.output, args.objective))
     except UserError as error:
         sys.exit(str(error))

@@ -4,12 +4,14 @@ Hydra composes ``conf/`` and the files of ``experiments/``; what comes out is ch
 on as a plain :class:`~nogan.config.RunConfig`. Users' mistakes end in one line, whoever noticed them.
 """
 
+import atexit
 import functools
 import os
 import re
+import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -28,12 +30,17 @@ from rich.console import Console
 
 from nogan import sweeps
 from nogan.config import RunConfig, Trainer, parse_config, unknown_key
-from nogan.errors import Interrupted, UserError
-from nogan.launch import launched, word_of_the_first
+from nogan.errors import Interrupted, UserError, shown
+from nogan.failures import explained
+from nogan.launch import is_first, launched, word_of_the_first
 from nogan.report.measures import direction
+from nogan.run_folder import check_is_run, saved_config
 
 # A resumed run keeps everything of its own config but these.
 RESUME_ONLY = ("resume", "dry_run")
+# What is chosen by name: the folders of conf/, and experiments/.
+GROUPS = ("data", "experiment", "inflection", "logger", "model", "nogan", "recipe_scale", "sweep", "trainer")
+NO_TRIALS = "No trials are completed yet."  # Optuna's words
 
 
 def command_line(main: Callable[[], Any], experiments: Path) -> None:
@@ -50,6 +57,7 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us; Hydra would print many lines and exit itself
     try:
+        _check_choices(sys.argv[1:])
         main()
     except UserError as error:
         sys.exit(str(error))
@@ -57,9 +65,21 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         sys.exit(interrupted.exit_code)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(one_line(error))
-    except ValueError:
-        if not SweepFolder.is_empty():  # else Optuna missed the best of no trials; the table says why there are none
+    except OSError as error:
+        if error.filename is None:
             raise
+        # A job explains its own: this one is Hydra's, at making the folder for it.
+        sys.exit(
+            f"{error.filename}: {error.strerror}; expected hydra.run.dir (of a sweep, hydra.sweep.dir) to be a "
+            "folder that can be made and written to"
+        )
+    except ValueError as error:
+        # A trial's own is noted beside it: this one is the sweeper's. Where it only misses the best of no trials, the
+        # table says why there are none.
+        if SweepFolder.folder is None:
+            raise
+        if str(error) != NO_TRIALS:
+            sys.exit(f"hydra.sweeper: {error}")
     finally:
         succeeded = SweepFolder.conclude()
     if not succeeded:
@@ -70,28 +90,39 @@ class SweepFolder(Callback):
     """Knows the folder of the sweep that this process runs, if it runs one; sums it up at the end, however it ended."""
 
     folder: Path | None = None
+    is_new = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder, which a study's storage needs, and refuse what no job of the sweep could do."""
-        if config.dry_run:
-            return
         with _users_mistakes_exit():
             sweeps.check_objective(config.objective)
+            sweeper = str(config.hydra.runtime.choices["hydra/sweeper"])
+            if config.dry_run:
+                if sweeper != "basic":
+                    raise UserError(
+                        f"dry_run=true: a study (hydra/sweeper={sweeper}) learns from results, and plans have none: "
+                        "expected it without sweep=, or with a list of settings"
+                    )
+                return
             _check_devices(config, config)
-            OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # its direction depends on the objective
-        SweepFolder.folder = Path(config.hydra.sweep.dir)
-        sweeps.begin(SweepFolder.folder, config.objective)
-
-    @classmethod
-    def is_empty(cls) -> bool:
-        """Whether this is a sweep, and none of its trials was completed."""
-        return cls.folder is not None and not any(cls.folder.glob("*/records.json"))
+            # Its direction depends on the objective.
+            settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True)
+            trials = settings.get("n_trials", 1)
+            if not isinstance(trials, int) or trials < 1:
+                raise UserError(f"hydra.sweeper.n_trials={shown(trials)}: expected an integer of 1 or more")
+            folder = Path(config.hydra.sweep.dir)
+            SweepFolder.is_new = not folder.exists()
+            sweeps.begin(folder, config.objective)
+            SweepFolder.folder = folder
 
     @classmethod
     def conclude(cls) -> bool:
-        """Sum up the sweep; False if none of its trials was completed."""
+        """Sum up the sweep; False if none of its trials was completed. Without any trial a new folder is removed."""
         if cls.folder is None:
             return True
+        if cls.is_new and not any(path.is_dir() for path in cls.folder.iterdir()):
+            _remove(cls.folder)
+            return False
         terminal = Console()
         return sweeps.conclude(cls.folder, terminal if terminal.is_terminal else Console(width=160))
 
@@ -101,10 +132,12 @@ def _users_mistakes_exit() -> Iterator[None]:
     # Hydra would turn an exception of a callback into a warning.
     try:
         yield
-    except UserError as error:
-        sys.exit(str(error))
     except OmegaConfBaseException as error:
         sys.exit(one_line(error))
+    except Exception as error:
+        if known := explained(error):
+            sys.exit(str(known))
+        raise
 
 
 def _check_devices(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
@@ -124,7 +157,7 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     @functools.wraps(task)
     def run(cfg: DictConfig) -> Any:
         if HydraConfig.get().mode == RunMode.RUN:
-            with _users_mistakes_exit():
+            with _users_mistakes_exit(), _no_empty_run(Path(HydraConfig.get().runtime.output_dir)):
                 return task(cfg)
         try:
             with _users_mistakes_exit():
@@ -137,6 +170,44 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     return run
 
 
+@contextmanager
+def _no_empty_run(folder: Path) -> Iterator[None]:
+    """Remove the run ``folder`` if a mistake ends the run before it began: Hydra has made it, and written its log."""
+    try:
+        yield
+    except Exception as error:
+        log = f"{HydraConfig.get().job.name}.log"
+        expected = isinstance(error, OmegaConfBaseException) or explained(error)
+        if expected and is_first() and {path.name for path in folder.iterdir()} <= {".hydra", log}:
+            _remove(folder)
+        raise
+
+
+def _remove(folder: Path) -> None:
+    """Remove ``folder``, and those between it and the current one that hold nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    here = Path.cwd()
+    for parent in folder.absolute().parents:
+        if here not in parent.parents or any(parent.iterdir()):
+            break
+        parent.rmdir()
+
+
+def _check_choices(arguments: Iterable[str]) -> None:
+    """Refuse ``model=null`` and its like, of which Hydra says neither the group nor what it expects."""
+    for argument in arguments:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([argument])
+        except OverrideParseException:
+            continue  # a flag; or Hydra says what is wrong with it
+        if override.key_or_group not in GROUPS or override.is_delete() or override.is_sweep_override():
+            continue
+        if not isinstance(value := override.value(), str | list | dict):
+            raise UserError(
+                f"{override.key_or_group}={shown(value)}: expected the name of one; python train.py --help lists them"
+            )
+
+
 def register(experiments: Path) -> None:
     """Make the experiments and the run folder's name known to Hydra. Calling it again changes nothing."""
     store = ConfigStore.instance()
@@ -147,14 +218,27 @@ def register(experiments: Path) -> None:
         if isinstance(content, dict):
             store.store(group="experiment", name=file.stem, node=content, package="_global_")
     OmegaConf.register_new_resolver("nogan.run_dir", _run_dir, replace=True)
+    OmegaConf.register_new_resolver("nogan.sweep_dir", _sweep_dir, replace=True)
     OmegaConf.register_new_resolver("nogan.hydra_dir", _hydra_dir, replace=True)
     OmegaConf.register_new_resolver("nogan.direction", direction, replace=True)
 
 
 def _run_dir(resume: str | None, dry_run: bool, fresh: str, *, _root_: DictConfig) -> str:
     if dry_run:
-        return str(Path(tempfile.gettempdir()) / "nogan-dry-run")
+        return _passing_folder()
     return word_of_the_first(lambda: _folder(resume, fresh, _root_), "run folder")
+
+
+def _sweep_dir(dry_run: bool, fresh: str) -> str:
+    return _passing_folder() if dry_run else fresh
+
+
+@functools.cache
+def _passing_folder() -> str:
+    """Where Hydra writes what nobody wants of a dry run: of this process alone, and gone with it."""
+    folder = tempfile.mkdtemp(prefix="nogan-dry-run-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _folder(resume: str | None, fresh: str, root: DictConfig) -> str:
@@ -164,6 +248,8 @@ def _folder(resume: str | None, fresh: str, root: DictConfig) -> str:
         composed = {key: value for key, value in root.items_ex(resolve=False) if key != "hydra"}
         config = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
         resume = newest_unfinished(Path(fresh).parent, config)
+    elif resume:
+        check_is_run(Path(resume))  # before Hydra makes the folder
     return str(resume or fresh)
 
 
@@ -185,8 +271,6 @@ def run_config(cfg: DictConfig) -> RunConfig:
         folder = Path(HydraConfig.get().runtime.output_dir)
         begun = config.resume is not None and (folder / "config.yaml").is_file()
         return config.model_copy(update={"resume": str(folder) if begun else None})
-    from nogan.run_folder import saved_config
-
     saved = OmegaConf.create(saved_config(Path(cfg.resume)).model_dump(mode="json"))
     groups = set(HydraConfig.get().runtime.choices)
     for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
@@ -211,7 +295,7 @@ def one_line(error: Exception) -> str:
     if match := re.match(r"UserError raised while resolving interpolation: (.*)", text):
         return match[1]
     if match := re.match(r"Could not override '([^']+)'", text):
-        return unknown_key(match[1])
+        return unknown_key(match[1], GROUPS)
     if match := re.search(
         r"Could not find '([^']+)/([^'/]+)'.*Available options in '[^']+':((?:\s*\n\t\S+)*)", text, re.DOTALL
     ):
@@ -219,5 +303,5 @@ def one_line(error: Exception) -> str:
         hint = ' (or pip install -e ".[sweep]")' if group.startswith("hydra/") else ""
         return f"{group}={found} is not known: expected one of {', '.join(sorted(options.split()))}{hint}"
     if match := re.search(r"Could not override '([^']+)'\. No match in the defaults list", text):
-        return unknown_key(match[1])
+        return unknown_key(match[1], GROUPS)
     return " ".join(text.split())

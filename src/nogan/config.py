@@ -6,13 +6,13 @@ and one place to read what is allowed. :func:`parse_config` turns a plain mappin
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from nogan import inflection
-from nogan.errors import UserError
+from nogan.errors import UserError, shown
 
 
 def _no_booleans(value: Any) -> Any:
@@ -24,10 +24,12 @@ def _no_booleans(value: Any) -> Any:
 Count = Annotated[int, BeforeValidator(_no_booleans), Field(ge=1)]
 Natural = Annotated[int, BeforeValidator(_no_booleans), Field(ge=0)]
 Pixels = Annotated[int, BeforeValidator(_no_booleans), Field(ge=32, le=2048)]
-Share = Annotated[float, BeforeValidator(_no_booleans), Field(gt=0, le=1)]
-Fraction = Annotated[float, BeforeValidator(_no_booleans), Field(ge=0, lt=1)]
-Rate = Annotated[float, BeforeValidator(_no_booleans), Field(gt=0, le=1)]
-Weight = Annotated[float, BeforeValidator(_no_booleans), Field(ge=0)]
+Number = Annotated[float, BeforeValidator(_no_booleans), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Rate = Annotated[Number, Field(gt=0, le=1)]
+Weight = Annotated[Number, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -99,8 +101,8 @@ class Gan(Section):
     share: Share
     epochs: Count
     lr: Rate
-    critic_lr_mult: Annotated[float, Field(gt=0)]
-    critic_threshold: Annotated[float, Field(gt=0)]
+    critic_lr_mult: Positive
+    critic_threshold: Positive
     max_critic_steps: Count | None
     weights: LossWeights
     betas: tuple[Fraction, Fraction]
@@ -143,7 +145,7 @@ class Optimizer(Section):
     """Adam with decoupled weight decay on every parameter that trains."""
 
     weight_decay: Weight
-    eps: Annotated[float, Field(gt=0)]
+    eps: Positive
     beta2: Fraction
 
 
@@ -151,13 +153,13 @@ class Nogan(Section):
     """The recipe."""
 
     repeats: Natural
-    scale: Annotated[float, BeforeValidator(_no_booleans), Field(gt=0)]
+    scale: Positive
     pretrain: dict[str, GeneratorPhase | None]
     critic: Critic
     gan: Gan
     inflection: Inflection
     snapshot_every: Share
-    snapshot_budget_gb: Annotated[float, Field(gt=0)]
+    snapshot_budget_gb: Positive
     optimizer: Optimizer
     ema: Fraction | None
 
@@ -176,7 +178,7 @@ class Model(Section):
     name: str
     encoder: str
     decoder: Literal["deep", "wide"]
-    width: Annotated[float, Field(gt=0)]
+    width: Positive
     pretrained: bool
     encoder_weights: str | None
     init: str | None
@@ -202,6 +204,11 @@ class Loss(Section):
             raise ValueError(
                 f"loss.layers has {len(self.layers)} entries and loss.weights {len(self.weights)}: expected as many"
             )
+        if self.network is not None and not self.layers:
+            raise ValueError(
+                f"loss.network={self.network}, but loss.layers=[] takes nothing of it: expected layers and their "
+                "loss.weights, or loss.network=null (pixels alone)"
+            )
         return self
 
 
@@ -219,6 +226,11 @@ class Data(Section):
     workers: Natural
     max_bad_share: Fraction
 
+    @property
+    def held_out_share(self) -> float:
+        """The share of the training folder that is held out: none where ``val_path`` is."""
+        return 0.0 if self.val_path else self.val_share
+
 
 class Trainer(Section):
     """What the run is run on."""
@@ -226,7 +238,7 @@ class Trainer(Section):
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     devices: Count | Literal["auto"]
     num_nodes: Count | Literal["auto"]
-    strategy: str
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
     sync_batchnorm: bool
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     limit_batches: Count | None
@@ -234,7 +246,7 @@ class Trainer(Section):
     max_bad_batches: Natural
     log_every_n_steps: Count
     checkpoint_every_n_batches: Count
-    checkpoint_every_n_minutes: Annotated[float, Field(gt=0)]
+    checkpoint_every_n_minutes: Positive
 
 
 class Logger(Section):
@@ -271,6 +283,21 @@ class RunConfig(Section):
     resume: str | None
     dry_run: bool
 
+    @model_validator(mode="after")
+    def _photographs_for_every_part(self) -> "RunConfig":
+        if self.data.val_share == 0 and not self.data.val_path:
+            raise ValueError(
+                "data.val_share=0 holds no photographs out to measure on: expected data.val_share above 0, "
+                "or data.val_path=DIR"
+            )
+        critic = self.nogan.critic
+        if self.data.reals_share == 0 and critic.reals == "heldout" and any(critic.phases.values()):
+            raise ValueError(
+                "nogan.critic.reals=heldout, but data.reals_share=0 holds none: expected data.reals_share above 0, "
+                "or nogan.critic.reals=train"
+            )
+        return self
+
 
 def parse_config(config: Mapping[str, Any]) -> RunConfig:
     """Check ``config`` and return it typed; a :class:`~nogan.errors.UserError` names key, value and what is allowed."""
@@ -281,11 +308,21 @@ def parse_config(config: Mapping[str, Any]) -> RunConfig:
 
 
 def _one_line_a_key(errors: list[Any]) -> list[str]:
-    # A value that fits no alternative of a union has an error for each; the first names the usual one.
+    # A value that fits no alternative of a union has an error for each. The first names the usual one; for a list, the
+    # alternative that takes lists has more to say, about one of its entries most of all.
+    keys = [_key(error) for error in errors]
     lines: dict[str, str] = {}
-    for error in errors:
-        lines.setdefault(_key(error), _one_line(error))
+    for key, error in zip(keys, errors, strict=True):
+        if any(other.startswith(f"{key}.") for other in keys):
+            continue
+        if isinstance(error["input"], list) and error["type"] not in _NO_LIST:
+            lines[key] = _one_line(error)
+        else:
+            lines.setdefault(key, _one_line(error))
     return list(lines.values())
+
+
+_NO_LIST = ("float_type", "int_type", "literal_error")
 
 
 def _key(error: Mapping[str, Any]) -> str:
@@ -294,12 +331,23 @@ def _key(error: Mapping[str, Any]) -> str:
 
 def _one_line(error: Mapping[str, Any]) -> str:
     key = _key(error)
+    parent, _, name = key.rpartition(".")
     if error["type"] == "extra_forbidden":
         return unknown_key(key)
+    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
+        return f"{parent}={shown(list(error['input']))}: expected more than {name} value{'s' if name != '1' else ''}"
     if error["type"] == "missing":
-        return f"{key} is missing: expected beside {', '.join(_keys_at(key.split('.')[:-1]))}"
+        return f"{key} is missing: expected beside {', '.join(_keys_at(parent.split('.')))}"
     if error["type"] == "value_error":
         return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    found = f"{key}={shown(error['input'])}"
+    if error["type"] in ("model_type", "dict_type"):
+        keys = ", ".join(_keys_at(key.split("."))) or "names, each with keys of its own"
+        return f"{found}: expected {keys} below it"
+    if error["type"] == "tuple_type":
+        return f"{found}: expected a list"
+    if error["type"] == "too_long":
+        return f"{found}: expected at most {error['ctx']['max_length']} values"
     expected = (
         error["msg"]
         .replace("Input should be", "expected")
@@ -308,7 +356,7 @@ def _one_line(error: Mapping[str, Any]) -> str:
         .split(", unable")[0]
         .split(", got")[0]
     )
-    return f"{key}={error['input']}: {expected}"
+    return f"{found}: {expected}"
 
 
 def _is_union_branch(part: str) -> bool:
@@ -316,10 +364,15 @@ def _is_union_branch(part: str) -> bool:
     return part in {"int", "float", "str"} or "[" in part
 
 
-def unknown_key(key: str) -> str:
-    """The one line for a key that the schema does not have: the nearest known one, and all that stand beside it."""
+def unknown_key(key: str, groups: Iterable[str] = ()) -> str:
+    """The one line for a key that the schema does not have: the nearest known one, and all that stand beside it.
+
+    Args:
+        key: the unknown one.
+        groups: what can be set at the top level beside the schema's keys.
+    """
     *parents, name = key.split(".")
-    allowed = sorted(_keys_at(parents))
+    allowed = sorted({*_keys_at(parents), *(() if parents else groups)})
     deeper = [f"{section}.{name}" for section in allowed if name in _keys_at([*parents, section])]
     close = difflib.get_close_matches(name, allowed, n=1) or deeper[:1]
     hint = f"did you mean {'.'.join([*parents, close[0]])}? " if close else ""

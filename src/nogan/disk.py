@@ -54,7 +54,7 @@ def check_disk(folder: Path, use: DiskUse) -> None:
         UserError: names what is needed, what is free, and the keys that lower the need.
     """
     there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
     if free + there < use.total:
         raise UserError(
             f"{folder} has {free / 1e9:.2f} GB free and the run may need {(use.total - there) / 1e9:.2f} GB more: "

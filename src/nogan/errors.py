@@ -1,6 +1,8 @@
 """What ends a command in a way that its user is meant to see."""
 
+import json
 import signal
+from typing import Any
 
 
 class UserError(Exception):
@@ -25,3 +27,8 @@ class Interrupted(BaseException):
     def exit_code(self) -> int:
         """What the process exits with: 128 + the signal's number, as shells have it."""
         return 128 + self.signum
+
+
+def shown(value: Any) -> str:
+    """A config's value in a message, as YAML and the command line write it: ``null``, ``true``, ``0.1``."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

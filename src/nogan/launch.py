@@ -76,6 +76,31 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
     return found
 
 
+def check_devices(trainer: Trainer) -> None:
+    """Refuse devices that this machine does not have, and a precision that they do not compute in.
+
+    Raises:
+        UserError: names the key.
+    """
+    import torch
+
+    found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    kind = trainer.accelerator
+    count = found[kind] if kind in found else 0 if kind == "cpu" else sum(found.values())
+    if count == 0 and kind not in ("auto", "cpu"):
+        raise UserError(
+            f"trainer.accelerator={kind}: PyTorch {torch.__version__} finds no such GPU here: expected trainer=cpu, "
+            "or a machine that has one"
+        )
+    devices = devices_and_nodes(trainer)["devices"]
+    if count and devices != "auto" and devices > count:
+        raise UserError(f"trainer.devices={devices}: expected at most {count}, which is what this machine has")
+    if count == 0 and trainer.precision == "16-mixed":  # Lightning would compute in bfloat16, and say so in a warning
+        raise UserError(
+            "trainer.precision=16-mixed is for GPUs, and this is to run on the CPU: expected 32-true or bf16-mixed"
+        )
+
+
 def check_batches(plan: Plan, processes: int, accumulate: int) -> None:
     """Every process must have a part of each batch, and may have to split it further.
 

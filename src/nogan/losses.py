@@ -62,7 +62,7 @@ class FeatureLoss(nn.Module):
         # In a list, so that it is not registered as a submodule.
         self._hidden: list[nn.Module] = []
         if self.layers:
-            build = _sequential_features if network.startswith(("vgg", TORCHVISION)) else _pyramid_features
+            build = _sequential_features if check_feature_network(network) else _pyramid_features
             features = build(network, self.layers, network_weights, pretrained)
             self._hidden.append(features.eval().requires_grad_(False))
 
@@ -90,6 +90,26 @@ class FeatureLoss(nn.Module):
             for layer, weight, ours, theirs in zip(self.layers, self.weights, found, wanted, strict=True):
                 terms[f"feature_{layer}"] = weight * _l1(ours, theirs)
         return sum(terms.values()), {name: term.detach() for name, term in terms.items()}
+
+
+def check_feature_network(network: str) -> bool:
+    """Refuse a name that is no network's; returns whether its features are a sequence, not a pyramid.
+
+    Raises:
+        UserError: nobody knows it.
+    """
+    if network.startswith(("vgg", TORCHVISION)):
+        import torchvision
+
+        if network.removeprefix(TORCHVISION) not in torchvision.models.list_models():
+            version = torchvision.__version__
+            raise UserError(f"loss.network={network}: torchvision {version} knows no network of this name")
+        return True
+    import timm
+
+    if not timm.is_model(network):
+        raise UserError(f"loss.network={network}: expected a VGG, torchvision/NAME, or a network of timm's")
+    return False
 
 
 def _l1(output: Tensor, target: Tensor) -> Tensor:
@@ -124,8 +144,6 @@ def _sequential_features(
     import torchvision
 
     name = network.removeprefix(TORCHVISION)
-    if name not in torchvision.models.list_models():
-        raise UserError(f"loss.network={network}: torchvision {torchvision.__version__} knows no network of this name")
     with torch.device("meta"):
         layers = getattr(torchvision.models.get_model(name, weights=None), "features", None)
     if not isinstance(layers, nn.Sequential):
@@ -170,10 +188,6 @@ def _sequential_features(
 
 def _pyramid_features(network: str, levels: tuple[int, ...], weights: str | Path | None, pretrained: bool) -> nn.Module:
     """Levels of a timm network's feature pyramid."""
-    import timm
-
-    if not timm.is_model(network):
-        raise UserError(f"loss.network={network}: expected a VGG, torchvision/NAME, or a network of timm's")
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("losses", "features"))

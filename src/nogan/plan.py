@@ -119,7 +119,7 @@ def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None)
     images = images if images is not None else cfg.data.images
     if images is None:
         raise UserError("data.images=null: expected the number of images, which is counted when the data is opened")
-    train = split_sizes(images, cfg.data.val_share, cfg.data.reals_share).train
+    train = split_sizes(images, cfg.data.held_out_share, cfg.data.reals_share).train
     phases = list(_pretraining(cfg, train))
     for cycle in range(1, cfg.nogan.repeats + 2):
         phases += _critic_phases(cfg, train, cycle)

@@ -11,7 +11,7 @@ import yaml
 
 from nogan.callbacks.checkpoints import Position, newest_first
 from nogan.config import RunConfig, parse_config
-from nogan.errors import UserError
+from nogan.errors import UserError, shown
 from nogan.plan import Plan
 from nogan.run_folder import saved_config, saved_plan
 
@@ -101,8 +101,9 @@ def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path)
         for field, value in old.items():
             if new.get(field) != value:
                 raise UserError(
-                    f"resume={folder}: phase {old['name']} is {_done(position, index)} with {field}={value}, "
-                    f"and the config now says {new.get(field)}: what is done cannot change; start a new run for it"
+                    f"resume={folder}: phase {old['name']} is {_done(position, index)} with {field}={shown(value)}, "
+                    f"and the config now says {shown(new.get(field))}: what is done cannot change; start a new run for "
+                    "it"
                 )
     in_cycles = before[position.phase].cycle > 0
     for path, old, new in differences(saved_config(folder).model_dump(), config.model_dump()):
@@ -116,8 +117,8 @@ def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path)
         if starts & FREE or (starts & CYCLES and not in_cycles) or (planned and not starts & CYCLES):
             continue
         raise UserError(
-            f"resume={folder}: {'.'.join(path)} was {old} when the run began and is {new} now: start a new run for it, "
-            "or change only trainer.*, logger.*, nogan.repeats and phases that have not begun"
+            f"resume={folder}: {'.'.join(path)} was {shown(old)} when the run began and is {shown(new)} now: start a "
+            "new run for it, or change only trainer.*, logger.*, nogan.repeats and phases that have not begun"
         )
 
 

@@ -93,10 +93,18 @@ def saved_config(folder: Path) -> RunConfig:
     Raises:
         UserError: there is no run in it.
     """
-    path = folder / "config.yaml"
-    if not path.is_file():
+    check_is_run(folder)
+    return parse_config(yaml.safe_load((folder / "config.yaml").read_text()))
+
+
+def check_is_run(folder: Path) -> None:
+    """Refuse a ``resume=folder`` that holds no run.
+
+    Raises:
+        UserError: says so.
+    """
+    if not (folder / "config.yaml").is_file():
         raise UserError(f"resume={folder}: expected a run folder, but there is no config.yaml in it")
-    return parse_config(yaml.safe_load(path.read_text()))
 
 
 def saved_plan(folder: Path) -> Plan:

@@ -7,18 +7,37 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from nogan.config import RunConfig
+from nogan.config import Data, RunConfig
 from nogan.plan import Phase, Plan, build_plan, fakes_bytes
+from nogan.preflight import check_networks
 
 
 def show_plan(config: RunConfig, console: Console) -> None:
-    """Print the plan of ``config``; the photographs are only counted, and only where the config does not say."""
-    images = config.data.images
-    if images is None:
-        from nogan.data.sources import open_source
+    """Print the plan of ``config``, if a run of it could begin; the photographs are only counted.
 
-        images = len(open_source(config.data.kind, config.data.path))
+    Raises:
+        UserError: something that would keep a run from beginning; but the photographs need not be there yet where
+            ``data.images`` says how many there will be.
+    """
+    from nogan.data.sources import open_held_out, open_photographs
+
+    check_networks(config, fresh=not config.resume)
+    data = config.data
+    open_held_out(data)
+    # "hub" would download them.
+    assumed = data.images if data.kind != "scenes" and data.path in (None, "hub") else None
+    images = assumed or len(open_photographs(data))
     console.print(plan_table(build_plan(config, images)))
+    console.print(photographs(data, images, assumed is not None), soft_wrap=True)
+
+
+def photographs(data: Data, images: int, assumed: bool = False) -> str:
+    """How many photographs a plan is for, and how that is known."""
+    if assumed:
+        return f"For {images:,} photographs, as data.images says: those at data.path are counted when a run begins."
+    if data.kind == "scenes":
+        return f"For {images:,} scenes (data.images)."
+    return f"For {images:,} photographs, counted at data.path={data.path}."
 
 
 def plan_table(plan: Plan) -> Table:

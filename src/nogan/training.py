@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from nogan import networks
@@ -21,25 +22,26 @@ from nogan.callbacks.telemetry import Telemetry
 from nogan.callbacks.wandb_events import WandBEvents
 from nogan.config import RunConfig
 from nogan.data.datamodule import NoGANData
-from nogan.data.sources import Source, open_source, split
+from nogan.data.sources import Source, open_held_out, open_photographs, split
 from nogan.disk import check_disk, expected_use
 from nogan.errors import Interrupted, UserError
 from nogan.failures import explained
 from nogan.inflection import Detector, make_detector
 from nogan.initial_weights import start_from
 from nogan.interruption import StopOnSignal
-from nogan.launch import check_batches, devices_and_nodes, is_first
+from nogan.launch import check_batches, check_devices, devices_and_nodes, is_first
 from nogan.loggers import finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
 from nogan.modules.layer_sync import SyncedGenerator
 from nogan.modules.step import TooManyBadBatches
 from nogan.plan import Phase, Plan, build_plan
+from nogan.preflight import check_networks
 from nogan.report import write_report
 from nogan.resume import check_changes, newest_whole_checkpoint
 from nogan.run_folder import describe_run, write_records
 from nogan.scheduler import NoGANScheduler
-from nogan.summary import clock, plan_table, summary_table
+from nogan.summary import clock, photographs, plan_table, summary_table
 
 log = logging.getLogger(__name__)
 
@@ -69,29 +71,33 @@ def train(
     if not is_first():  # of several processes: one of them speaks
         console = Console(quiet=True)
         logging.getLogger("nogan").setLevel(logging.CRITICAL)
-    source = open_photographs(config)
-    plan = build_plan(config, len(source))
+    check_devices(config.trainer)
     checkpoint = newest_whole_checkpoint(folder) if config.resume else None
+    check_networks(config, fresh=checkpoint is None)
+    source, held_out = open_photographs(config.data), open_held_out(config.data)
+    plan = build_plan(config, len(source))
     if checkpoint:
         check_changes(folder, config, plan, checkpoint)
     console.print(plan_table(plan))
-    if is_first():
-        describe_run(folder, config, plan)
+    console.print(photographs(config.data, len(source)), soft_wrap=True)
 
     started = time.monotonic()
     # The plan, the progress bar and the summary say what Lightning's tips would.
     for talkative in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
     for last_try in (False, True):
-        run = build_run(config, plan, source, folder, choices or {}, console)
+        module = build_module(config)
+        if checkpoint is None:
+            for line in start_from(module, config.model):
+                console.print(line, soft_wrap=True)
         if is_first():
             budget, averaged = config.nogan.snapshot_budget_gb * 1e9, config.nogan.ema is not None
-            use = expected_use(plan, **run.module.networks, snapshot_budget=budget, averaged=averaged)
+            use = expected_use(plan, **module.networks, snapshot_budget=budget, averaged=averaged)
             check_disk(folder, use)
             console.print(f"The run takes {use}.", soft_wrap=True)
-        if checkpoint is None:
-            for line in start_from(run.module, config.model):
-                console.print(line, soft_wrap=True)
+        run = build_run(config, module, plan, source, held_out, folder, choices or {}, console)
+        if is_first() and not last_try:  # as late as this, so that what could not begin leaves no run behind
+            describe_run(folder, config, plan)
         try:
             _fit(run, checkpoint)
             break
@@ -132,12 +138,19 @@ class Run:
 
 
 def build_run(
-    config: RunConfig, plan: Plan, source: Source, folder: Path, choices: Mapping[str, str], console: Console
+    config: RunConfig,
+    module: GANModule,
+    plan: Plan,
+    source: Source,
+    held_out: Source | None,
+    folder: Path,
+    choices: Mapping[str, str],
+    console: Console,
 ) -> Run:
-    """Build networks, data, callbacks and trainer; nothing is trained yet."""
+    """Build data, callbacks and trainer around ``module``; nothing is trained yet."""
     run = Run(config, plan, folder)
     nogan = config.nogan
-    run.module = build_module(config)
+    run.module = module
     run.scheduler = NoGANScheduler(
         plan,
         folder,
@@ -157,44 +170,46 @@ def build_run(
         stop.raise_if_received()
 
     probe = Probe(run.scheduler, telemetry, folder, **config.probe.model_dump())
-    held_out = open_source("folder", config.data.val_path) if config.data.val_path else None
-    parts = split(len(source), config.data.seed, config.data.val_share, config.data.reals_share)
+    parts = split(len(source), config.data.seed, config.data.held_out_share, config.data.reals_share)
     run.data = NoGANData(config, plan, source, parts, folder, held_out, report_fakes)
     about = {"name": config.name, "model": config.model.name}
     averages = [GeneratorEMA(run.scheduler, folder, nogan.ema, **about)] if nogan.ema is not None else []
-    run.trainer = pl.Trainer(
-        accelerator=config.trainer.accelerator,
-        **devices_and_nodes(config.trainer),
-        strategy=config.trainer.strategy,
-        precision=config.trainer.precision,
-        max_epochs=len(plan),
-        reload_dataloaders_every_n_epochs=1,
-        use_distributed_sampler=False,  # batches are divided between the ranks by StepSampler
-        limit_val_batches=0,  # the probe measures instead, without moving training state
-        num_sanity_val_steps=0,
-        logger=make_loggers(config, folder, dict(choices)),
-        # The order matters: the scheduler acts, telemetry and probe report on it, exports and checkpoints keep it.
-        callbacks=[
-            run.scheduler,
-            telemetry,
-            probe,
-            *averages,
-            Exports(plan, run.scheduler, folder, **about),
-            WandBEvents(plan, run.scheduler, folder),
-            progress,
-            stop,
-            RunCheckpoints(
+    try:
+        run.trainer = pl.Trainer(
+            accelerator=config.trainer.accelerator,
+            **devices_and_nodes(config.trainer),
+            strategy=config.trainer.strategy,
+            precision=config.trainer.precision,
+            max_epochs=len(plan),
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,  # batches are divided between the ranks by StepSampler
+            limit_val_batches=0,  # the probe measures instead, without moving training state
+            num_sanity_val_steps=0,
+            logger=make_loggers(config, folder, dict(choices)),
+            # The order matters: the scheduler acts, telemetry and probe report on it, exports and checkpoints keep it.
+            callbacks=[
                 run.scheduler,
-                folder,
-                every_n_batches=config.trainer.checkpoint_every_n_batches,
-                every_n_minutes=config.trainer.checkpoint_every_n_minutes,
-                stop=stop,
-            ),
-        ],
-        plugins=[AtomicCheckpointIO(), *([SyncedGenerator()] if config.trainer.sync_batchnorm else [])],
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+                telemetry,
+                probe,
+                *averages,
+                Exports(plan, run.scheduler, folder, **about),
+                WandBEvents(plan, run.scheduler, folder),
+                progress,
+                stop,
+                RunCheckpoints(
+                    run.scheduler,
+                    folder,
+                    every_n_batches=config.trainer.checkpoint_every_n_batches,
+                    every_n_minutes=config.trainer.checkpoint_every_n_minutes,
+                    stop=stop,
+                ),
+            ],
+            plugins=[AtomicCheckpointIO(), *([SyncedGenerator()] if config.trainer.sync_batchnorm else [])],
+            enable_model_summary=False,
+            default_root_dir=folder,
+        )
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     check_batches(plan, run.trainer.num_devices * run.trainer.num_nodes, config.trainer.accumulate)
     return run
 
@@ -234,12 +249,6 @@ def build_module(config: RunConfig) -> GANModule:
         accumulate=config.trainer.accumulate,
         max_bad_batches=config.trainer.max_bad_batches,
     )
-
-
-def open_photographs(config: RunConfig) -> Source:
-    """The data that ``data=`` asks for."""
-    data = config.data
-    return open_source(data.kind, data.path, images=data.images, seed=data.seed)
 
 
 def detector_for(config: RunConfig, phase: Phase, images: int) -> Detector:

@@ -21,7 +21,6 @@ from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
 from nogan.data.fakes import FakeStore, fingerprint
 from nogan.data.sources import Source, Split, load_batch, subset
-from nogan.errors import UserError
 from nogan.modules import Labelled, Pair
 from nogan.plan import Phase, Plan
 from nogan.rng import numpy_rng, torch_rng
@@ -215,10 +214,6 @@ class NoGANData(pl.LightningDataModule):
         """The first ``count`` held-out photographs as RGB ``(N, 3, size, size)`` in [0, 1]: always the same."""
         source = self.held_out or self.source
         indices = np.arange(len(source)) if self.held_out else self.split.val
-        if len(indices) == 0:
-            raise UserError(
-                "no photographs are held out to measure on: expected data.val_share above 0, or data.val_path=DIR"
-            )
         chosen = indices[:count]
         batches = np.array_split(np.arange(len(chosen)), -(-len(chosen) // 16))
         return torch.cat(list(self._squares(source, chosen, batches, size, torch.device("cpu"))))
@@ -269,11 +264,6 @@ class NoGANData(pl.LightningDataModule):
         """What the critic trains on in ``phase``, or is measured on; which photographs are which holds for the run."""
         critic, seed = self.config.nogan.critic, self.config.data.seed
         reals = self.split.reals if critic.reals == "heldout" else self.split.train
-        if len(reals) == 0:
-            raise UserError(
-                "nogan.critic.reals=heldout, but data.reals_share=0 holds none: expected data.reals_share above 0, "
-                "or nogan.critic.reals=train"
-            )
         photographs = numpy_rng("critic split", seed).permutation(reals)
         fakes = numpy_rng("critic split", seed, phase.cycle).permutation(store.count)
         kept = max(round(len(reals) * critic.val_share), 1) if phase.held_out else 0

@@ -144,18 +144,8 @@ def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | N
         if weights is not None:
             raise UserError(f"model.encoder_weights={weights}: the tiny encoder has no pretrained weights; take it out")
         return TinyEncoder()
-    import timm
-
-    if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('.')[0].rstrip('0123456789')}*")[:5]
-        hint = f"; close: {', '.join(close)}" if close else ""
-        raise UserError(f"model.encoder={name}: expected 'tiny' or a backbone that timm {timm.__version__} knows{hint}")
-    tagged = f"{name}.tv_in1k" if name in TORCHVISION_RESNETS else name
-    try:
-        fixed_size = timm.get_pretrained_cfg(tagged).fixed_input_size
-    except RuntimeError as error:
-        known = ", ".join(timm.list_pretrained(f"{name.split('.')[0]}.*")) or "none with weights"
-        raise UserError(f"model.encoder={name}: timm {timm.__version__} has no such tag, but {known}") from error
+    fixed_size = check_encoder(name)
+    tagged = _tagged(name)
     options = _free_size_options(tagged) if fixed_size else {}
     try:
         backbone = create_timm(
@@ -173,6 +163,31 @@ def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | N
     if encoder.pad:
         _check_free_size(name, encoder)
     return encoder
+
+
+def check_encoder(name: str) -> bool:
+    """Refuse a name that :func:`build_encoder` does not know; returns whether the backbone is made for one image size.
+
+    Raises:
+        UserError: names some that are close.
+    """
+    if name == "tiny":
+        return False
+    import timm
+
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name.split('.')[0].rstrip('0123456789')}*")[:5]
+        hint = f"; close: {', '.join(close)}" if close else ""
+        raise UserError(f"model.encoder={name}: expected 'tiny' or a backbone that timm {timm.__version__} knows{hint}")
+    try:
+        return bool(timm.get_pretrained_cfg(_tagged(name)).fixed_input_size)
+    except RuntimeError as error:
+        known = ", ".join(timm.list_pretrained(f"{name.split('.')[0]}.*")) or "none with weights"
+        raise UserError(f"model.encoder={name}: timm {timm.__version__} has no such tag, but {known}") from error
+
+
+def _tagged(name: str) -> str:
+    return f"{name}.tv_in1k" if name in TORCHVISION_RESNETS else name
 
 
 def _free_size_options(name: str) -> dict[str, bool]:

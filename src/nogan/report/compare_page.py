@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nogan import __version__
+from nogan.errors import UserError
 from nogan.report.collect import Entry, best, collect
 from nogan.report.html import FOR_PICTURES, thinned, write_page
 from nogan.report.measures import MEASURES, Measure, measure_of
@@ -43,8 +44,10 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
         The page.
 
     Raises:
-        UserError: a path holds no run.
+        UserError: a path holds no run, or the page cannot be written.
     """
+    if output.is_dir():
+        raise UserError(f"-o {output} is a folder: expected a file, such as {output / 'compare.html'}")
     entries = collect(paths)
     objective = objective or next(
         (e.run.config["objective"] for e in entries if e.run and e.run.config.get("objective")), OBJECTIVE
@@ -52,10 +55,8 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
     winner = best(entries, objective)
     measures = [m for m in MEASURES.values() if any(e.value(m.key) is not None for e in entries)]
     settings = list(entries[0].settings)
-    return write_page(
-        output,
-        "compare.html",
-        _data(entries, measures, objective),
+    data = _data(entries, measures, objective)
+    values = dict(
         title=f"{len(entries)} runs compared",
         count=len(entries),
         winner=winner and _winner(winner, objective),
@@ -67,6 +68,10 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
         version=__version__,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+    try:
+        return write_page(output, "compare.html", data, **values)
+    except OSError as error:
+        raise UserError(f"-o {output}: {error.strerror or error}; expected a file that can be written") from error
 
 
 def best_command(entry: Entry) -> str:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from nogan.errors import UserError
+from nogan.errors import UserError, shown
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def direction(objective: str | None) -> Literal["minimize", "maximize"]:
     if objective is None or not objective.startswith("val/") or measure is None or measure.better not in ways:
         known = ", ".join(f"val/{m.key}" for m in MEASURES.values() if m.better in ways)
         raise UserError(
-            f"objective={objective}: expected one of {known}, or hydra.sweeper.direction=minimize|maximize with it"
+            f"objective={shown(objective)}: expected one of {known}, or with it "
+            "hydra.sweeper.direction=minimize|maximize"
         )
     return ways[measure.better]

@@ -31,14 +31,15 @@ PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
 ORACLE_IMAGES = 256
 ORACLE_SCENES = 10_000_019  # seed of the oracle's scenes; a run draws its own from its small seed
 STABILITY_IMAGES = 64
+HELD_OUT_SHARE, REALS_SHARE = 0.05, 0.25  # of the photographs, as of scenes
 # A GAN phase that is two and a half times as long, after the same pretraining.
 LONG = ("nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064")
 PHOTOGRAPHS = (
     "data=folder",
     "data.augment=false",  # the crops are as varied
     "data.workers=0",
-    "data.val_share=0.05",
-    "data.reals_share=0.25",
+    f"data.val_share={HELD_OUT_SHARE}",
+    f"data.reals_share={REALS_SHARE}",
 )
 SETS: dict[str, tuple[str, ...]] = {
     "scenes": (),
@@ -94,6 +95,8 @@ def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: 
         if data in CROPS:
             assert crops is not None
             arguments += [f"data.path={crops.resolve() / 'train'}", f"data.val_path={crops.resolve() / 'probe'}"]
+            # With a folder held out nothing of `train` is: the critic has that part too, and training as much as ever.
+            arguments += [f"data.reals_share={HELD_OUT_SHARE + REALS_SHARE}"]
     path = os.pathsep.join(filter(None, [str((root / "src").resolve()), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
     folder.mkdir(parents=True, exist_ok=True)

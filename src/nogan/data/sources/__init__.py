@@ -15,7 +15,7 @@ from nogan.data.sources.dividing import Split, split, subset
 from nogan.data.sources.folders import FolderSource, ilsvrc_folder
 from nogan.data.sources.hub import HubSource, hub_imagenet
 from nogan.data.sources.loading import Batch, load_batch
-from nogan.data.sources.opening import open_source
+from nogan.data.sources.opening import open_held_out, open_photographs, open_source
 
 __all__ = [
     "PREPARING",
@@ -29,6 +29,8 @@ __all__ = [
     "hub_imagenet",
     "ilsvrc_folder",
     "load_batch",
+    "open_held_out",
+    "open_photographs",
     "open_source",
     "split",
     "subset",

@@ -18,17 +18,21 @@ class PreparedSource:
 
     Any folder that ``datasets`` wrote with ``save_to_disk`` will do, if it has an ``image`` column. Opening reads only
     what says where the rows are, and the pages that hold them are the system's file cache, shared by all workers.
+
+    Args:
+        path: the folder.
+        setting: the config key or flag that names it, for the messages.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, setting: str = "data.path"):
         self.path = Path(path).expanduser()
         try:
             state = json.loads((self.path / "state.json").read_text())
             self._open([self.path / entry["filename"] for entry in state["_data_files"]])
         except FileNotFoundError as error:
-            raise UserError(f"{path} is not a whole prepared copy: {error.filename or error}") from error
+            raise UserError(f"{setting}={path} is not a whole prepared copy: {error.filename or error}") from error
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are among these
-            raise UserError(f"{path} is not a prepared copy that can be read: {error}") from error
+            raise UserError(f"{setting}={path} is not a prepared copy that can be read: {error}") from error
 
     def _open(self, shards: list[Path]) -> None:
         import pyarrow as pa

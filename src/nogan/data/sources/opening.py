@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nogan.config import Data
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
 from nogan.data.sources.base import Source
 from nogan.data.sources.folders import FolderSource, ilsvrc_folder
@@ -10,7 +11,12 @@ from nogan.errors import UserError
 
 
 def open_source(
-    kind: str = "scenes", path: str | Path | None = None, *, images: int | None = None, seed: int = 0
+    kind: str = "scenes",
+    path: str | Path | None = None,
+    *,
+    images: int | None = None,
+    seed: int = 0,
+    setting: str = "data.path",
 ) -> Source:
     """The source that ``data=kind data.path=path`` means.
 
@@ -20,6 +26,7 @@ def open_source(
             takes the ILSVRC folders, and "hub" for the hub's :data:`HUB_IMAGENET`.
         images: how many scenes there are.
         seed: of the scenes.
+        setting: the config key or flag that names ``path``, for the messages.
 
     Raises:
         UserError: the photographs are not there.
@@ -33,9 +40,9 @@ def open_source(
     if kind == "imagenet" and path == "hub":
         return hub_imagenet()
     if path is not None and (folder := arrow_folder(path)):
-        return PreparedSource(folder)
+        return PreparedSource(folder, setting)
     if path is not None and (Path(path).expanduser() / PREPARING).is_file():
-        raise UserError(f"data.path={path} is half prepared; finish it: `python -m nogan.data.prepare SRC {path}`")
+        raise UserError(f"{setting}={path} is half prepared; finish it: `python -m nogan.data.prepare SRC {path}`")
     if kind == "imagenet":
         found = None if path is None else ilsvrc_folder(path)
         if found is None:
@@ -43,7 +50,31 @@ def open_source(
         return found
     if path is None:
         raise UserError("data=folder needs to know which: data.path=DIR")
-    return FolderSource(path)
+    return FolderSource(path, setting)
+
+
+def open_photographs(data: Data) -> Source:
+    """The source that the ``data`` section means.
+
+    Raises:
+        UserError: the photographs are not there, or not as many as ``data.images`` says of a folder.
+    """
+    source = open_source(data.kind, data.path, images=data.images, seed=data.seed)
+    if data.kind == "folder" and data.images not in (None, len(source)):
+        raise UserError(
+            f"data.images={data.images}, but data.path={data.path} holds {len(source)} photographs: leave data.images "
+            "out, they are counted"
+        )
+    return source
+
+
+def open_held_out(data: Data) -> Source | None:
+    """The source that ``data.val_path`` means; None where a share of the photographs is held out.
+
+    Raises:
+        UserError: the photographs are not there.
+    """
+    return open_source("folder", data.val_path, setting="data.val_path") if data.val_path else None
 
 
 def _no_imagenet(path: str | Path | None) -> UserError:
