@@ -97,7 +97,7 @@ def finished_run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A real browser, without a window; tests that need one are skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser driver: pip install playwright")
+    playwright = pytest.importorskip("playwright.sync_api", reason='needs a browser driver: pip install -e ".[dev]"')
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next((found for name in names if (found := shutil.which(name))), None)
     if path is None:

@@ -62,7 +62,7 @@ def test_jobs_in_one_process_are_isolated(sweep):
 
 
 def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the sweep extra: pip install -e '.[sweep]'")
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason='needs the sweep extra: pip install -e ".[sweep]"')
     space = "nogan.gan.lr=tag(log,interval(1e-5,1e-3))"
     study = ("sweep=optuna", "hydra.sweeper.n_trials=1", "objective=val/psnr", *TRIAL, space)
     first = train_py(tmp_path, *study)
