@@ -1,6 +1,9 @@
 """What many tests need: configs composed as the command line would compose them, and runs that take seconds."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,14 @@ SMALLEST = (
     "model.critic.width=8",
     "probe={images:4,size:32,grid:2,batch_size:4}",
 )
+
+
+def train_py(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run ``train.py`` in ``folder``, as from the command line, with further environment ``variables``."""
+    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **variables}
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +124,7 @@ def finished_run(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
     """A real browser, without a window; tests that need one are skipped where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs a browser driver: pip install playwright")
+    playwright = pytest.importorskip("playwright.sync_api", reason='needs a browser driver: pip install -e ".[dev]"')
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next((found for name in names if (found := shutil.which(name))), None)
     if path is None:

@@ -12,6 +12,8 @@ import yaml
 from nogan.compare import main, write_comparison
 from nogan.errors import UserError
 from nogan.report.collect import best, collect
+from nogan.report.run_data import repeat_command
+from nogan.run_folder import environment, write_json
 
 
 @pytest.fixture
@@ -136,3 +138,9 @@ def test_runs_with_other_photographs_are_not_mixed(sweep, tmp_path, open_page):
 def test_it_fits_a_phone(sweep, tmp_path, open_page):
     page = open_page(write_comparison([sweep], tmp_path / "compare.html"), viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_without_hydras_notes_the_command_is_the_one_that_was_typed(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "probe={images: 4}", "data.path=my photographs"])
+    write_json(tmp_path / "environment.json", environment())
+    assert repeat_command(tmp_path) == "python train.py 'probe={images: 4}' 'data.path=my photographs'"

@@ -11,7 +11,7 @@ from nogan.errors import UserError
 from nogan.report.measures import MEASURES
 from nogan.wandb_run import AXES
 
-pytest.importorskip("wandb_workspaces", reason="needs the dashboard extra: pip install wandb-workspaces")
+pytest.importorskip("wandb_workspaces", reason='needs the dashboard extra: pip install -e ".[dashboard]"')
 
 
 @pytest.fixture
@@ -70,5 +70,5 @@ def test_without_the_package_it_says_which_extra(monkeypatch):
     from nogan.dashboard import build_workspace
 
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
-    with pytest.raises(UserError, match=r"pip install 'nogan\[dashboard\]'"):
+    with pytest.raises(UserError, match=r'pip install -e "\.\[dashboard\]"'):
         build_workspace("team", "nogan")

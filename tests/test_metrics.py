@@ -10,7 +10,6 @@ from nogan.data import scenes
 from nogan.metrics import (
     PSNR_CEILING,
     ChromaFrechet,
-    DebiasedEMA,
     HeldOutMetrics,
     ab_shift,
     chroma_distance,
@@ -21,6 +20,7 @@ from nogan.metrics import (
     psnr,
     rgb_to_lab,
 )
+from nogan.smoothing import DebiasedEMA
 
 
 def _constant(*rgb, size=8):

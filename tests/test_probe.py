@@ -7,6 +7,7 @@ from torch import nn
 
 from nogan import color
 from nogan.callbacks.probe import SCALE, colorize, draw_grid, evaluating, rescale, shift
+from nogan.report.pictures import read_grid
 
 
 def test_shift_moves_the_picture_and_mirrors_the_border():
@@ -51,9 +52,16 @@ def test_colorize_keeps_the_luma_of_the_photograph():
 
 def test_the_grid_has_gray_output_and_truth_in_its_rows():
     photographs, outputs = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
-    grid = np.asarray(draw_grid(photographs, outputs, gap=2)) / 255
+    grid = np.asarray(draw_grid(photographs, outputs)) / 255
     assert grid.shape == (3 * 8 + 2 * 2, 2 * 8 + 2, 3)
     second = slice(10, 18)
     assert np.allclose(grid[:8, second], color.to_gray(photographs[1]).permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
     assert np.allclose(grid[second, second], outputs[1].permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
     assert np.allclose(grid[20:28, second], photographs[1].permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
+
+
+def test_a_grid_is_cut_into_the_pictures_that_it_was_drawn_from(tmp_path):
+    draw_grid(torch.rand(5, 3, 16, 16), torch.zeros(5, 3, 16, 16)).save(tmp_path / "grid.png")
+    grid = read_grid(tmp_path / "grid.png")
+    assert [picture.size for row in (grid.gray, grid.output, grid.truth) for picture in row] == [(16, 16)] * 15
+    assert all(picture.getextrema() == ((0, 0),) * 3 for picture in grid.output)  # no gap got into them

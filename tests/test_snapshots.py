@@ -1,6 +1,8 @@
 """Snapshots on disk: finding, thinning and exporting them."""
 
 import json
+import os
+import stat
 
 import pytest
 import torch
@@ -101,3 +103,13 @@ def test_what_is_not_there_is_said_in_one_line(run, arguments, message):
 def test_a_folder_without_snapshots(tmp_path):
     with pytest.raises(SystemExit, match="has no snapshots"):
         main([str(tmp_path)])
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_who_may_read_the_weights_is_the_umasks_word(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = SnapshotStore(tmp_path / "snapshots").save(0, filled(0))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -1,11 +1,10 @@
 """Sweeps from the command line: failed trials, the end, studies that continue, and what is refused."""
 
+import html
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,11 @@ from safetensors.torch import load_file
 
 from nogan.config import Trainer
 from nogan.errors import UserError
+from nogan.report.run_data import repeat_command
 from nogan.sweeps import check_objective, conclude, refuse_several_devices
-from tests.conftest import ROOT, SMALLEST
+from tests.conftest import SMALLEST, train_py
 
 TRIAL = (*SMALLEST, "nogan.repeats=0", "trainer.limit_batches=1")
-
-
-def train_py(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    command = [sys.executable, str(ROOT / "train.py"), *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +46,7 @@ def test_it_ends_with_a_table_a_page_and_the_best_command(sweep):
     assert (folder / "compare.html").is_file() and "Side by side: sweep/compare.html" in end
     best = next(line for line in end.splitlines() if line.startswith("python train.py"))
     assert "nogan.critic.phases.c1.batch_size=4" in shlex.split(best) and "sweep" not in best
+    assert "hydra.mode" not in best  # -m made it a sweep, and is not in the line
 
 
 def test_jobs_in_one_process_are_isolated(sweep):
@@ -62,12 +56,17 @@ def test_jobs_in_one_process_are_isolated(sweep):
 
 
 def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path):
-    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the sweep extra: pip install -e '.[sweep]'")
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason='needs the sweep extra: pip install -e ".[sweep]"')
     space = "nogan.gan.lr=tag(log,interval(1e-5,1e-3))"
     study = ("sweep=optuna", "hydra.sweeper.n_trials=1", "objective=val/psnr", *TRIAL, space)
     first = train_py(tmp_path, *study)
     folder = tmp_path / "multirun" / "quickstart" / "study"
     assert first.returncode == 0 and (folder / "study.db").is_file(), first.stderr
+    assert "alembic" not in first.stdout + first.stderr
+    (trial,) = (records.parent for records in folder.glob("*/records.json"))
+    command = repeat_command(trial)
+    assert "sweep=" not in command and "nogan.gan.lr=" in command  # copied, it does not go on with the study
+    assert command in first.stdout.splitlines() and command in html.unescape((trial / "report.html").read_text())
     # The second start finds the first one's trial, and a trial of its own that fails does not end it.
     second = train_py(tmp_path, *study, "nogan.critic.phases.c1.batch_size=400")
     assert second.returncode == 0, second.stderr
@@ -82,6 +81,16 @@ def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path):
     (done,) = folder.glob("*/records.json")
     assert known.best_value == pytest.approx(json.loads(done.read_text())[-1]["metrics"]["psnr"])
     assert 1e-5 <= known.best_params["nogan.gan.lr"] <= 1e-3
+
+
+def test_a_trial_of_an_experiment_that_sweeps_is_repeated_alone(tmp_path):
+    settings = [setting for setting in TRIAL if not setting.startswith("experiment=")]
+    ran = train_py(tmp_path, "experiment=lr-sweep", *settings, "hydra.sweep.dir=sweep", "nogan.gan.lr=1e-4")
+    assert ran.returncode == 0, ran.stderr
+    command = repeat_command(tmp_path / "sweep" / "0")
+    assert command in ran.stdout.splitlines()
+    again = train_py(tmp_path, *shlex.split(command)[2:], "dry_run=true")
+    assert again.returncode == 0 and "Plan:" in again.stdout and "Launching" not in again.stdout, again.stderr
 
 
 def test_several_devices_in_a_local_sweep_are_refused_at_once(tmp_path):

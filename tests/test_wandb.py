@@ -11,9 +11,11 @@ from PIL import Image
 from rich.console import Console
 
 from nogan import wandb_run
+from nogan.loggers import MetricsCSV
 from nogan.sweeps import begin
 from nogan.training import train
 from nogan.wandb_run import WandB, logged_in, sync_hint
+from tests.conftest import SMALLEST, train_py
 from tests.wandb_file import OfflineRun
 
 
@@ -227,6 +229,32 @@ def test_a_trial_is_grouped_with_its_sweep(smallest, tmp_path, fake_wandb):
     WandB(smallest("logger=wandb"), trial, {"experiment": "quickstart"}).close()
     assert calls[0]["group"] == "quickstart/study" and calls[0]["job_type"] == "trial"
     assert calls[0]["name"] == "quickstart/3"
+
+
+def test_two_jobs_of_a_sweep_in_one_process_are_two_runs_of_one_group(tmp_path):
+    overrides = (*SMALLEST, "logger=wandb", "nogan.repeats=0", "trainer.limit_batches=1", "seed=0,1")
+    ran = train_py(tmp_path, "-m", *overrides, "hydra.sweep.dir=sweep", WANDB_MODE="offline")
+    assert ran.returncode == 0, ran.stderr
+    first, second = (OfflineRun(tmp_path / "sweep" / number) for number in "01")
+    assert first.run.run_id != second.run.run_id
+    assert first.run.run_group == second.run.run_group == f"{tmp_path.name}/sweep"
+    assert [run.config["seed"] for run in (first, second)] == [0, 1]
+    for run in (first, second):  # each was finished, and has its own points alone
+        assert run.exit == 0 and len(run.points("gan/critic_loss")) == 1
+        assert run.summary["best/psnr"] == pytest.approx(max(row["val/psnr"] for row in run.points("val/psnr")))
+
+
+def test_the_best_is_that_of_the_whole_run_also_after_a_resumption(smallest, tmp_path, fake_wandb):
+    run = FakeRun()
+    fake_wandb(lambda settings: run)
+    before, after = MetricsCSV(tmp_path / "metrics.csv"), WandB(smallest("logger=wandb"), tmp_path, {})
+    before.log_metrics({"val/psnr": 30.0, "val/chroma_fd": 9.0, "val/colourfulness_ratio": 1.5, "val/change": 1.0}, 1)
+    for logger in (before, after):
+        logger.log_metrics({"val/psnr": 20.0, "val/chroma_fd": 8.0, "val/colourfulness_ratio": 0.9}, 2)
+    after.conclude([{"seconds": 1.0}])
+    after.close()
+    best = {name: value for name, value in run.summary.items() if name.startswith("best/")}
+    assert best == {"best/psnr": 30.0, "best/chroma_fd": 8.0, "best/colourfulness_ratio": 0.9}
 
 
 def test_an_agent_of_w_and_b_chooses_run_and_project_itself(smallest, tmp_path, fake_wandb, monkeypatch):

@@ -334,7 +334,7 @@ def _onnx_network(path: Path, device: str | None) -> Network:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError(f"{path} needs onnxruntime: pip install onnxruntime.") from error
+        raise UserError(f'{path} needs onnxruntime: pip install -e ".[onnx]"') from error
     available = onnxruntime.get_available_providers()
     wanted = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
     providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in available]

@@ -3,7 +3,7 @@
     python -m nogan.dashboard ENTITY/PROJECT             # make it, and print its address
     python -m nogan.dashboard ENTITY/PROJECT --dry-run   # print its definition; asks nothing of the network
 
-Needs `pip install 'nogan[dashboard]'` and a login to W&B.
+Needs `pip install -e ".[dashboard]"` and a login to W&B.
 """
 
 import argparse
@@ -15,8 +15,10 @@ from typing import Any
 from nogan.errors import UserError
 
 NAME = "NoGAN"
-GROUPED_BY = ("choices.value.model", "choices.value.data", "nogan.value.gan.lr")  # columns of the list of runs
-SHOWN = ["summary:val/colourfulness_ratio", "summary:val/psnr", "summary:val/chroma_fd"]
+PINNED = [  # columns of the list of runs
+    *(f"config:{key}" for key in ("choices.value.model", "choices.value.data", "nogan.value.gan.lr")),
+    *(f"summary:val/{key}" for key in ("colourfulness_ratio", "psnr", "chroma_fd")),
+]
 IMAGES, GAN_BATCH = "nogan/images_seen", "gan/total_step"
 
 
@@ -30,7 +32,7 @@ def build_workspace(entity: str, project: str) -> Any:
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
     except ModuleNotFoundError:
-        raise UserError("the dashboard needs a package that is not there: pip install 'nogan[dashboard]'") from None
+        raise UserError('the dashboard needs a package that is not there: pip install -e ".[dashboard]"') from None
 
     def line(title: str, *metrics: str, x: str = IMAGES, **options: Any) -> Any:
         return wr.LinePlot(title=title, x=x, y=list(metrics), smoothing_factor=0, **options)
@@ -101,7 +103,7 @@ def build_workspace(entity: str, project: str) -> Any:
         project=project,
         sections=[ws.Section(name=title, panels=panels, is_open=True) for title, panels in sections.items()],
         settings=ws.WorkspaceSettings(x_axis=IMAGES),
-        runset_settings=ws.RunsetSettings(pinned_columns=[f"config:{key}" for key in GROUPED_BY] + SHOWN),
+        runset_settings=ws.RunsetSettings(pinned_columns=PINNED),
     )
 
 

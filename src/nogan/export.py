@@ -47,7 +47,7 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
         import onnxruntime  # noqa: F401 (wanted for the check, and better missed now than afterwards)
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise UserError(f"The ONNX export needs {error.name}: pip install onnx onnxscript onnxruntime.") from error
+        raise UserError(f'The ONNX export needs {error.name}: pip install -e ".[onnx]"') from error
     import torch
     from torch.export import Dim
 

@@ -56,14 +56,10 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
     text = json.dumps(description, indent=2) + "\n"
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
 
-    def write(temporary: Path) -> None:
-        save_file(tensors, temporary, metadata={_HEADER_KEY: text})
-        temporary.chmod(0o644)  # safetensors makes its files private
-
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(weights.with_suffix(".json"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        write_atomically(weights, write)
+        write_atomically(weights, lambda temporary: save_file(tensors, temporary, metadata={_HEADER_KEY: text}))
     except OSError as error:
         raise UserError(f"Cannot write the generator to {weights}: {error.strerror or error}.") from error
     return weights

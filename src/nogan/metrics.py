@@ -220,41 +220,6 @@ class HeldOutMetrics:
         }
 
 
-class DebiasedEMA:
-    """Exponential moving average without the pull toward its start value 0.
-
-    After values v_1 … v_n it is sum((1 - decay) decay^(n - i) v_i) / (1 - decay^n), so the first is v_1 itself
-    (Kingma and Ba, "Adam", 2015, section 3). Values that are not finite are ignored: one bad batch must not end a
-    curve.
-    """
-
-    def __init__(self, decay: float = 0.98):
-        if not 0 <= decay < 1:
-            raise ValueError(f"decay is {decay}; it must lie in [0, 1)")
-        self.decay, self._average, self._count = decay, 0.0, 0
-
-    @property
-    def value(self) -> float:
-        """The smoothed value; NaN before the first finite one."""
-        return self._average / (1 - self.decay**self._count) if self._count else math.nan
-
-    def update(self, value: float) -> float:
-        """Take ``value`` in and return the smoothed value."""
-        value = float(value)
-        if math.isfinite(value):
-            self._average = self.decay * self._average + (1 - self.decay) * value
-            self._count += 1
-        return self.value
-
-    def state_dict(self) -> dict[str, float | int]:
-        """Decay, raw average and count, as plain numbers."""
-        return {"decay": self.decay, "average": self._average, "count": self._count}
-
-    def load_state_dict(self, state: dict[str, float | int]) -> None:
-        """Go on from a :meth:`state_dict`."""
-        self.decay, self._average, self._count = state["decay"], state["average"], state["count"]
-
-
 def _check_pair(output: Tensor, target: Tensor) -> None:
     if output.shape != target.shape:
         raise ValueError(f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}; they must be equal")

@@ -21,6 +21,7 @@
 
 import json
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -62,7 +63,7 @@ def environment() -> dict[str, Any]:
     """Where and with what this runs."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "git": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),

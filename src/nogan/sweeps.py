@@ -15,9 +15,9 @@ from rich.table import Table
 from nogan.config import Trainer
 from nogan.errors import UserError
 from nogan.report.collect import Entry, best, collect
-from nogan.report.compare_page import OBJECTIVE, SETTINGS_SHOWN, best_command, show, write_comparison
+from nogan.report.compare_page import OBJECTIVE, SETTINGS_SHOWN, show, write_comparison
 from nogan.report.measures import MEASURES, measure_of
-from nogan.report.run_data import FAILURE
+from nogan.report.run_data import FAILURE, repeat_command
 from nogan.run_folder import write_json
 from nogan.summary import clock, inflection
 
@@ -112,7 +112,7 @@ def conclude(folder: Path, console: Console) -> bool:
         return False
     measure = measure_of(objective)
     console.print(f"Best: {winner.label}, {measure.label} {measure.show(winner.value(objective))}", soft_wrap=True)
-    console.print(best_command(winner), soft_wrap=True, markup=False)
+    console.print(repeat_command(winner.folder), soft_wrap=True, markup=False)
     return True
 
 

@@ -32,6 +32,7 @@ from nogan.config import RunConfig
 from nogan.files import write_atomically
 from nogan.plan import Plan, as_rows
 from nogan.report.measures import MEASURES
+from nogan.report.run_data import metrics_of
 from nogan.run_folder import environment
 from nogan.sweeps import sweep_of
 
@@ -58,7 +59,6 @@ class WandB(Logger):
         self.config, self.folder, self.choices = config, folder, dict(choices)
         self.run: Any = None
         self.trouble: str | None = None
-        self._best: dict[str, float] = {}
         self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(PENDING)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
@@ -81,12 +81,6 @@ class WandB(Logger):
         """Log one point."""
         point = dict(metrics)
         self._do(lambda: self.run.log(point, step=step))
-        for name, value in point.items():
-            measure = MEASURES.get(name.removeprefix("val/")) if name.startswith("val/") else None
-            if measure and measure.better is not None:
-                known = self._best.get(measure.key)
-                if known is None or measure.badness(value) < measure.badness(known):
-                    self._best[measure.key] = value
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """W&B has the whole config from the start."""
@@ -143,13 +137,19 @@ class WandB(Logger):
         """Sum up: metrics of the final generator (after a rollback not those logged last), best ones, cost, weights."""
         final = next((record["metrics"] for record in reversed(records) if record.get("metrics")), {})
         summary = {f"val/{name}": value for name, value in final.items()}
-        summary |= {f"best/{name}": value for name, value in self._best.items()}
+        summary |= self._best()
         summary["nogan/seconds"] = sum(record["seconds"] for record in records)
         # The point under way goes out first: it would overwrite the summary.
         self._do(lambda: self.run.log({"nogan/phase": len(records) - 1}, commit=True))
         self._do(lambda: self.run.summary.update(summary))
         if self.config.logger.upload_weights:
             self._do(lambda: self._upload(final))
+
+    def _best(self) -> dict[str, float]:
+        """The best of each measure that has a better way: of the whole run, also where it was cut and resumed."""
+        rows = metrics_of(self.folder)
+        values = {m: [row[f"val/{m.key}"] for row in rows if f"val/{m.key}" in row] for m in MEASURES.values()}
+        return {f"best/{m.key}": min(v, key=m.badness) for m, v in values.items() if v and m.better is not None}
 
     def close(self) -> None:
         """End the W&B run, so that the next job in this process begins its own; waits for uploads, but not for ever."""

@@ -37,6 +37,7 @@ from nogan.files import write_atomically
 from nogan.metrics import HeldOutMetrics, chroma_distance
 from nogan.modules import GANModule
 from nogan.plan import Phase
+from nogan.report.pictures import GAP
 from nogan.scheduler import NoGANScheduler
 
 SHIFT = 3  # px by which the input moves for `shift_variation`
@@ -213,10 +214,10 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def draw_grid(photographs: Tensor, outputs: Tensor, gap: int = 2) -> Image.Image:
+def draw_grid(photographs: Tensor, outputs: Tensor) -> Image.Image:
     """A row for each of gray, output and truth; a column for each picture. Inputs RGB ``(N, 3, H, W)`` in [0, 1]."""
     rows = torch.stack([color.to_gray(photographs), outputs, photographs])  # (3, N, 3, H, W)
-    padded = F.pad(rows.flatten(0, 1), (0, gap, 0, gap), value=1.0).unflatten(0, rows.shape[:2])
+    padded = F.pad(rows.flatten(0, 1), (0, GAP, 0, GAP), value=1.0).unflatten(0, rows.shape[:2])
     picture = padded.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (3 H, N W, 3)
-    pixels = picture[:-gap, :-gap].mul(255).round().clamp(0, 255).to(torch.uint8)
+    pixels = picture[:-GAP, :-GAP].mul(255).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(pixels.numpy())

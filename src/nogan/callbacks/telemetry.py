@@ -3,7 +3,7 @@
 =================================  =================================================================================
 ``generator/loss`` …               pretraining: the feature loss, and its parts
 ``critic/loss``, ``/accuracy``     critic pretraining; ``critic/val_loss``, ``/val_accuracy`` on held-out pictures
-``gan/critic_loss``                the critic's raw loss at its batches of a GAN phase; ``…_smooth``: its EMA (0.98)
+``gan/critic_loss``                the critic's raw loss at its batches of a GAN phase; ``…_smooth``: its moving average
 ``gan/generator_loss``             the generator's loss at its batches; in it ``adversarial_loss``, ``feature_loss``
 ``gan/critic_steps_per_generator_step``  so far in the phase
 ``gan/step``, ``gan/total_step``   batches of the GAN phase, and of all GAN phases so far
@@ -21,12 +21,10 @@ import pytorch_lightning as pl
 from torch import Tensor
 
 from nogan.loggers import MetricsCSV
-from nogan.metrics import DebiasedEMA
 from nogan.modules import GANModule
 from nogan.plan import Phase
 from nogan.scheduler import NoGANScheduler
-
-SMOOTHING = 0.98
+from nogan.smoothing import DebiasedEMA
 
 
 class Telemetry(pl.Callback):
@@ -35,7 +33,7 @@ class Telemetry(pl.Callback):
     def __init__(self, scheduler: NoGANScheduler, every_n_steps: int) -> None:
         self.scheduler = scheduler
         self.every_n_steps = every_n_steps
-        self.smooth = DebiasedEMA(SMOOTHING)
+        self.smooth = DebiasedEMA()
         self.latest: dict[str, float] = {}
         self._csv_rows = 0
 
@@ -47,7 +45,7 @@ class Telemetry(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Smoothing starts afresh in each phase."""
-        self.smooth = DebiasedEMA(SMOOTHING)
+        self.smooth = DebiasedEMA()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int

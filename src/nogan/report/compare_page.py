@@ -1,6 +1,5 @@
 """``compare.html``: several runs side by side, in one file."""
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,8 +12,8 @@ from nogan.report.collect import Entry, best, collect
 from nogan.report.html import FOR_PICTURES, thinned, write_page
 from nogan.report.measures import MEASURES, Measure, measure_of
 from nogan.report.pictures import by_photographs, pack
-from nogan.report.run_data import RunData, Span
-from nogan.report.run_page import from_here, repeat_command
+from nogan.report.run_data import RunData, Span, repeat_command
+from nogan.report.run_page import from_here
 from nogan.summary import clock, inflection
 
 OBJECTIVE = "val/chroma_fd"  # where no run names one
@@ -74,14 +73,6 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
         raise UserError(f"-o {output}: {error.strerror or error}; expected a file that can be written") from error
 
 
-def best_command(entry: Entry) -> str:
-    """The command line that runs the settings of ``entry`` again, alone."""
-    overrides = [o for o in entry.overrides if o.partition("=")[0] not in ("sweep", "objective")]
-    if not overrides and entry.run:
-        return repeat_command(entry.run)
-    return shlex.join(["python", "train.py", *overrides])
-
-
 def show(value: Any) -> str:
     """A setting for people."""
     if value is None:
@@ -96,7 +87,7 @@ def _winner(entry: Entry, objective: str) -> dict[str, str]:
         "label": entry.label,
         "measure": measure.label,
         "value": measure.show(entry.value(objective)),
-        "command": best_command(entry),
+        "command": repeat_command(entry.folder),
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nogan.files import write_atomically
+from nogan.smoothing import DebiasedEMA
 
 LIMIT = 10e6  # bytes that a page may have
 FOR_PICTURES = 8e6  # of them
@@ -45,15 +46,10 @@ def finite(value: Any) -> Any:
     return value
 
 
-def smoothed(points: list[tuple[int, float]], factor: float = 0.98) -> list[tuple[int, float]]:
-    """``points`` under a debiased exponential moving average."""
-    total = weight = 0.0
-    averaged = []
-    for x, y in points:
-        total = factor * total + (1 - factor) * y
-        weight = factor * weight + (1 - factor)
-        averaged.append((x, total / weight))
-    return averaged
+def smoothed(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """``points`` under the average that the log is smoothed by."""
+    average = DebiasedEMA()
+    return [(x, average.update(y)) for x, y in points]
 
 
 def thinned(points: list[tuple[int, float]], most: int = 500) -> list[tuple[int, float]]:

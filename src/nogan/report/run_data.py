@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,11 +81,6 @@ class RunData:
         self.failure = failure_of(folder)
 
     @cached_property
-    def overrides(self) -> list[str]:
-        """What the command line said, without Hydra's own settings."""
-        return overrides_of(self.folder)
-
-    @cached_property
     def records(self) -> list[dict[str, Any]]:
         """What each phase cost and how it ended; of an unfinished run, up to its newest checkpoint."""
         path = self.folder / "records.json"
@@ -93,11 +89,7 @@ class RunData:
     @cached_property
     def rows(self) -> list[Row]:
         """``metrics.csv``, each row without its empty cells."""
-        path = self.folder / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(newline="") as file:
-            return [_numbers(row) for row in csv.DictReader(file)]
+        return metrics_of(self.folder)
 
     @cached_property
     def spans(self) -> list[Span]:
@@ -190,6 +182,34 @@ def overrides_of(folder: Path) -> list[str]:
     """What the command line of the run in ``folder`` said, without Hydra's own settings."""
     path = folder / ".hydra" / "overrides.yaml"
     return (yaml.safe_load(path.read_text()) or []) if path.is_file() else []
+
+
+def repeat_command(folder: Path) -> str:
+    """The command line that runs the settings of the run in ``folder`` again: of a trial, alone, without its sweep."""
+    overrides = [o for o in overrides_of(folder) if o.partition("=")[0] not in ("sweep", "objective")]
+    if not overrides:
+        return f"python {_json(folder / 'environment.json', {}).get('command', 'train.py')}"
+    # Without sweep=, only an experiment's file can still make it a sweep.
+    sweeps = _is_trial_by_config(folder) and any(o.startswith("experiment=") for o in overrides)
+    return shlex.join(["python", "train.py", *overrides, *(["hydra.mode=RUN"] if sweeps else [])])
+
+
+def _is_trial_by_config(folder: Path) -> bool:
+    """Whether the run is a sweep's because its config says so, not ``-m`` on the command line."""
+    path = folder / ".hydra" / "hydra.yaml"
+    if not path.is_file():
+        return False
+    hydra = yaml.safe_load(path.read_text())["hydra"]
+    return hydra["mode"] == "MULTIRUN" and "hydra.mode=MULTIRUN" not in hydra["overrides"]["hydra"]
+
+
+def metrics_of(folder: Path) -> list[Row]:
+    """``metrics.csv`` of the run in ``folder``, each row without its empty cells; no row before there is any."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [_numbers(row) for row in csv.DictReader(file)]
 
 
 def _json(path: Path, otherwise: Any) -> Any:

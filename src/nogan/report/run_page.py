@@ -15,7 +15,7 @@ from nogan.plan import Phase
 from nogan.report.html import FOR_PICTURES, smoothed, thinned, write_page
 from nogan.report.measures import MEASURES
 from nogan.report.pictures import Packed, pack
-from nogan.report.run_data import RunData, Snapshot, Span
+from nogan.report.run_data import RunData, Snapshot, Span, repeat_command
 from nogan.summary import clock, learning_rate, trains
 
 GENERATOR_LOSSES = (  # metric, name, colour, hidden at first
@@ -80,7 +80,7 @@ def _header(run: RunData) -> dict[str, Any]:
         "status": run.status,
         "failure": run.failure,
         "facts": facts,
-        "command": repeat_command(run),
+        "command": repeat_command(run.folder),
         "version": __version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
@@ -90,13 +90,6 @@ def from_here(path: Path) -> str:
     """``path`` as one would type it here: relative where it lies below the working directory."""
     relative = os.path.relpath(path)
     return str(path.resolve()) if relative.startswith("..") else relative
-
-
-def repeat_command(run: RunData) -> str:
-    """The command line that starts the same run again."""
-    if run.overrides:
-        return shlex.join(["python", "train.py", *run.overrides])
-    return f"python {run.environment.get('command', 'train.py')}"
 
 
 def _tiles(run: RunData) -> list[dict[str, str]]:
