@@ -296,6 +296,117 @@ def test_a_bad_file_is_reported_at_the_end_and_the_others_are_done(tmp_path, col
     assert "b.jpg: no image" in first and "d.png: the file is empty" in second
 
 
+def test_a_defect_in_one_file_is_a_line_too_and_the_others_are_done(tmp_path, colorize, capsys, monkeypatch):
+    from test_video import make_film
+
+    import nogan.photos
+    import nogan.video
+
+    def failing_on(name, original, place=0):
+        def run(*arguments, **options):
+            if Path(arguments[place]).name == name:
+                raise KeyError("a defect")
+            return original(*arguments, **options)
+
+        return run
+
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name)
+    make_film(tmp_path / "in/a.mp4", frames=2)
+    make_film(tmp_path / "in/b.mp4", frames=2)
+    monkeypatch.setattr(nogan.photos, "read_photo", failing_on("a.png", nogan.photos.read_photo))
+    monkeypatch.setattr(nogan.photos, "write_photo", failing_on("b.png", nogan.photos.write_photo, 1))
+    monkeypatch.setattr(nogan.video, "colorize_film", failing_on("a.mp4", nogan.video.colorize_film, 1))
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert files(tmp_path / "out") == ["b.mp4", "c.png"]
+    lines = capsys.readouterr().err.splitlines()[-3:]
+    for name, line in zip(("a.png", "b.png", "a.mp4"), lines, strict=True):
+        assert line == f"  {tmp_path}/in/{name}: KeyError: 'a defect'"
+
+
+def test_what_is_too_much_for_a_batch_is_done_one_by_one(tmp_path, colorize, capsys, monkeypatch):
+    def narrow(self, batch, *arguments, **options):
+        if len(batch) > 1 or batch[0].mean() < 5:
+            raise UserError("Not enough memory on cuda for 3 x 64 px: lower --render-factor or --batch-size.")
+        return original(self, batch, *arguments, **options)
+
+    original = Colorizer.colorize_pixels
+    monkeypatch.setattr(Colorizer, "colorize_pixels", narrow)
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name)
+    Image.new("L", (50, 50)).save(tmp_path / "in/b.png")
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--batch-size", 3) == 1
+    assert files(tmp_path / "out") == ["a.png", "c.png"]
+    assert "b.png: Not enough memory" in capsys.readouterr().err
+
+
+def test_an_output_above_the_input_is_no_reason_to_find_nothing(tmp_path, colorize, monkeypatch):
+    save(tmp_path / "album/1920/a.jpg")
+    save(tmp_path / "album/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert colorize("album", "-o", ".") == 0
+    assert files(tmp_path) == ["1920/a.jpg", "album/1920/a.jpg", "album/b.jpg", "b.jpg"]
+    assert colorize("album/1920", "-o", "album") == 0
+    assert colorize("album/*.jpg", "-o", ".", "--overwrite") == 0
+    assert files(tmp_path / "album") == ["1920/a.jpg", "a.jpg", "b.jpg"]
+
+
+def test_a_file_is_coloured_once_whatever_leads_to_it(tmp_path, colorize, monkeypatch, capsys):
+    source = save(tmp_path / "in/x/a.jpg")
+    (tmp_path / "in/x/round").symlink_to(tmp_path / "in", target_is_directory=True)
+    assert colorize(f"{tmp_path}/in/**/*.jpg", "-o", tmp_path / "out") == 0
+    assert colorize(source, source.parent / ".." / "x" / "a.jpg", "-o", tmp_path / "twice") == 0
+    assert files(tmp_path / "out") == ["x/a.jpg"] and files(tmp_path / "twice") == ["a.jpg"]
+
+
+def test_a_file_without_a_suffix_goes_to_the_file_that_is_named(tmp_path, colorize):
+    save(tmp_path / "scan.png").rename(tmp_path / "scan")
+    assert colorize(tmp_path / "scan", "-o", tmp_path / "new.png") == 0
+    assert files(tmp_path) == ["new.png", "scan"]
+
+
+def test_a_folder_is_searched_for_all_that_can_be_read_and_the_rest_is_named(tmp_path, colorize, capsys):
+    for name in ("a.gif", "b.avif", "c.jp2"):
+        save(tmp_path / "in" / name)
+    for name in ("d.heic", "e.HEIC", "f.txt", "README"):
+        (tmp_path / "in" / name).write_text("?")
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+    assert "4 files skipped: .heic (2), .txt, without suffix." in capsys.readouterr().out
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/f.txt").touch()
+    assert colorize(tmp_path / "text", "-o", tmp_path / "out") == 1
+    assert "no film in there (1 file skipped: .txt)" in capsys.readouterr().err
+
+
+def test_a_name_that_looks_like_an_option_is_explained(tmp_path, colorize, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(Path("-scan.jpg"))
+    with pytest.raises(SystemExit):
+        colorize("-scan.jpg", "-o", "new.jpg")
+    assert capsys.readouterr().err.startswith("colorize.py: -scan.jpg: a name that begins with a dash")
+    assert colorize("./-scan.jpg", "-o", "new.jpg") == 0
+
+
+def test_a_damaged_scan_is_one_line_and_no_chatter_of_the_libraries(tmp_path, colorize, capfd):
+    import tifffile
+
+    noise = np.random.default_rng(0).integers(0, 65535, (200, 300, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "scan.tif", noise, compression="zlib", photometric="rgb")
+    content = (tmp_path / "scan.tif").read_bytes()
+    (tmp_path / "scan.tif").write_bytes(content[: len(content) * 2 // 3])
+    assert colorize(tmp_path / "scan.tif", "-o", tmp_path / "new.png") == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1 and "scan.tif: truncated or damaged" in lines[0]
+
+
+def test_the_command_is_there_without_the_repository(tmp_path, run_dir):
+    save(tmp_path / "a.jpg")
+    command = [sys.executable, "-m", "nogan.commands.colorize", "a.jpg", "-o", "b.jpg", "--checkpoint", str(run_dir)]
+    assert subprocess.run([*command, "--render-factor", "4"], cwd=tmp_path, check=False).returncode == 0
+    assert files(tmp_path) == ["a.jpg", "b.jpg"]
+
+
 def test_compare_and_raw(tmp_path, colorize):
     source = save(tmp_path / "old.png")
     assert colorize(source, "-o", tmp_path / "both.png", "--compare") == 0
@@ -373,6 +484,8 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path, colorize, capsys, monk
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--batch-size", "0"), "--batch-size"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--quality", "101"), "--quality"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "0.001"), "--max-megapixels"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "0"), "'0' is no number above 0"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "-3"), "'-3' is no number above 0"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--frame-rate", "9"), "--frame-rate"),
         (("{tmp}/a.jpg",), "-o"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/a.jpg"), "no checkpoint"),

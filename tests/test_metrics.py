@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -289,3 +291,14 @@ def test_psnr_agrees_with_torchmetrics():
     output, target = torch.rand(4, 3, 16, 16, generator=rng), torch.rand(4, 3, 16, 16, generator=rng)
     expected = peak_signal_noise_ratio(output, target, data_range=1.0, reduction="none", dim=(1, 2, 3))
     assert torch.allclose(psnr(output, target), expected, atol=1e-4)
+
+
+def test_what_film_measures_is_here_too_and_costs_nothing_before_its_use():
+    from nogan import flicker, metrics
+
+    for name in ("Flicker", "FlickerMeter", "flicker", "js_divergence", "warp_error"):
+        assert getattr(metrics, name) is getattr(flicker, name)
+    with pytest.raises(AttributeError, match="'flickr'"):
+        _ = metrics.flickr
+    script = "import sys; import nogan.metrics; sys.exit('cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -13,6 +13,7 @@ from nogan.errors import UserError
 from nogan.flicker import flicker, js_divergence, measure_motion, warp
 from nogan.stabilize import Stabilizer
 from nogan.video import FilmOptions, colorize_film
+from nogan.video.film import Film
 
 TIME_BASE = Fraction(1, 12800)
 OPTIONS = FilmOptions(render_factor=4, batch_size=3)
@@ -405,6 +406,151 @@ def test_what_is_no_film_is_said_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"audio .*\.mkv"):
         colorize_film(COLORIZER, good, tmp_path / "out.webm", FilmOptions(4, codec="libvpx-vp9"))
     assert not target.exists() and not list(tmp_path.glob("*.parts")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pixel_format"),
+    [
+        ("libsvtav1", ".mp4", "yuv420p"),  # decoded by another library, which has another name
+        ("libx265", ".mkv", "yuv420p"),
+        ("prores_ks", ".mov", "yuv422p10le"),
+        ("mjpeg", ".mkv", "yuv420p"),
+    ],
+)
+def test_other_codecs_get_the_format_they_have_and_say_nothing(tmp_path, capfd, codec, suffix, pixel_format):
+    source, target = tmp_path / "wall.mp4", tmp_path / f"out{suffix}"
+    times = make_film(source, frames=6)
+    report = colorize_film(COLORIZER, source, target, FilmOptions(4, codec=codec, segment_frames=4))
+    assert times_of(target) == pytest.approx(times, abs=0.001) and report.remarks == ()
+    assert next(decoded(target)).format.name == pixel_format
+    for before, after in zip(decoded(source, "gray"), decoded(target, "gray"), strict=True):
+        assert np.abs(before.astype(int) - after).mean() < 1.5
+    assert capfd.readouterr().err == "" and not list(tmp_path.glob("*.parts"))
+
+
+def test_an_encoder_that_does_not_start_names_film_and_codec(tmp_path):
+    make_film(tmp_path / "wall.mp4", frames=2)
+    try:
+        av.CodecContext.create("h264_nvenc", "w").open()
+    except (ValueError, OSError):
+        with pytest.raises(UserError, match=r"wall\.mp4: --codec h264_nvenc does not work here: ") as caught:
+            colorize_film(COLORIZER, tmp_path / "wall.mp4", tmp_path / "out.mp4", FilmOptions(4, codec="h264_nvenc"))
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["wall.mp4"]
+
+
+def test_what_a_container_does_not_hold_is_said(tmp_path):
+    make_film(tmp_path / "ten.mkv", frames=3, codec="ffv1", pixel_format="yuv420p10le")
+    report = colorize_film(COLORIZER, tmp_path / "ten.mkv", tmp_path / "out.avi", OPTIONS)
+    assert any("10 bits a channel became 8 (libx264)" in remark for remark in report.remarks)
+    assert any(".avi files keep no timestamps" in remark for remark in report.remarks)
+    assert "3 frames," in report.lines()[0]
+    with pytest.raises(UserError, match=r"out\.ts: --codec mjpeg in a \.ts file does not work"):
+        colorize_film(COLORIZER, tmp_path / "ten.mkv", tmp_path / "out.ts", FilmOptions(4, codec="mjpeg"))
+
+
+def test_rate_and_last_frame_are_kept_in_matroska_too(tmp_path):
+    source, target, again = tmp_path / "wall.mp4", tmp_path / "out.mkv", tmp_path / "again.mkv"
+    make_film(source, frames=50)
+    colorize_film(COLORIZER, source, target, OPTIONS)
+    totals = []
+    colorize_film(COLORIZER, target, again, OPTIONS, progress=lambda done, total: totals.append(total))
+    assert set(totals) == {50}
+    for path in (target, again):
+        with av.open(path) as film:
+            assert film.streams.video[0].average_rate == 25 and film.duration == 2_000_000
+            assert [frame.duration for frame in film.decode(video=0)][-1] == 40
+
+
+def test_a_rate_that_is_the_clocks_is_not_believed(tmp_path):
+    source = tmp_path / "wall.mkv"
+    with av.open(source, "w") as film:
+        video = film.add_stream("libx264", rate=1000)
+        video.width, video.height, video.codec_context.time_base = 96, 64, Fraction(1, 1000)
+        for index, gray in enumerate(moving_scene(25, 96, 64)):
+            picture = av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p")
+            picture.pts, picture.time_base = 40 * index, Fraction(1, 1000)
+            film.mux(video.encode(picture))
+        film.mux(video.encode())
+    with av.open(source) as film:
+        assert film.streams.video[0].average_rate == 1000
+    assert Film.open(source).rate == 25
+
+
+@pytest.mark.parametrize("last", [256, 5120])
+def test_a_last_frame_that_lasts_keeps_its_duration(tmp_path, last):
+    plain, source, target = tmp_path / "plain.mp4", tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    make_film(plain, frames=8, codec="mpeg4")  # without frames out of order
+    with av.open(plain) as film, av.open(source, "w") as output:
+        copy = output.add_stream_from_template(film.streams.video[0], opaque=True)
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.duration = last if packet.pts == 7 * 512 else packet.duration
+                packet.stream = copy
+                output.mux(packet)
+    colorize_film(COLORIZER, source, target, FilmOptions(4, segment_frames=5))
+    for path in (source, target):
+        with av.open(path) as film:
+            assert film.streams.video[0].duration == 7 * 512 + last
+
+
+def subtitles_of(path):
+    with av.open(path) as film:
+        stream = film.streams.subtitles[0]
+        packets = [packet for packet in film.demux(stream) if packet.size]
+        lines = [(packet.pts * packet.time_base, packet.duration * packet.time_base, packet) for packet in packets]
+        return stream.codec_context.name, [
+            (float(begin), float(length), line.dialogue)
+            for begin, length, packet in lines
+            for line in stream.codec_context.decode(packet)
+        ]
+
+
+def test_subtitles_are_converted_where_the_container_has_another_kind(tmp_path):
+    make_film(tmp_path / "wall.mkv", subtitles=True)
+    for source, target, kind in (("wall.mkv", "out.mp4", "mov_text"), ("out.mp4", "back.mkv", "srt")):
+        report = colorize_film(COLORIZER, tmp_path / source, tmp_path / target, OPTIONS)
+        assert report.remarks == ()
+        assert subtitles_of(tmp_path / target) == (kind, [(0.1, 0.5, b"Here is a wall.")])
+
+
+def test_subtitles_that_fit_nowhere_are_left_out_with_a_remark(tmp_path):
+    make_film(tmp_path / "wall.mkv", subtitles=True)
+    report = colorize_film(COLORIZER, tmp_path / "wall.mkv", tmp_path / "out.flv", OPTIONS)
+    with av.open(tmp_path / "out.flv") as film:
+        assert not film.streams.subtitles
+    assert report.remarks == ("its subtitle (srt) does not fit into a .flv file and was left out; .mkv would keep it",)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_samples_come_from_all_over_the_film(tmp_path, suffix):
+    path = tmp_path / f"dawn{suffix}"
+    with av.open(path, "w") as film:
+        video = film.add_stream("libx264", rate=25, options={"crf": "1"})
+        video.width, video.height = 64, 64
+        for index in range(50):
+            gray = np.full((64, 64), 20 + 4 * index, np.uint8)
+            film.mux(video.encode(av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuvj420p")))
+        film.mux(video.encode())
+    shown = [20 + 4 * index for index in (5, 15, 25, 35, 45)]
+    levels = [picture.mean() for picture in Film.open(path).samples()]
+    assert levels == pytest.approx(shown, abs=6)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_truncated_film_is_said(tmp_path, suffix):
+    source, target = tmp_path / f"wall{suffix}", tmp_path / "out.mkv"
+    make_film(tmp_path / "whole.mp4", frames=60, sound="aac")
+    with av.open(tmp_path / "whole.mp4") as film, av.open(source, "w", options={"movflags": "faststart"}) as output:
+        copies = {stream.index: output.add_stream_from_template(stream, opaque=True) for stream in film.streams}
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    assert colorize_film(COLORIZER, source, target, OPTIONS).remarks == ()
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 63 // 100])
+    report = colorize_film(COLORIZER, source, target, OPTIONS)
+    assert report.frames < 50 and any("its header declares 2.4 s" in remark for remark in report.remarks)
 
 
 def test_a_film_with_a_damaged_stretch_is_finished_and_the_damage_said(tmp_path):

@@ -2,9 +2,13 @@
 
 All functions take RGB ``(B, 3, H, W)`` in [0, 1] of any float type and device, and measure in float32. Lab is CIELAB of
 sRGB with the D65 white point, 2 degree observer (IEC 61966-2-1, CIE 15): a* and b* are 0 on grays and reach about ±100.
+
+What film measures (colour distribution consistency and warp error, on uint8 frames of NumPy) is in
+:mod:`nogan.flicker`, and here by the same names.
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +28,18 @@ _LINEAR_RGB_TO_XYZ = (
 )
 _WHITE_D65 = tuple(sum(row) for row in _LINEAR_RGB_TO_XYZ)  # so that grays are neutral to the last digit
 _GRIDS = (16, 8, 4)  # cells a side, finest first
+
+
+_OF_FILM = frozenset({"Flicker", "FlickerMeter", "flicker", "js_divergence", "warp_error"})
+
+
+def __getattr__(name: str) -> Any:
+    # OpenCV comes with the first use of what needs it: training never does.
+    if name in _OF_FILM:
+        from nogan import flicker
+
+        return getattr(flicker, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:

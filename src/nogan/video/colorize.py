@@ -49,7 +49,7 @@ class FilmReport:
         """The report as a user reads it."""
         rate = (self.frames - self.resumed_at) / max(self.seconds, 1e-9)
         resumed = f", {self.resumed_at} of them by an earlier run" if self.resumed_at else ""
-        lines = [f"{self.target}: {self.frames} frames{resumed}, {rate:.1f} frames/s"]
+        lines = [f"{self.target}: {self.frames} frame{'s' * (self.frames != 1)}{resumed}, {rate:.1f} frames/s"]
         lines += [f"  note: {remark}" for remark in self.remarks]
         lines.append(f"  flicker of the colours: {_flicker_text(self.before)}")
         if self.after is not None:
@@ -97,7 +97,7 @@ def colorize_film(
         _colour_frames(colorizer, film, encoding, options, state, work, lambda done: progress(done, film.frames))
         if not state.segments:
             raise UserError(f"{source}: not one frame of its video could be decoded.")
-        write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary))
+        write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target))
     except av.FFmpegError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{error.filename or source}: {reason}.") from error

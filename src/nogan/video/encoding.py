@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -10,16 +11,24 @@ import cv2
 import numpy as np
 
 from nogan.colorizer import gray_square
+from nogan.errors import UserError
 from nogan.video.film import Film, quarter_turns
 from nogan.video.options import FilmOptions
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.video.format import VideoFormat
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 _KR_KB = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 """Weights of red and blue in luma by ffmpeg's colour space number (ITU-T H.273); Rec. 601 for all others."""
+
+_CODEC_OPTIONS = {
+    "libx265": {"x265-params": "log-level=error"},
+    # Unofficial is any range but the full one. It has no crf, and would be coarse without a quality (2 of 1 to 31).
+    "mjpeg": {"strict": "unofficial", "flags": "+qscale", "global_quality": "236"},
+}
 
 _BT709, _SMPTE170M, _FULL_RANGE, _UNSPECIFIED = 1, 6, 2, (0, 2)
 
@@ -53,9 +62,12 @@ class Encoding:
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         planar = frame.format
         is_rgb = planar.is_rgb
-        bits = max(component.bits for component in planar.components)
-        depth = 10 if bits > 8 and options.codec != "libx264" else 8  # 10-bit H.264 plays nearly nowhere
-        sampling = "444" if width % 2 or height % 2 else "420"
+        bits = _bits(planar)
+        pixel_format = _pixel_format(film, options.codec, bits, odd=bool(width % 2 or height % 2))
+        depth = _bits(pixel_format)
+        if depth < bits:
+            keeps = "" if depth == 10 else "; --codec libx265 keeps 10"
+            film.remarks.append(f"its {bits} bits a channel became {depth} ({options.codec}){keeps}")
         matrix = int(frame.colorspace)
         if is_rgb or matrix in (0, 2):
             matrix = _BT709 if frame.height >= 720 else _SMPTE170M
@@ -65,7 +77,7 @@ class Encoding:
             crf=options.crf,
             width=width,
             height=height,
-            pixel_format=f"yuv{sampling}p" + ("10le" if depth == 10 else ""),
+            pixel_format=pixel_format.name,
             depth=depth,
             matrix=matrix,
             full_range=(int(frame.color_range) == _FULL_RANGE or planar.name.startswith("yuvj")) and not is_rgb,
@@ -113,7 +125,9 @@ class Encoding:
 
     def add_stream(self, container: OutputContainer) -> VideoStream:
         """A video stream in ``container`` with this encoder."""
-        stream = container.add_stream(self.codec, rate=self.rate, options={"crf": str(self.crf)})
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; this encoder has no other switch
+        options = {"crf": str(self.crf)} | _CODEC_OPTIONS.get(self.codec, {})
+        stream = container.add_stream(self.codec, rate=self.rate, options=options)
         context = stream.codec_context
         stream.width, stream.height = 2 * self.width if self.compare else self.width, self.height
         stream.pix_fmt = self.pixel_format
@@ -157,6 +171,33 @@ class Encoding:
         chroma = [((128 + span * c).clip(low, top) * scale).astype(np.float32) for c in (cb, cr)]
         luma = ((low + (255 if self.full_range else 219) * y).clip(low, 235 if low else 255) * scale).astype(np.float32)
         return luma if self.raw else None, *chroma
+
+
+def _bits(pixel_format: VideoFormat) -> int:
+    return max(component.bits for component in pixel_format.components)
+
+
+def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoFormat:
+    """The encoder's format nearest to what suits a film: 8 or 10 bits as it has, 4:2:0, but 4:4:4 for odd sizes."""
+    import av
+
+    try:
+        encoder = av.Codec(codec, "w")
+    except ValueError as error:
+        raise UserError(f"{film.path}: --codec {codec}: this ffmpeg has no such encoder.") from error
+    if encoder.type != "video":
+        raise UserError(f"{film.path}: --codec {codec} encodes {encoder.type}; expected a video encoder.")
+    names = {known.name for known in encoder.video_formats or ()}
+    depths = ("10le", "") if bits > 8 and codec != "libx264" else ("", "10le")  # 10-bit H.264 plays nearly nowhere
+    samplings = ("444", "420", "422") if odd else ("420", "422", "444")
+    wanted = [f"yuv{sampling}p{depth}" for depth in depths for sampling in samplings]
+    # An encoder that does not tell its formats is asked for the best, and the trial shows whether it takes it.
+    name = next((name for name in wanted if name in names), None if names else wanted[0])
+    if name is None:
+        raise UserError(
+            f"{film.path}: --codec {codec} takes none of {', '.join(wanted)}, only {', '.join(sorted(names))}."
+        )
+    return av.VideoFormat(name)
 
 
 def _plane(frame: VideoFrame, index: int, depth: int) -> np.ndarray:

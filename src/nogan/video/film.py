@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+END_TOLERANCE = Fraction(1, 2)
+"""Seconds by which a film may be shorter than declared: headers count pauses of sound and subtitles differently."""
+
+_DECLARING_FORMATS = frozenset({"matroska", "mov", "avi", "asf", "flv"})
+"""Containers whose header declares a duration; elsewhere ffmpeg estimates it, from the file's end or its size."""
+
 
 @dataclass
 class Film:
@@ -31,6 +37,7 @@ class Film:
     time_base: Fraction
     first: VideoFrame
     aspect: Fraction | None
+    declared_end: Fraction | None = None
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -47,13 +54,15 @@ class Film:
         """
         with open_container(path) as container:
             stream = _video_stream(container, path)
-            rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+            rate = _frame_rate(stream)
             time_base = stream.time_base or 1 / rate
             frames = stream.frames or None
             if frames is None and (stream.duration or container.duration):
                 seconds = stream.duration * time_base if stream.duration else Fraction(container.duration, 1_000_000)
-                frames = int(seconds * rate) or None
+                frames = round(seconds * rate) or None
             film = cls(path, stream.index, frames, rate, time_base, None, stream.sample_aspect_ratio)
+            if container.duration and _DECLARING_FORMATS.intersection(container.format.name.split(",")):
+                film.declared_end = Fraction((container.start_time or 0) + container.duration, 1_000_000)
             others = [s for s in container.streams if s.index != stream.index]
             left_out = [s.type for s in others if not is_copied(s)]
             if left_out:
@@ -90,16 +99,28 @@ class Film:
         """Gray pictures ``(H, W)`` uint8 from all over the film."""
         with open_container(self.path) as container:
             stream = container.streams[self.stream_index]
+            length = stream.duration or round(Fraction(container.duration or 0, 1_000_000) / self.time_base)
             pictures = []
-            for part in range(count):
-                if stream.duration:
-                    position = (stream.start_time or 0) + stream.duration * (2 * part + 1) // (2 * count)
-                    container.seek(position, stream=stream)
-                frame = next(self._frames(container), None)
+            for part in range(count if length else 1):
+                wanted = (stream.start_time or 0) + length * (2 * part + 1) // (2 * count)
+                if length:
+                    container.seek(wanted, stream=stream)
+                frame = None
+                for frame in self._frames(container):  # a seek ends at the key frame before, or where it can
+                    if frame.pts >= wanted or self._unreliable:
+                        break
                 if frame is not None:
                     gray = frame.to_ndarray(format="gray")
                     pictures.append(np.rot90(gray, quarter_turns(frame)).copy())
         return pictures
+
+    def check_end(self, end: Fraction) -> None:
+        """Remark it if everything in the film ends, at ``end`` seconds, well before what its header declares."""
+        if self.declared_end is not None and end < self.declared_end - END_TOLERANCE:
+            self.remarks.append(
+                f"it ends at {float(end):.1f} s, and its header declares {float(self.declared_end):.1f} s: "
+                "the file seems to be truncated"
+            )
 
     def _frames(self, container: InputContainer) -> Iterator[VideoFrame]:
         import av
@@ -156,6 +177,14 @@ def is_cover(stream: Stream) -> bool:
 def is_copied(stream: Stream) -> bool:
     """Whether a stream beside the video can go along as it is."""
     return stream.type == "attachment" or (stream.type in ("audio", "subtitle", "video") and bool(stream.codec_context))
+
+
+def _frame_rate(stream: VideoStream) -> Fraction:
+    """Frames a second; a rate that is no more than the clock's ticks, as some Matroska files have it, is none."""
+    average = stream.average_rate
+    if average and stream.time_base and average * stream.time_base > Fraction(9, 10):
+        average = None
+    return average or stream.guessed_rate or Fraction(25)
 
 
 def quarter_turns(frame: VideoFrame) -> int:

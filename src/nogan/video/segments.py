@@ -32,6 +32,7 @@ class Snapshot:
 
     frames: int
     last_pts: int
+    last_duration: int
     arrays: dict[str, np.ndarray]
 
 
@@ -51,6 +52,7 @@ class State:
     frames: int = 0
     open_frames: int = 0
     last_pts: int | None = None
+    last_duration: int = 0
     before: FlickerMeter = field(default_factory=FlickerMeter)
     after: FlickerMeter = field(default_factory=FlickerMeter)
     stabilizer: Stabilizer = field(default_factory=Stabilizer)
@@ -66,6 +68,7 @@ class State:
             if saved["signature"] == signature:
                 state.segments = [Segment(*segment) for segment in saved["segments"]]
                 state.frames, state.last_pts = saved["frames"], saved["last_pts"]
+                state.last_duration = saved["last_duration"]
                 for name, part in state._parts().items():
                     part.restore({key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{name}.")})
                 return state
@@ -81,12 +84,14 @@ class State:
             "segments": self.segments,
             "frames": snapshot.frames,
             "last_pts": snapshot.last_pts,
+            "last_duration": snapshot.last_duration,
         }
         write_atomically(work / _STATE_NAME, lambda path: np.savez(path, json=json.dumps(saved), **snapshot.arrays))
 
     def take(self, frame: VideoFrame, gray: np.ndarray, square: np.ndarray, stabilize: bool) -> np.ndarray:
         """Count, measure and (if asked) smooth one frame; returns its final square."""
-        self.frames, self.open_frames, self.last_pts = self.frames + 1, self.open_frames + 1, frame.pts
+        self.frames, self.open_frames = self.frames + 1, self.open_frames + 1
+        self.last_pts, self.last_duration = frame.pts, frame.duration
         if not stabilize:
             self.before.update(join_luma(square, gray))
             return square
@@ -100,7 +105,7 @@ class State:
         self.open_frames = 0
         parts = self._parts().items()
         arrays = {f"{name}.{key}": array for name, part in parts for key, array in part.state().items()}
-        return Snapshot(self.frames, self.last_pts, arrays)
+        return Snapshot(self.frames, self.last_pts, self.last_duration, arrays)
 
     def _parts(self) -> dict[str, FlickerMeter | Stabilizer]:
         return {"before": self.before, "after": self.after, "stabilizer": self.stabilizer}
@@ -128,7 +133,8 @@ class SegmentWriter:
         if self._container is None:
             import av
 
-            self._container = av.open(segment_path(self._work, len(self._state.segments)), "w", format="nut")
+            path = segment_path(self._work, len(self._state.segments))
+            self._container = av.open(path, "w", format=segment_format(self._encoding.codec))
             self._stream = self._encoding.add_stream(self._container)
             self._first_pts = item[0].pts
         self._mux(self._encoding.coloured(*item))
@@ -147,7 +153,12 @@ class SegmentWriter:
 
 def segment_path(work: Path, number: int) -> Path:
     """The file of segment ``number``, from 0."""
-    return work / f"{number:05d}.nut"
+    return work / f"{number:05d}.segment"
+
+
+def segment_format(codec: str) -> str:
+    """The container of the segments: ffmpeg's own, which takes nearly all that its encoders give."""
+    return "mov" if codec.startswith(("prores", "dnxhd")) else "nut"
 
 
 def signature_of(source: Path, options: FilmOptions) -> str:
