@@ -136,3 +136,15 @@ def test_runs_with_other_photographs_are_not_mixed(sweep, tmp_path, open_page):
 def test_it_fits_a_phone(sweep, tmp_path, open_page):
     page = open_page(write_comparison([sweep], tmp_path / "compare.html"), viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_what_is_wrong_with_a_comparison_is_said_in_one_line(sweep, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for arguments, message in (
+        (["--objective", "val/foo"], "--objective val/foo: expected one of val/colourfulness_ratio, val/psnr"),
+        (["-o", str(tmp_path)], f"-o {tmp_path} is a folder: expected a file"),
+        (["-o", str(tmp_path / "file" / "x.html")], f"-o {tmp_path / 'file' / 'x.html'}: "),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([str(sweep), *arguments])
+        assert str(ended.value).startswith(message) and "\n" not in str(ended.value)
