@@ -144,3 +144,15 @@ def test_without_hydras_notes_the_command_is_the_one_that_was_typed(tmp_path, mo
     monkeypatch.setattr("sys.argv", ["train.py", "probe={images: 4}", "data.path=my photographs"])
     write_json(tmp_path / "environment.json", environment())
     assert repeat_command(tmp_path) == "python train.py 'probe={images: 4}' 'data.path=my photographs'"
+
+
+def test_what_is_wrong_with_a_comparison_is_said_in_one_line(sweep, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for arguments, message in (
+        (["--objective", "val/foo"], "--objective val/foo: expected one of val/colourfulness_ratio, val/psnr"),
+        (["-o", str(tmp_path)], f"-o {tmp_path} is a folder: expected a file"),
+        (["-o", str(tmp_path / "file" / "x.html")], f"-o {tmp_path / 'file' / 'x.html'}: "),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([str(sweep), *arguments])
+        assert str(ended.value).startswith(message) and "\n" not in str(ended.value)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from hydra.errors import HydraException
 
-from nogan.compose import one_line
+from nogan.compose import GROUPS, one_line
 from nogan.errors import UserError
 from nogan.inflection import DETECTORS
 from tests.conftest import ROOT
@@ -36,12 +36,50 @@ from tests.conftest import ROOT
         ("trainer.precision=8", "trainer.precision=8: expected '32-true', 'bf16-mixed' or '16-mixed'"),
         ("data.val_share=1", "data.val_share=1: expected less than 1"),
         ("seed=x", "seed=x: expected an integer"),
+        ("seed=null", "seed=null: expected an integer"),
+        ("model.width=inf", "model.width=inf: expected a finite number"),
+        ("nogan.gan.critic_threshold=inf", "nogan.gan.critic_threshold=inf: expected a finite number"),
+        ("nogan.gan.critic_threshold=true", "nogan.gan.critic_threshold: expected a number, not a truth value"),
+        ("nogan.gan.weights.feature=inf", "nogan.gan.weights.feature=inf: expected a finite number"),
+        ("trainer.checkpoint_every_n_minutes=inf", "trainer.checkpoint_every_n_minutes=inf: expected a finite number"),
+        (
+            "trainer.strategy=foo",
+            "trainer.strategy=foo: expected 'auto', 'ddp' or 'ddp_find_unused_parameters_true'",
+        ),
+        ("nogan.gan.betas=[0.0]", "nogan.gan.betas=[0.0]: expected more than 1 value"),
+        ("nogan.pretrain.g2.lr=[1e-4]", "nogan.pretrain.g2.lr=[0.0001]: expected more than 1 value"),
+        ("nogan.pretrain.g2.lr=[0.1,0.2,0.3]", "nogan.pretrain.g2.lr=[0.1, 0.2, 0.3]: expected at most 2 values"),
+        (
+            "nogan.pretrain.g1=5",
+            "nogan.pretrain.g1=5: expected size, batch_size, share, epochs, lr, pct_start, trains, noise below it",
+        ),
+        (
+            "data.reals_share=0",
+            "nogan.critic.reals=heldout, but data.reals_share=0 holds none: expected data.reals_share above 0, "
+            "or nogan.critic.reals=train",
+        ),
+        (
+            "data.val_share=0",
+            "data.val_share=0 holds no photographs out to measure on: expected data.val_share above 0, "
+            "or data.val_path=DIR",
+        ),
     ],
 )
 def test_a_value_out_of_range(configure, override, message):
     with pytest.raises(UserError) as error:
         configure(override)
     assert str(error.value) == message
+
+
+def test_a_feature_network_without_layers_is_refused(configure):
+    with pytest.raises(UserError, match=r"loss\.network=vgg99, but loss\.layers=\[\] takes nothing of it: expected "):
+        configure("model=tiny", "loss.network=vgg99")
+
+
+def test_shares_of_nothing_are_right_where_nothing_needs_them(configure):
+    configure("data.val_share=0", "data.val_path=DIR")
+    configure("data.reals_share=0", "nogan.critic.reals=train")
+    configure("data.reals_share=0", "nogan.critic.phases={c1:null,c2:null}")
 
 
 def test_an_unknown_detector(configure):
@@ -73,6 +111,7 @@ def test_a_detectors_parameters_are_in_the_config_as_in_the_code(configure):
         ),
         ("nogan.inflection.knee.flt=0.2", "unknown key nogan.inflection.knee.flt: did you mean "),
         ("modell=tiny", "unknown key modell: did you mean model? allowed in the top level: "),
+        ("experimnt=quickstart", "unknown key experimnt: did you mean experiment? allowed in the top level: "),
         ("model=artistc", "model=artistc is not known: expected one of artistic, stable, tiny, video"),
         ("experiment=quick", "experiment=quick is not known: expected one of "),
     ],
@@ -98,15 +137,31 @@ def test_a_key_that_is_added_but_not_known(configure):
             ["ImageNet: data.path is not set", "point to it: data.path=DIR", "or run on the built-in data instead:"],
         ),
         (["resume=no/such/run"], ["resume=no/such/run: expected a run folder"]),
+        (["resume=file"], ["resume=file: expected a run folder"]),
+        (["model=null"], ["model=null: expected the name of one"]),
+        (["experiment=quickstart", "hydra.run.dir=file/x"], ["file/x: Not a directory; expected hydra.run.dir "]),
+        (
+            ["-m", "experiment=quickstart", "hydra.sweep.dir=file/x", "seed=0,1"],
+            ["file/x: Not a directory"],
+        ),
+        (["experiment=quickstart", "trainer.precision=16-mixed"], ["trainer.precision=16-mixed is for GPUs"]),
+        (["experiment=quickstart", "model.init=no/such/run"], ["model.init=no/such/run is not there: expected a run"]),
     ],
 )
-def test_the_command_line_shows_no_traceback(tmp_path, arguments, lines):
+def test_the_command_line_shows_no_traceback_and_leaves_nothing(tmp_path, arguments, lines):
+    (tmp_path / "file").touch()
     command = [sys.executable, str(ROOT / "train.py"), *arguments]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert result.returncode == 1
     shown = result.stderr.strip().splitlines()
     assert len(shown) == len(lines)
     assert all(line.startswith(expected) for line, expected in zip(shown, lines, strict=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_groups_are_the_folders_of_conf():
+    folders = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
+    assert set(GROUPS) == folders | {"experiment"}
 
 
 def test_every_key_of_a_phase_is_in_the_config_to_be_set(configure):

@@ -93,6 +93,28 @@ def test_a_trial_of_an_experiment_that_sweeps_is_repeated_alone(tmp_path):
     assert again.returncode == 0 and "Plan:" in again.stdout and "Launching" not in again.stdout, again.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["dry_run=true"], "dry_run=true: a study (hydra/sweeper=optuna) learns from results, and plans have none"),
+        (["nogan.gan.lr=interval(1e-3,1e-5)"], "hydra.sweeper: The `low` value must be smaller"),
+        (["hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: expected an integer of 1 or more"),
+    ],
+)
+def test_a_study_that_cannot_begin_says_why_in_one_line_and_leaves_nothing(tmp_path, arguments, message):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the sweep extra: pip install -e '.[sweep]'")
+    ran = train_py(tmp_path, "sweep=optuna", *TRIAL, *arguments)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(message) and len(ran.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_plans_of_a_sweep_leave_nothing(tmp_path):
+    ran = train_py(tmp_path, "-m", *TRIAL, "dry_run=true", "seed=0,1")
+    assert ran.returncode == 0 and ran.stdout.count("Plan: ") == 2, ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_several_devices_in_a_local_sweep_are_refused_at_once(tmp_path):
     ran = train_py(tmp_path, "-m", *TRIAL, "trainer.devices=2", "seed=0,1")
     assert ran.returncode == 1 and ran.stdout == ""

@@ -416,9 +416,9 @@ def find_source(path: str) -> Source:
     if path == "hub":
         return hub_imagenet()
     if arrow := arrow_folder(path):
-        return PreparedSource(arrow)
+        return PreparedSource(arrow, "SRC")
     if Path(path).expanduser().is_dir():
-        return ilsvrc_folder(path) or FolderSource(path)
+        return ilsvrc_folder(path) or FolderSource(path, "SRC")
     raise UserError(f"SRC {path} is not there; expected a folder of photographs, the ILSVRC folders, or hub")
 
 
