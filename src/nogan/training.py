@@ -29,7 +29,7 @@ from nogan.inflection import Detector, make_detector
 from nogan.initial_weights import start_from
 from nogan.interruption import StopOnSignal
 from nogan.launch import check_batches, devices_and_nodes, is_first
-from nogan.loggers import finish, make_loggers, sync_hint
+from nogan.loggers import check_logger, finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
 from nogan.modules.layer_sync import SyncedGenerator
@@ -69,6 +69,7 @@ def train(
     if not is_first():  # of several processes: one of them speaks
         console = Console(quiet=True)
         logging.getLogger("nogan").setLevel(logging.CRITICAL)
+    check_logger(config)
     source = open_photographs(config)
     plan = build_plan(config, len(source))
     checkpoint = newest_whole_checkpoint(folder) if config.resume else None
