@@ -123,12 +123,13 @@ def finished_run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Any]:
-    """A real browser, without a window; tests that need one are skipped where there is none."""
+    """A real browser, without a window; tests that need one are skipped where there is none, or fail with CI set."""
     playwright = pytest.importorskip("playwright.sync_api", reason='needs a browser driver: pip install -e ".[dev]"')
     names = ("chromium", "chromium-browser", "google-chrome")
     path = next((found for name in names if (found := shutil.which(name))), None)
     if path is None:
-        pytest.skip("needs a browser: apt-get install chromium")
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing("needs a browser: apt-get install chromium")
     quiet = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=[*quiet.split(), "--disable-sync"])

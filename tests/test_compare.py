@@ -135,6 +135,23 @@ def test_runs_with_other_photographs_are_not_mixed(sweep, tmp_path, open_page):
     assert sets == [["gray", "9", "2", "truth"], ["gray", "10", "truth"]]
 
 
+def test_what_the_table_is_sorted_by_is_on_the_screen_however_many_settings_differ(sweep, tmp_path, open_page):
+    for number in (2, 9, 10):
+        path = sweep / str(number) / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["nogan"]["gan"] |= {"share": number / 100, "critic_threshold": 0.5 + number / 100}
+        config["nogan"]["gan"]["weights"]["feature"] = 1.0 * number
+        config["nogan"]["snapshot_every"] = number / 1000
+        path.write_text(yaml.safe_dump(config | {"seed": number}))
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html", "val/a_shift"))
+    assert page.locator("#table thead th[data-sort=mixed]").count() == 6
+    for key in ("a_shift", "colourfulness_ratio", "psnr", "chroma_fd"):
+        box = page.locator(f"#table th[data-key={key}]").bounding_box()
+        assert box["x"] + box["width"] < 1280, key
+    page.locator("#over").select_option("run")
+    assert "images seen by the run" in page.locator("#measure-chart svg").text_content()  # what the axis counts
+
+
 def test_it_fits_a_phone(sweep, tmp_path, open_page):
     page = open_page(write_comparison([sweep], tmp_path / "compare.html"), viewport={"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,6 +1,7 @@
 """The detector that listens to the probe goes back to the best snapshot, and waits long enough for it."""
 
 import io
+import itertools
 import json
 import math
 
@@ -73,9 +74,28 @@ def test_it_has_a_last_word():
     detector = make_detector("probe", total_steps=100)
     assert detector.finish() is None, "nothing was measured"
     assert feed(detector, [100, 110, 120]) is None
-    assert detector.finish().inflection == 0, "no snapshot was better than none"
+    verdict = detector.finish()
+    assert verdict.inflection == 0, "no snapshot was better than none"
+    assert verdict.reason == "no snapshot was better on held-out pictures than the generator before the phase"
     assert detector.finish() is None, "once"
     assert make_detector("shape", total_steps=100).finish() is None
+
+
+@pytest.mark.parametrize("action", ["stop", "mark"])
+def test_a_phase_without_gain_is_said_to_be_one(smallest, tmp_path, caplog, monkeypatch, action):
+    worse = itertools.count()
+    monkeypatch.setattr("nogan.inflection.probe.quality", lambda metrics: -float(next(worse)))
+    out = io.StringIO()
+    overrides = ("nogan.repeats=0", "trainer.limit_batches=3", f"nogan.inflection.action={action}")
+    with caplog.at_level("INFO", "nogan"):
+        train(smallest("nogan.inflection.name=probe", *overrides), tmp_path, console=Console(file=out, width=160))
+    log = "No gain from gan@1: no snapshot was better on held-out pictures than the generator before the phase"
+    assert log in caplog.text and ("that generator is kept" in caplog.text) == (action == "stop")
+    table, end = {"stop": ("no gain → 0", "no gain, back to 0"), "mark": ("no gain (marked)", "whole; no gain marked")}[
+        action
+    ]
+    page = (tmp_path / "report.html").read_text()
+    assert table in out.getvalue() and end in page and "batch 0" not in page.split("<script")[0]
 
 
 def loss_of(step):

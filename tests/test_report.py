@@ -252,6 +252,14 @@ def test_losses_are_shaded_by_phase_and_marked(report, open_page):
     assert page.locator("#generator-loss path.line").count() > 0
 
 
+def test_the_plan_is_whole_on_a_laptop_and_axes_say_what_they_count(report, open_page):
+    page = open_page(report)
+    plan = page.locator("#plan .scroll")
+    assert plan.evaluate("box => box.scrollWidth - box.clientWidth") == 0
+    for chart, axis in (("#critic-loss", "batches of the run"), ("#critic-curve", "batches of the GAN phase")):
+        assert axis in page.locator(f"{chart} svg").text_content()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_and_is_legible(report, open_page, scheme):
     phone = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "color_scheme": scheme}

@@ -1,9 +1,14 @@
 """Where metrics go: ``metrics.csv`` in the run folder always, and W&B or TensorBoard beside it."""
 
 import csv
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
@@ -13,7 +18,7 @@ from nogan.files import write_atomically
 from nogan.launch import is_first
 from nogan.wandb_run import WandB, sync_hint
 
-__all__ = ["MetricsCSV", "finish", "make_loggers", "sync_hint"]
+__all__ = ["MetricsCSV", "TensorBoard", "check_logger", "finish", "make_loggers", "sync_hint"]
 
 
 class MetricsCSV(Logger):
@@ -89,6 +94,17 @@ class MetricsCSV(Logger):
         self.rows = len(kept)
 
 
+class TensorBoard(TensorBoardLogger):
+    """Lightning's logger for TensorBoard, with pictures."""
+
+    @rank_zero_only
+    def log_image(
+        self, key: str, images: Sequence[Image.Image], step: int | None = None, caption: Sequence[str] | None = None
+    ) -> None:
+        """Log pictures of one size; TensorBoard shows no captions."""
+        self.experiment.add_images(key, np.stack([np.asarray(image) for image in images]), step, dataformats="NHWC")
+
+
 def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> list[Logger]:
     """``metrics.csv`` and what ``logger=`` asks for.
 
@@ -103,17 +119,18 @@ def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> li
     if config.logger.kind == "wandb":
         loggers.append(WandB(config, folder, choices))
     elif config.logger.kind == "tensorboard":
-        loggers.append(_tensorboard(folder))
+        loggers.append(TensorBoard(folder, name="tensorboard", version=""))
     return loggers
 
 
-def _tensorboard(folder: Path) -> Logger:
-    from pytorch_lightning.loggers import TensorBoardLogger
+def check_logger(config: RunConfig) -> None:
+    """Refuse a logger whose package is missing, before anything is built.
 
-    try:
-        return TensorBoardLogger(folder, name="tensorboard", version="")
-    except ModuleNotFoundError:
-        raise UserError("logger=tensorboard needs a package that is not there: pip install tensorboard") from None
+    Raises:
+        UserError: names the extra that brings it.
+    """
+    if config.logger.kind == "tensorboard" and not find_spec("tensorboard"):
+        raise UserError('logger=tensorboard needs a package that is not there: pip install -e ".[tensorboard]"')
 
 
 def finish(loggers: list[Logger]) -> None:

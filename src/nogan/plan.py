@@ -70,9 +70,14 @@ class Phase:
 
     @property
     def title(self) -> str:
-        """A name for people: ``cycle 2 · GAN`` or ``pretrain g1 · 64 px``."""
+        """A name for people: ``cycle 2 · GAN · 192 px`` or ``pretrain g1 · 64 px``."""
+        return f"{self.short_title} · {self.size} px"
+
+    @property
+    def short_title(self) -> str:
+        """The same where there is little room: ``cycle 2 · GAN`` or ``pretrain g1``."""
         kind = {"generator": f"pretrain {self.name}", "critic": f"critic {self.name}", "gan": "GAN"}[self.kind]
-        return f"{f'cycle {self.cycle} · ' if self.cycle else ''}{kind.split('@')[0]} · {self.size} px"
+        return f"{f'cycle {self.cycle} · ' if self.cycle else ''}{kind.split('@')[0]}"
 
 
 Plan = tuple[Phase, ...]

@@ -192,7 +192,11 @@ class NoGANScheduler(pl.Callback):
             "reason": verdict.reason,
             "action": self.action,
         }
-        log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, verdict.step, verdict.reason)
+        if verdict.inflection:
+            log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, verdict.step, verdict.reason)
+        else:
+            kept = "; that generator is kept" if self.action == "stop" else ""
+            log.info("No gain from %s: %s%s", self.record["name"], verdict.reason, kept)
         module.phase_over = self.action == "stop"
 
     def leave_out(self, seconds: float) -> None:

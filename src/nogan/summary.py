@@ -130,6 +130,8 @@ def inflection(record: Mapping[str, Any]) -> str:
     verdict = record.get("verdict")
     if verdict is None:
         return "none"
+    if not verdict["inflection"]:
+        return "no gain → 0" if "rolled_back_to" in record else "no gain (marked)"
     if "rolled_back_to" in record:
         return f"{verdict['inflection']} → {record['rolled_back_to']}"
     return f"{verdict['inflection']} (marked)"

@@ -30,7 +30,7 @@ from nogan.inflection import Detector, make_detector
 from nogan.initial_weights import start_from
 from nogan.interruption import StopOnSignal
 from nogan.launch import check_batches, check_devices, devices_and_nodes, is_first
-from nogan.loggers import finish, make_loggers, sync_hint
+from nogan.loggers import check_logger, finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
 from nogan.modules.layer_sync import SyncedGenerator
@@ -72,6 +72,7 @@ def train(
         console = Console(quiet=True)
         logging.getLogger("nogan").setLevel(logging.CRITICAL)
     check_devices(config.trainer)
+    check_logger(config)
     checkpoint = newest_whole_checkpoint(folder) if config.resume else None
     check_networks(config, fresh=checkpoint is None)
     source, held_out = open_photographs(config.data), open_held_out(config.data)

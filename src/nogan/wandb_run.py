@@ -127,7 +127,8 @@ class WandB(Logger):
             }
             self.run.summary.update({"inflection/detector": verdict["detector"]})
             if picture:
-                caption = f"cycle {record['cycle']}, inflection at batch {verdict['inflection']}: {verdict['reason']}"
+                point = f"inflection at batch {verdict['inflection']}" if verdict["inflection"] else "no gain"
+                caption = f"cycle {record['cycle']}, {point}: {verdict['reason']}"
                 marked["inflection/samples"] = wandb.Image(str(picture), caption=caption)
             self.run.log(marked, step=step)
 

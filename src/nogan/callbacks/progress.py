@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,54 @@ from nogan.plan import Phase, Plan
 from nogan.scheduler import NoGANScheduler
 from nogan.summary import clock
 
-SHOWN = {  # metric: short name in the bar
-    "generator/loss": "loss",
-    "critic/loss": "loss",
-    "critic/accuracy": "accuracy",
-    "gan/critic_loss_smooth": "critic",
-    "gan/generator_loss": "generator",
+SHOWN = {  # metric: its name in the bar, and in a narrow one
+    "generator/loss": ("loss", "loss"),
+    "critic/loss": ("loss", "loss"),
+    "critic/accuracy": ("accuracy", "acc."),
+    "gan/critic_loss_smooth": ("critic", "critic"),
+    "gan/generator_loss": ("generator", "gen."),
 }
+SHORTEST_BAR = 8  # cells
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """What the bar has to say, in as many words as there is room for."""
+
+    number: str
+    phase: Phase
+    steps: int
+    losses: Mapping[str, float]  # by metric; the last is left out first
+    rate: float | None  # images/s
+    left: float | None  # s, for the whole plan
+
+    def within(self, width: int) -> tuple[str, str]:
+        """What stands before and behind the bar of a line of ``width`` cells: the longest wording that fits.
+
+        Titles get shorter first, then numbers, then losses are left out; the batch, images/s and the time left stay.
+        """
+        wordings = self._wordings()
+        return next((texts for texts in wordings if sum(map(len, texts)) + SHORTEST_BAR + 2 <= width), wordings[-1])
+
+    def _wordings(self) -> list[tuple[str, str]]:
+        batch = f"{self.steps}/{self.phase.steps}"
+        title = self.phase.short_title
+        before = [f"{self.number} {self.phase.title} {batch}", f"{self.number} {title} {batch}", f"{title} {batch}"]
+        behind = [self._status(3), self._status(3, brief=True), self._status(2, brief=True)]
+        fewer = [self._status(2, brief=True, losses=count) for count in reversed(range(len(self.losses)))]
+        return [
+            *((text, behind[0]) for text in before[:2]),
+            *((text, status) for status in behind[1:] for text in before[1:]),
+            *((before[-1], status) for status in fewer),
+        ]
+
+    def _status(self, digits: int, *, brief: bool = False, losses: int | None = None) -> str:
+        texts = [f"{SHOWN[metric][brief]} {value:.{digits}f}" for metric, value in self.losses.items()][:losses]
+        if self.rate is not None:
+            texts.append(f"{self.rate:.0f} {'img/s' if brief else 'images/s'}")
+        if self.left is not None:
+            texts.append(f"{clock(self.left)} left")
+        return (" " if brief else "  ").join(texts)
 
 
 class PlanProgress(ProgressBar):
@@ -114,15 +156,16 @@ class PlanProgress(ProgressBar):
     def fakes(self, done: int, count: int) -> None:
         """Say how far the making of fakes is."""
         if self._bar is not None:
-            self._bar.update(self._task, description=f"fakes {done}/{count}")
+            self._bar.update(self._task, description=f"fakes {done}/{count}", status="")
         elif done == count:
             self.console.print(f"    {count} fakes made")
 
     # --- the bar ------------------------------------------------------------------------------------------------------
 
     def _start_bar(self, trainer: pl.Trainer) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[status]}"))
-        self._bar = Progress(*columns, console=self.console, expand=True)
+        before = TextColumn("{task.description}", markup=False)
+        behind = TextColumn("{task.fields[status]}", markup=False)
+        self._bar = Progress(before, BarColumn(bar_width=None), behind, console=self.console, expand=True)
         self._task = self._bar.add_task("", total=sum(self.costs), status="")
         self._bar.start()
 
@@ -144,17 +187,18 @@ class PlanProgress(ProgressBar):
         phase = self.plan[index]
         elapsed = time.monotonic() - self._phase_started
         done_here = steps - self._first_step
-        losses = [
-            f"{name} {self.telemetry.latest[key]:.3f}" for key, name in SHOWN.items() if key in self.telemetry.latest
-        ]
         if done_here:
             self._learn(phase, done_here, elapsed)
-            losses.append(f"{done_here * phase.batch_size / elapsed:.0f} images/s")
-        left = self._time_left(index, steps)
-        description = f"\\[{index + 1}/{len(self.plan)}] {phase.title} [dim]{steps}/{phase.steps}[/]"
+        before, behind = Progressed(
+            f"[{index + 1}/{len(self.plan)}]",
+            phase,
+            steps,
+            losses={key: self.telemetry.latest[key] for key in SHOWN if key in self.telemetry.latest},
+            rate=done_here * phase.batch_size / elapsed if done_here else None,
+            left=self._time_left(index, steps),
+        ).within(self.console.width)
         completed = sum(self.costs[:index]) + self.costs[index] * steps / phase.steps
-        status = "  ".join([*losses, f"{clock(left)} left" if left is not None else ""])
-        self._bar.update(self._task, completed=completed, description=description, status=status)
+        self._bar.update(self._task, completed=completed, description=before, status=behind)
 
     def _steps_done(self, trainer: pl.Trainer) -> int:
         loop = trainer.fit_loop

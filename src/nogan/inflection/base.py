@@ -16,7 +16,8 @@ class Verdict:
     """What a detector found, once it is sure.
 
     Attributes:
-        inflection: the GAN batch estimated as the inflection point; at or before ``step``.
+        inflection: the GAN batch estimated as the inflection point; at or before ``step``. 0: the phase
+            brought no gain, and the generator before it is the one to keep.
         reason: one readable line with the figures behind it.
         step: the GAN batch at which the detector became sure.
         detector: the name of the detector, as in the config.

@@ -66,4 +66,6 @@ class Probe(Detector):
         assert self.before is not None
         gain = self.best_quality - self.before
         reason = f"held-out quality at batch {self.best_step} is {gain:+.2f} (ln) to before the phase; {why}"
+        if self.best_step == 0:
+            reason = "no snapshot was better on held-out pictures than the generator before the phase"
         return Verdict(self.best_step, reason, max(self.last_step, 0), self.name, 1.0)

@@ -18,6 +18,7 @@ from nogan.summary import clock, inflection
 
 OBJECTIVE = "val/chroma_fd"  # where no run names one
 SETTINGS_SHOWN = 6  # columns; further settings that differ have a table of their own
+LEADING = ("colourfulness_ratio", "psnr", "chroma_fd")  # measures that stand before the settings
 POINTS = 60_000  # of all curves together: about a megabyte
 COLOURS = 8  # with names in the style sheet
 LOSSES = {
@@ -52,7 +53,9 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
         (e.run.config["objective"] for e in entries if e.run and e.run.config.get("objective")), OBJECTIVE
     )
     winner = best(entries, objective)
+    leading = [measure_of(objective).key, *LEADING]
     measures = [m for m in MEASURES.values() if any(e.value(m.key) is not None for e in entries)]
+    measures.sort(key=lambda m: leading.index(m.key) if m.key in leading else len(leading))
     settings = list(entries[0].settings)
     data = _data(entries, measures, objective)
     values = dict(
@@ -61,6 +64,7 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
         winner=winner and _winner(winner, objective),
         rows=[_row(number, entry, measures, settings) for number, entry in enumerate(entries)],
         measures=measures,
+        leading=sum(m.key in leading for m in measures),
         settings=settings[:SETTINGS_SHOWN],
         further=[(key, [show(e.settings.get(key)) for e in entries]) for key in settings[SETTINGS_SHOWN:]],
         failures=[(e.label, e.failure or "unknown") for e in entries if e.status == "failed"],

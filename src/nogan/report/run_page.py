@@ -104,9 +104,10 @@ def _tiles(run: RunData) -> list[dict[str, str]]:
     gan = run.gan_spans
     if found := [span for span in gan if span.inflection is not None]:
         last = found[-1]
-        detector = last.record["verdict"]["detector"]
-        value = f"batch {last.inflection:,}"
-        tiles.append({"label": f"inflection, cycle {last.phase.cycle}", "value": value, "note": f"found by {detector}"})
+        value, note = f"batch {last.inflection:,}", f"found by {last.record['verdict']['detector']}"
+        if not last.inflection:
+            value, note = "no gain", f"{'kept the' if last.chosen == 0 else 'best is the'} generator before the phase"
+        tiles.append({"label": f"inflection, cycle {last.phase.cycle}", "value": value, "note": note})
     elif gan and run.complete:
         tiles.append({"label": "inflection", "value": "none", "note": "the GAN phases ran out their budget"})
     if run.seconds:
@@ -187,6 +188,8 @@ def _spent(run: RunData, phase: Phase, span: Span | None) -> dict[str, str]:
         key: MEASURES[key].show(metrics[key]) if metrics else "" for key in ("colourfulness_ratio", "psnr", "chroma_fd")
     }
     done = span.steps if span else 0
+    critic = record.get("critic")
+    spent["critic"] = f"{critic['accuracy']:.0%}".replace("%", " %") if critic else ""
     spent["steps"] = f"{done:,}" if done == phase.steps else f"{done:,} of {phase.steps:,}"
     spent |= dict.fromkeys(("time", "share", "rate", "end"), "")
     if span and record:
@@ -203,11 +206,9 @@ def _end(span: Span) -> str:
     if end is None:
         return "…"
     if end == "inflection":
-        return f"inflection at {span.inflection}, back to {span.chosen}"
+        return f"inflection at {span.inflection}, back to {span.chosen}" if span.inflection else "no gain, back to 0"
     if span.inflection is not None:
-        return f"whole; inflection at {span.inflection} marked"
-    if critic := span.record.get("critic"):
-        return f"whole; {critic['accuracy']:.0%} right on held-out pictures".replace("%", " %")
+        return f"whole; {f'inflection at {span.inflection}' if span.inflection else 'no gain'} marked"
     return ENDS.get(end, end)
 
 

@@ -51,12 +51,13 @@ const equal = (bands) => (x, of) => {
    bands        [{from, to, kind, title, short}]: phases
    x            "linear" | "equal"
    marks        [{x, band?, text}]; levels [{y, text}]; log: whether y is logarithmic
+   axis         what x counts
    pick(x, band)  called where the reader clicks or drags
 */
 class Chart {
   constructor(host, spec) {
     this.host = host;
-    this.spec = { bands: [], marks: [], levels: [], x: "linear", height: 240, ...spec };
+    this.spec = { bands: [], marks: [], levels: [], x: "linear", height: 240, axis: "batches of the run", ...spec };
     this.at = null; // the cursor: {x, band}
     this.reading = null; // index into this.stops
     host.classList.add("chart");
@@ -143,7 +144,7 @@ class Chart {
     const width = this.host.clientWidth;
     if (!width) return;
     const { spec } = this;
-    [this.width, this.left, this.right, this.top, this.bottom] = [width, 44, 8, 20, spec.height - 22];
+    [this.width, this.left, this.right, this.top, this.bottom] = [width, 44, 8, 20, spec.height - 36];
     this.rangeY = this.domainY();
     this.svg.setAttribute("viewBox", `0 0 ${width} ${spec.height}`);
     const layers = [...this.drawBands(), ...this.drawAxes()];
@@ -182,6 +183,7 @@ class Chart {
       const at = this.place(x, band);
       if (at !== null) parts.push(draw("text", { x: Math.min(at, this.width - 14), y: this.bottom + 16, "text-anchor": "middle" }, short(x - (this.spec.from ?? 0))));
     }
+    parts.push(draw("text", { x: this.width - this.right, y: this.bottom + 31, "text-anchor": "end" }, this.spec.axis));
     return parts;
   }
 
@@ -299,7 +301,7 @@ class Chart {
     this.hair.setAttribute("x1", stop.at);
     this.hair.setAttribute("x2", stop.at);
     const band = this.spec.bands[stop.band ?? this.spec.bands.findIndex(({ from, to }) => stop.x > from && stop.x <= to)];
-    const place = `${this.spec.unit ?? "step"} ${short(stop.x - (this.spec.from ?? 0))}${band?.title ? ` · ${band.title}` : ""}`;
+    const place = `${this.spec.unit ?? "batch"} ${short(stop.x - (this.spec.from ?? 0))}${band?.title ? ` · ${band.title}` : ""}`;
     this.tip.replaceChildren(make("div", { class: "soft" }, place), ...stop.values.slice(0, 12).map(([series, y]) => {
       const key = make("i", { class: "swatch" });
       key.style.background = series.colour;

@@ -73,6 +73,7 @@ function showCurves() {
   [[charts[0], measure && `val/${measure.key}`, measure?.percent ? percent : undefined], [charts[1], $("loss").value]].forEach(([chart, name, format]) =>
     chart.update({
       unit: over === "run" ? "image" : "batch",
+      axis: $("over").selectedOptions[0].textContent,
       format,
       series: data.runs.flatMap((run, number) => {
         const points = off.has(number) ? undefined : run.curves[name]?.[over];

@@ -21,7 +21,9 @@ function badness(measure, value) {
 // --- curves over the run -------------------------------------------------------------------------------------------
 
 const bands = data.phases.map((phase) => ({ from: phase.start, to: phase.start + phase.steps, kind: phase.kind, title: phase.title, short: phase.name }));
-const inflections = data.phases.flatMap((phase, index) => (phase.inflection === null ? [] : [{ x: phase.start + phase.inflection, band: index, text: "inflection" }]));
+// At batch 0 the detector says that the phase brought no gain.
+const inflectionText = ({ inflection }) => (inflection ? "inflection" : "no gain");
+const inflections = data.phases.flatMap((phase, index) => (phase.inflection === null ? [] : [{ x: phase.start + phase.inflection, band: index, text: inflectionText(phase) }]));
 const whole = bands.length ? bands.at(-1).to - bands[0].from : 0;
 // Where a phase would be a sliver, every phase is drawn as wide as the others.
 const slivers = bands.some((band) => band.kind === "gan" && (band.to - band.from) / whole < 0.06);
@@ -33,7 +35,7 @@ const losses = ["generator-loss", "critic-loss", "burden"].flatMap((id) => {
     $(id).remove();
     return [];
   }
-  return [new Chart($(id), { label: data.losses[id].label, series, levels, bands, marks: inflections, height: id === "burden" ? 150 : 230, x: slivers ? "equal" : "linear" })];
+  return [new Chart($(id), { label: data.losses[id].label, series, levels, bands, marks: inflections, height: id === "burden" ? 164 : 244, x: slivers ? "equal" : "linear" })];
 });
 
 function toggle(button, on, act) {
@@ -69,7 +71,7 @@ const multiples = data.measures.flatMap((measure) => {
       return band < 0 ? [] : [{ x: mark.x, band }];
     }),
     levels,
-    height: 170,
+    height: 184,
     x: "equal",
     format: (value) => (measure.percent ? `${+(100 * value).toFixed(1)} %` : short(value)).replace("-", "−"),
     pick: data.cycles.length ? (x, band) => goTo(x, measured[band]?.phase) : undefined,
@@ -100,7 +102,7 @@ function chooseCycle(cycle) {
     bands: [{ ...bands[phase], title: "" }],
     from: start,
     series: curveSeries(curve),
-    marks: inflection === null ? [] : [{ x: start + inflection, text: "inflection" }],
+    marks: inflection === null ? [] : [{ x: start + inflection, text: inflectionText(now()) }],
     levels: threshold === null ? [] : [{ y: threshold, text: "generator's turn below" }],
   });
   $("to-inflection").disabled = inflection === null;
@@ -117,11 +119,20 @@ function label(each, cycle = now()) {
   return `${data.cycles.length > 1 ? `cycle ${cycle.number} · ` : ""}batch ${each.step}`;
 }
 
+function noteOn(each) {
+  const { chosen, inflection, rolledBack } = now();
+  if (each.step === chosen && inflection !== null) {
+    if (!rolledBack) return "the last of the phase";
+    return `${inflection ? `nearest the inflection point (${inflection})` : "before the GAN phase, better than every later one"}; the run went on from here`;
+  }
+  return each.step === 0 ? "before the GAN phase" : "";
+}
+
 function choose(index) {
   state.index = Math.max(0, Math.min(now().snapshots.length - 1, index));
   const each = snapshot();
   $("slider").value = state.index;
-  const note = each.step === now().chosen && now().inflection !== null ? (now().rolledBack ? `nearest the inflection point (${now().inflection}); the run went on from here` : "the last of the phase") : each.step === 0 ? "before the GAN phase" : "";
+  const note = noteOn(each);
   $("where").replaceChildren(label(each), ...(note ? [make("span", { class: now().rolledBack && each.step === now().chosen ? "at-inflection" : "soft" }, ` · ${note}`)] : []));
   $("slider").setAttribute("aria-valuetext", `${label(each)}${note ? `, ${note}` : ""}`);
   const at = now().start + each.step;
@@ -221,8 +232,8 @@ if (data.cycles.length) {
   curveChart = new Chart($("critic-curve"), {
     label: "Critic's loss in the GAN phase, with a cursor at the snapshot on view",
     series: curveSeries({ raw: [], smooth: [] }),
-    height: 230,
-    unit: "batch",
+    height: 244,
+    axis: "batches of the GAN phase",
     pick: (x) => goTo(x, now().phase),
   });
   $("cycles").append(...data.cycles.map((cycle, index) => {
