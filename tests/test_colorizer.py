@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import cv2
@@ -20,6 +23,7 @@ from nogan.errors import UserError
 from nogan.exports import save_generator
 from nogan.networks import build_generator
 from nogan.photos import read_photo
+from nogan.pipeline import WriteBehind, read_ahead
 
 ROOT = Path(__file__).parent.parent
 spec = importlib.util.spec_from_file_location("colorize", ROOT / "colorize.py")
@@ -89,6 +93,14 @@ def deoldify_file(tmp_path_factory) -> Path:
     return file
 
 
+@pytest.mark.parametrize("shape", [(60, 90), (60, 90, 3), (700, 40, 3), (30, 500, 3), (900, 600, 3)])
+def test_the_square_is_pillows_to_the_level(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    expected = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR).convert("L")
+    assert np.array_equal(gray_square(pixels, 64), np.asarray(expected))
+    assert np.array_equal(gray_square(pixels.astype(np.uint16) * 257, 64), np.asarray(expected))
+
+
 def test_large_photographs_go_in_strips_and_show_no_seams(monkeypatch):
     picture = np.repeat(photograph(300, 200)[..., None], 3, axis=2)
     square = teal_and_orange(gray_square(picture, 64)[None].astype(np.float32) / 255)[0]
@@ -133,6 +145,41 @@ def test_an_image_is_turned_upright_first():
     image = Image.fromarray(photograph())
     image.getexif()[0x0112] = 6
     assert COLORIZER.colorize(image, 6).size == (60, 90)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "png", "webp"])
+def test_an_image_keeps_what_goes_along(tmp_path, suffix):
+    profile = bytes(16) + b"RGB " + bytes(200)  # any RGB profile, AdobeRGB say
+    exif = Image.Exif()
+    exif[315], exif[274] = "A. Photographer", 6
+    exif.get_ifd(0x8825)[1] = "N"
+    source, target = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    Image.fromarray(photograph()).convert("RGB").save(source, exif=exif.tobytes(), icc_profile=profile, dpi=(300, 300))
+    for opened_before in (False, True):
+        with Image.open(source) as image:
+            if opened_before:
+                image.load()
+            result = COLORIZER.colorize(image, 6)
+        assert result.size == (60, 90) and result.info["icc_profile"] == profile
+        result.save(target, **result.info)
+        with Image.open(target) as found:
+            assert found.info["icc_profile"] == profile
+            assert found.getexif()[315] == "A. Photographer" and found.getexif().get(274, 1) == 1
+            assert found.getexif().get_ifd(0x8825)[1] == "N"
+            if suffix != "webp":
+                assert [round(float(value)) for value in found.info["dpi"]] == [300, 300]
+
+
+def test_an_image_is_treated_as_its_file(tmp_path):
+    from test_photos import cmyk_profile, gray_profile
+
+    rgb = Image.fromarray(np.dstack([photograph(), photograph(seed=1), photograph(seed=2)]))
+    for mode, profile in (("CMYK", cmyk_profile()), ("L", gray_profile(1.0))):
+        rgb.convert(mode).save(tmp_path / "a.jpg", icc_profile=profile)
+        photo = read_photo(tmp_path / "a.jpg")
+        result = COLORIZER.colorize(Image.open(tmp_path / "a.jpg"), 6)
+        assert np.array_equal(np.array(result), COLORIZER.colorize(photo.pixels, 6))
+        assert result.info["icc_profile"] == photo.metadata["icc_profile"]
 
 
 def test_luma_is_the_photographs_and_chroma_the_networks():
@@ -187,6 +234,15 @@ def test_precisions_agree_and_other_settings_are_checked(run_dir):
         Colorizer.load({str(run_dir): 0.0}, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"), [({"precision": "bf16"}, "--precision bf16"), ({"compile": True}, "--compile")]
+)
+def test_what_an_onnx_export_cannot_follow_is_said(tmp_path, settings, reason):
+    (tmp_path / "a.onnx").write_bytes(b"not opened")
+    with pytest.raises(UserError, match=f"{reason}.*ONNX.*leave it out"):
+        Colorizer.load(tmp_path / "a.onnx", **settings)
+
+
 def test_running_out_of_memory_says_what_to_lower():
     class Hungry:
         def __call__(self, x):
@@ -216,6 +272,60 @@ def _wrapped(forward):
 def test_the_colorizer_is_imported_without_torch():
     script = "import sys; from nogan import Colorizer; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# --- beside the network ---------------------------------------------------------------------------------------------
+
+
+def sized(nbytes, log, count):
+    """``count`` items of so many bytes, each noted in ``log`` when it is made."""
+    for index in range(count):
+        log.append(index)
+        yield index, SimpleNamespace(nbytes=nbytes)
+
+
+@pytest.mark.parametrize(("nbytes", "ahead"), [(10, 1), (100, 0)])
+def test_large_items_are_read_one_at_a_time_and_small_ones_ahead(nbytes, ahead):
+    made = []
+    for index, (number, _) in enumerate(read_ahead(sized(nbytes, made, 5), 1, budget=50)):
+        expected, deadline = min(index + 1 + ahead, 5), time.monotonic() + 5
+        while len(made) < expected and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.01)  # for one too many
+        assert number == index and len(made) == expected
+
+
+@pytest.mark.parametrize(("nbytes", "waits"), [(10, False), (100, True)])
+def test_large_items_are_written_before_the_next_is_read(nbytes, waits):
+    release, written = threading.Event(), []
+
+    def write(item):
+        assert release.wait(0.1 if waits else 5)
+        written.append(item)
+
+    if waits:
+        release.set()
+    with WriteBehind(write, 1, budget=50) as writer:
+        writer.put(SimpleNamespace(nbytes=nbytes))
+        assert bool(written) == waits
+        release.set()
+    assert len(written) == 1
+
+
+def test_a_reader_that_fails_or_is_left_stops():
+    def broken():
+        yield 1
+        raise OSError("gone")
+
+    items = read_ahead(broken(), 1)
+    assert next(items) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(items)
+    made = []
+    items = read_ahead(sized(100, made, 5), 1, budget=50)
+    next(items)
+    items.close()
+    assert made == [0]
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

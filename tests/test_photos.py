@@ -2,6 +2,8 @@
 
 import io
 import struct
+import sys
+import types
 import zlib
 
 import cv2
@@ -11,7 +13,7 @@ import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from nogan.errors import UserError
-from nogan.photos import Photo, read_photo, to_pixels, upright, write_photo
+from nogan.photos import Photo, read_photo, tags, to_pixels, upright, write_photo
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note>attic</note></x:xmpmeta>'
@@ -283,3 +285,308 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
 
 def test_upright_leaves_unknown_orientations_alone():
     assert np.array_equal(upright(scene(), 9), scene())
+
+
+# --- EXIF, GPS and all that goes along ------------------------------------------------------------------------------
+
+MAKER_NOTE = bytes(range(256)) * 3
+
+
+def exif_of(artist, *, orientation=1, order="<", thumbnail=b"", note=MAKER_NOTE):
+    """EXIF with GPS, a maker note, and a thumbnail in a directory of its own; ``artist`` in bytes."""
+    directory = tags.Directory(order)
+    number = "<I".replace("<", order)
+    directory.tags[274] = tags.Tag(3, 1, struct.pack(order + "H", orientation))
+    directory.tags[315] = tags.Tag(2, len(artist) + 1, artist + b"\0")
+    directory.children[tags.EXIF] = tags.Directory(
+        order,
+        {
+            33434: tags.Tag(5, 1, struct.pack(order + "2I", 1, 125)),
+            37500: tags.Tag(7, len(note), note),
+        },
+    )
+    degrees = struct.pack(order + "6I", 47, 1, 22, 1, 30, 1)
+    directory.children[tags.GPS] = tags.Directory(order, {1: tags.Tag(2, 2, b"N\0"), 2: tags.Tag(5, 3, degrees)})
+    block = bytearray(tags.encode_exif(directory))
+    if thumbnail:
+        link, start = 6 + 8 + 2 + 12 * 4, len(block) - 6
+        struct.pack_into(number, block, link, start)
+        second = tags.Directory(order)
+        second.tags[513] = tags.Tag(4, 1, struct.pack(number, start + 2 + 2 * 12 + 4))
+        second.tags[514] = tags.Tag(4, 1, struct.pack(number, len(thumbnail)))
+        block += tags.encode_directory(second, start) + thumbnail
+    return bytes(block)
+
+
+def tagged(path, artist, **options):
+    """A photograph in the format of the name, with :func:`exif_of`; 16 bits where the name says so."""
+    exif = exif_of(artist, **options)
+    if path.suffix == ".tif":
+        deep = path.stem.endswith("16")
+        pixels = scene().astype(np.uint16) * 257 if deep else scene()
+        tifffile.imwrite(path, pixels, photometric="rgb", byteorder=options.get("order", "<"), metadata=None)
+        tags.add_tags(path, tags.decode_exif(exif))
+    else:
+        Image.fromarray(scene()).save(path, exif=exif)
+    return path
+
+
+def tags_in(path):
+    """The directory of a TIFF, or of the EXIF of another file, in its own bytes."""
+    if path.suffix == ".tif":
+        with path.open("rb") as file:
+            return tags.read_directory(file)
+    with Image.open(path) as image:
+        image.load()
+        return tags.decode_exif(image.info["exif"])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    "artist", ["Jürgen Müller".encode(), "Jürgen Müller".encode("latin-1")], ids=["utf8", "latin1"]
+)
+@pytest.mark.parametrize("target", ["out.jpg", "out.png", "out.webp", "out.tif"])
+@pytest.mark.parametrize("source", ["in.jpg", "in.png", "in.webp", "in.tif", "in16.tif"])
+def test_texts_maker_notes_and_gps_travel_to_the_byte(tmp_path, source, target, artist, order):
+    photo = read_photo(tagged(tmp_path / source, artist, orientation=6, order=order))
+    assert photo.pixels.shape[:2] == (60, 40) and not photo.remarks
+    assert not write_photo(photo, tmp_path / target)
+    found = tags_in(tmp_path / target)
+    assert found.tags[315].data == artist + b"\0"
+    assert found.numbers(274, (1,)) == (1,)
+    assert found.children[tags.EXIF].tags[37500].data == MAKER_NOTE
+    assert found.children[tags.EXIF].numbers(33434) == (1 / 125,)
+    assert found.children[tags.GPS].tags[1].data == b"N\0"
+    assert found.children[tags.GPS].numbers(2) == (47, 22, 30)
+    with Image.open(tmp_path / target) as image:  # and another program's reader finds them too
+        assert dict(image.getexif().get_ifd(ExifTags.IFD.GPSInfo))[2] == (47, 22, 30)
+        assert image.getexif().get_ifd(ExifTags.IFD.Exif)[33434] == 1 / 125
+    assert read_photo(tmp_path / target).pixels.shape[:2] == (60, 40)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", [1, 8])
+def test_the_thumbnail_of_the_gray_photograph_goes(tmp_path, suffix, orientation):
+    path = tagged(tmp_path / f"a.{suffix}", b"A", orientation=orientation, thumbnail=jpeg())
+    assert tags_in(path).next
+    write_photo(read_photo(path), path)
+    found = tags_in(path)
+    assert not found.next and found.children[tags.EXIF].tags[37500].data == MAKER_NOTE
+    with Image.open(path) as image:
+        image.load()
+        assert tags.EXIF_PREFIX + image.info["exif"].removeprefix(tags.EXIF_PREFIX) == exif_of(b"A")
+
+
+def test_exif_without_a_tag_of_orientation_stays_as_it_is_and_damaged_exif_costs_only_itself(tmp_path):
+    plain = tags.encode_exif(tags.Directory(">", {315: tags.Tag(2, 2, b"A\0")}))
+    Image.fromarray(scene()).save(tmp_path / "a.jpg", exif=plain)
+    assert read_photo(tmp_path / "a.jpg").metadata["exif"] == plain
+    for broken in (b"Exif\0\0nonsense", plain[:20]):
+        Image.fromarray(scene()).save(tmp_path / "a.png", exif=broken)
+        photo = read_photo(tmp_path / "a.png")
+        assert "exif" not in photo.metadata and "EXIF" in photo.remarks[0]
+
+
+def test_an_orientation_in_xmp_is_made_upright_too(tmp_path):
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    Image.fromarray(scene()).save(tmp_path / "a.jpg", xmp=xmp)
+    for _ in range(2):
+        photo = read_photo(tmp_path / "a.jpg")
+        assert photo.pixels.shape[:2] == (60, 40)
+        assert b'tiff:Orientation="1"' in photo.metadata["xmp"]
+        write_photo(photo, tmp_path / "a.jpg")
+
+
+def resource(number, data):
+    return b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + bytes(len(data) % 2)
+
+
+def test_a_large_photoshop_block_goes_into_jpeg_and_back_without_its_thumbnail(tmp_path):
+    kept = resource(1028, b"\x1c\x02\x78\x00\x05attic") + resource(1058, np.random.default_rng(0).bytes(150_001))
+    source = tmp_path / "a.tif"
+    tifffile.imwrite(source, scene(), photometric="rgb", metadata=None)
+    block = resource(1036, bytes(500)) + kept
+    tags.add_tags(source, tags.Directory("<", {tags.PHOTOSHOP: tags.Tag(7, len(block), block)}))
+    assert not write_photo(read_photo(source), tmp_path / "a.jpg")
+    photo = read_photo(tmp_path / "a.jpg")
+    assert photo.metadata["photoshop"] == kept
+    write_photo(photo, tmp_path / "b.tif")
+    found = tags_in(tmp_path / "b.tif").tags
+    assert found[tags.PHOTOSHOP].data == kept and found[tags.IPTC].data == b"\x1c\x02\x78\x00\x05attic"
+
+
+def test_metadata_that_fits_in_no_jpeg_is_left_out_and_said(tmp_path):
+    photo = read_photo(tagged(tmp_path / "a.png", b"A", note=bytes(70_000)))
+    photo.metadata.update(xmp=bytes(70_000), comment=bytes(70_000))
+    remarks = write_photo(photo, tmp_path / "a.jpg")
+    assert len(remarks) == 3 and all("64 kB" in remark for remark in remarks)
+    found = tags_in(tmp_path / "a.jpg")
+    assert found.tags[315].data == b"A\0" and list(found.children[tags.EXIF].tags) == [33434]
+    assert not write_photo(photo, tmp_path / "b.tif")
+    assert tags_in(tmp_path / "b.tif").children[tags.EXIF].tags[37500].data == bytes(70_000)
+
+
+@pytest.mark.parametrize("source", ["none.jpg", "ratio.jpg", "exif.jpg", "none.png", "none.tif", "none16.tif"])
+@pytest.mark.parametrize("target", ["out.tif", "out16.tif", "out.jpg"])
+def test_without_an_absolute_resolution_none_is_invented(tmp_path, source, target):
+    path = tmp_path / source
+    if source == "exif.jpg":
+        one = tags.Tag(5, 1, struct.pack("<2I", 1, 1))
+        unit = tags.Tag(3, 1, struct.pack("<H", 1))
+        exif = tags.encode_exif(tags.Directory("<", {282: one, 283: one, 296: unit}))
+        Image.fromarray(scene()).save(path, exif=exif)
+    elif source.endswith(".tif"):
+        pixels = scene().astype(np.uint16) if "16" in source else scene()
+        tifffile.imwrite(path, pixels, photometric="rgb", resolution=(1, 1), resolutionunit="NONE")
+    else:
+        Image.fromarray(scene()).save(path)
+    photo = read_photo(path)
+    assert "dpi" not in photo.metadata
+    write_photo(photo.with_pixels(photo.pixels.astype(np.uint16 if "16" in target else np.uint8)), tmp_path / target)
+    assert "dpi" not in read_photo(tmp_path / target).metadata
+    if target.endswith("tif"):
+        assert tags_in(tmp_path / target).numbers(296, (1,)) == (1,)
+
+
+# --- 16-bit TIFF of every build -------------------------------------------------------------------------------------
+
+
+def channels(count):
+    return np.dstack([np.roll(gray16(), 7 * index, axis=1) for index in range(count)])
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "predictor": True}, {"tile": (16, 16)}], ids=str)
+def test_16_bit_planes_one_after_the_other(tmp_path, options, orientation):
+    planes = channels(3).transpose(2, 0, 1).copy()
+    extra = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", extratags=extra, **options)
+    assert np.array_equal(read_photo(tmp_path / "a.tif").pixels, upright(channels(3), orientation))
+    cut = (tmp_path / "a.tif").read_bytes()
+    if not options:  # of the others, tifffile writes the directory at the end
+        (tmp_path / "a.tif").write_bytes(cut[:-2000])
+        with pytest.raises(UserError, match=r"a\.tif: truncated"):
+            read_photo(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kinds", [["unspecified"], ["unassalpha"], ["unassalpha", "unspecified"], ["unspecified"] * 2])
+@pytest.mark.parametrize("colours", [1, 3])
+def test_of_16_bit_extra_channels_only_a_declared_alpha_is_one(tmp_path, colours, kinds):
+    data = channels(colours + len(kinds))
+    photometric = "rgb" if colours == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric=photometric, extrasamples=kinds, planarconfig="contig")
+    photo = read_photo(tmp_path / "a.tif")
+    assert np.array_equal(photo.pixels, data[..., :colours].squeeze())
+    if "unassalpha" in kinds:
+        assert np.array_equal(photo.alpha, data[..., colours])
+    else:
+        assert photo.alpha is None
+    assert bool(photo.remarks) == ("unspecified" in kinds)
+    assert all("extra channel" in remark for remark in photo.remarks)
+
+
+def test_a_16_bit_alpha_that_was_multiplied_in_is_divided_out(tmp_path):
+    alpha = np.full((40, 60), 32768, np.uint16)
+    alpha[:, :10] = 0
+    colour = channels(3) // 2
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([colour, alpha]), photometric="rgb", extrasamples=["assocalpha"])
+    photo = read_photo(tmp_path / "a.tif")
+    expected = np.minimum(colour.astype(int) * 65535 // 32768, 65535)
+    assert np.abs(photo.pixels[:, 10:].astype(int) - expected[:, 10:]).max() <= 2
+    assert np.array_equal(photo.alpha, alpha)
+
+
+@pytest.mark.parametrize("extras", [0, 1])
+def test_16_bit_cmyk_is_read_at_8(tmp_path, extras):
+    eight = np.array(Image.fromarray(scene()).convert("CMYK"))
+    data = np.dstack([eight.astype(np.uint16) * 257, *[gray16()] * extras])
+    kinds = ["unassalpha"] * extras or None
+    tifffile.imwrite(tmp_path / "a.tif", data, photometric="separated", extrasamples=kinds)
+    photo = read_photo(tmp_path / "a.tif")
+    assert np.array_equal(photo.pixels, np.array(Image.fromarray(eight, "CMYK").convert("RGB")))
+    assert photo.pixels.dtype == np.uint8 and "CMYK" in photo.remarks[0]
+    assert (photo.alpha is not None) == bool(extras)
+
+
+def test_what_no_decoder_here_knows_is_said_with_its_reason(tmp_path, monkeypatch):
+    def without(self):
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, channels(5), photometric="rgb", extrasamples=["unspecified"] * 2)
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", without)
+    with pytest.raises(UserError, match=r"a\.tif.*5 channels.*imagecodecs"):
+        read_photo(path)
+    tifffile.imwrite(path, channels(3), photometric="cielab")
+    with pytest.raises(UserError, match=r"a\.tif.*tag 262.*expected gray, RGB or CMYK"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"),
+    [
+        (np.float32, "32-bit floating-point"),
+        (np.float16, "16-bit floating-point"),
+        (np.int32, "32-bit signed"),
+        (np.int16, "16-bit signed"),
+        (np.uint32, "32-bit unsigned"),
+    ],
+)
+@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3)])
+def test_values_without_a_white_are_said_with_the_files_name(tmp_path, dtype, kind, shape):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.ones(shape, dtype), photometric="rgb" if len(shape) == 3 else "minisblack")
+    with pytest.raises(UserError, match=f"{kind}.*16 bits") as caught:
+        read_photo(path)
+    assert str(caught.value).startswith(str(path))
+
+
+def cmyk_profile():
+    """A minimal ICC profile of CMYK: a table of two points an axis, from no ink (white) to all inks (black)."""
+    points = np.array(np.meshgrid(*[[0, 1]] * 4, indexing="ij")).reshape(4, -1).T
+    lightness = np.clip(1 - points @ [0.3, 0.5, 0.1, 1.0], 0, 1)
+    lab = np.stack([lightness * 0xFF00, np.full(16, 0x8000), np.full(16, 0x8000)], axis=1).astype(">u2").tobytes()
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    curve = struct.pack(">2H", 0, 65535)
+    table = b"mft2" + bytes(4) + bytes([4, 3, 2, 0]) + identity + struct.pack(">2H", 2, 2) + curve * 4 + lab + curve * 3
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
+    offset = 128 + 4 + 12 * 2
+    entries = [(b"A2B0", offset, len(table)), (b"wtpt", offset + len(table), len(white))]
+    body = struct.pack(">I", 2) + b"".join(name + struct.pack(">II", at, size) for name, at, size in entries)
+    header = bytearray(128)
+    header[0:4] = struct.pack(">I", 128 + len(body) + len(table) + len(white))
+    header[8:12], header[12:16], header[16:20], header[20:24] = b"\x02\x40\x00\x00", b"prtr", b"CMYK", b"Lab "
+    header[36:40] = b"acsp"
+    header[68:80] = struct.pack(">3i", 63190, 65536, 54061)
+    return bytes(header) + body + table + white
+
+
+def test_cmyk_with_a_good_a_damaged_and_no_profile(tmp_path):
+    cmyk = Image.fromarray(scene()).convert("CMYK")
+    plain = as_read(tmp_path, cmyk, "jpg", quality=100, subsampling=0)
+    assert not plain.remarks and "icc_profile" not in plain.metadata
+
+    good = as_read(tmp_path, cmyk, "jpg", quality=100, subsampling=0, icc_profile=cmyk_profile())
+    assert not good.remarks and good.metadata["icc_profile"][16:20] == b"RGB "
+    assert np.ptp(good.pixels.astype(int), axis=2).mean() < 5  # that profile knows no colours
+
+    for damaged in (cmyk_profile()[:200], cmyk_profile()[:20] + bytes(300)):
+        photo = as_read(tmp_path, cmyk, "jpg", quality=100, subsampling=0, icc_profile=damaged)
+        assert np.array_equal(photo.pixels, plain.pixels) and "CMYK profile is damaged" in photo.remarks[0]
+
+
+def test_heic_is_named_and_read_where_its_package_is_installed(tmp_path, monkeypatch):
+    path = tmp_path / "a.heic"
+    path.write_bytes(struct.pack(">I", 24) + b"ftypheic" + bytes(4) + b"mif1heic" + bytes(100))
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(UserError, match=r"a\.heic: a HEIC image.*pip install pillow-heif"):
+        read_photo(path)
+
+    def register():
+        Image.register_open(
+            "HEIF", lambda stream, name: Image.fromarray(scene()), lambda prefix: prefix[4:8] == b"ftyp"
+        )
+
+    monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register))
+    monkeypatch.setattr(Image, "ID", [*Image.ID])
+    assert np.array_equal(read_photo(path).pixels, scene())

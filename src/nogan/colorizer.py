@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from nogan.errors import UserError
 from nogan.exports import find_weights, load_generator
-from nogan.photos import to_pixels
+from nogan.photos import from_image
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,13 +37,15 @@ MIN_RENDER_FACTOR, MAX_RENDER_FACTOR = 4, 100
 PHOTO_RENDER_FACTOR, FILM_RENDER_FACTOR = 35, 21
 STRIP_PIXELS = 1 << 18
 """Full-size work goes in strips of about so many pixels: memory is bounded, and a strip stays in the cache."""
+_INFO = ("icc_profile", "exif", "xmp", "comment", "dpi")  # what Pillow's own formats take
 
 
 class Colorizer:
     """One or several generators, ready to colour.
 
     >>> colorizer = Colorizer.load("outputs/quickstart")
-    >>> colorizer.colorize(Image.open("old.jpg"), render_factor=35).save("new.jpg")
+    >>> coloured = colorizer.colorize(Image.open("old.jpg"), render_factor=35)
+    >>> coloured.save("new.jpg", **coloured.info)  # with its profile and EXIF
     """
 
     def __init__(self, networks: Sequence[tuple[Network, float]], *, batch_size: int = 1) -> None:
@@ -75,7 +77,8 @@ class Colorizer:
             compile: compile the network (a minute at first, then faster; pays for films and folders).
 
         Raises:
-            UserError: in one line, for a checkpoint that cannot be used, or a device that is not there.
+            UserError: in one line, for a checkpoint that cannot be used, a device that is not there, or a precision
+                or compilation asked of an ONNX export.
         """
         weights = path if isinstance(path, Mapping) else {os.fspath(path): 1.0}
         batch_size = 1
@@ -85,6 +88,11 @@ class Colorizer:
         for checkpoint, weight in weights.items():
             file = find_weights(checkpoint)
             if file.suffix == ".onnx":
+                for setting, given in ((f"--precision {precision}", precision != "fp32"), ("--compile", compile)):
+                    if given:
+                        raise UserError(
+                            f"{setting}: {file} is an ONNX export, which runs as it was made; leave it out."
+                        )
                 network = _onnx_network(file, device)
             else:
                 device = pick_device(device)
@@ -104,26 +112,27 @@ class Colorizer:
         """Colour one image; what comes in as a Pillow image goes out as one, an array as an array.
 
         Args:
-            image: a Pillow image of any mode (EXIF orientation is applied, alpha kept), or an array: gray ``(H, W)``,
-                RGB ``(H, W, 3)`` or RGBA ``(H, W, 4)``, uint8, uint16, or floating-point in [0, 1].
+            image: a Pillow image of any mode, treated as its file would be (EXIF orientation and the profiles of CMYK
+                and gray are applied, alpha is kept), or an array: gray ``(H, W)``, RGB ``(H, W, 3)`` or RGBA
+                ``(H, W, 4)``, uint8, uint16, or floating-point in [0, 1].
             render_factor: the network sees 16 x this many pixels a side: low is vivid and coarse, high is fine and may
                 be pale. "auto" looks at several (see :mod:`nogan.render_factor`).
             raw: give the network's own picture, without the photograph's luma.
 
         Returns:
             RGB (or RGBA) of the same size; an array keeps its dtype. 16-bit Pillow images come back with 8 bits a
-            channel, for Pillow has no deeper colour.
+            channel, for Pillow has no deeper colour. A Pillow image has its ICC profile, EXIF, XMP, comment and
+            resolution in ``info``; ``result.save(path, **result.info)`` writes them too.
 
         Raises:
             UserError: an array of another shape or type, or a render factor out of range.
         """
         if isinstance(image, Image.Image):
-            pixels, alpha = to_pixels(ImageOps.exif_transpose(image))
-            if pixels.dtype == np.uint16:
-                pixels = (pixels >> 8).astype(np.uint8)
-            coloured = Image.fromarray(self.colorize_pixels([pixels], render_factor, raw=raw)[0])
-            if alpha is not None:
-                coloured.putalpha(Image.fromarray(alpha))
+            photo = from_image(image)
+            coloured = Image.fromarray(self.colorize_pixels([_to_uint8(photo.pixels)], render_factor, raw=raw)[0])
+            if photo.alpha is not None:
+                coloured.putalpha(Image.fromarray(_to_uint8(photo.alpha)))
+            coloured.info |= {name: value for name, value in photo.metadata.items() if name in _INFO}
             return coloured
         pixels = _checked_array(image)
         coloured = self.colorize_pixels([pixels[..., :3] if pixels.ndim == 3 else pixels], render_factor, raw=raw)[0]
@@ -184,8 +193,13 @@ def network_size(render_factor: int) -> int:
 
 def gray_square(pixels: np.ndarray, size: int) -> np.ndarray:
     """What the network is shown: ``(H, W)`` or ``(H, W, 3)`` of any type, stretched to ``(size, size)`` uint8 gray."""
-    image = Image.fromarray(_to_uint8(pixels))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR).convert("L"))
+    # Channel by channel Pillow gives the same picture, and a large photograph is not copied whole.
+    planes = [pixels] if pixels.ndim == 2 else [pixels[..., channel] for channel in range(3)]
+    small = [
+        Image.fromarray(np.ascontiguousarray(_to_uint8(plane))).resize((size, size), Image.Resampling.BILINEAR)
+        for plane in planes
+    ]
+    return np.asarray(small[0] if len(small) == 1 else Image.merge("RGB", small).convert("L"))
 
 
 def upsample(square: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Work that goes on beside the network: reading ahead and writing behind, each in one thread and in bounded memory."""
 
 import contextlib
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +9,9 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 Item = TypeVar("Item")
+BUDGET = 200_000_000
+"""Bytes of pixels above which nothing more is read: a photograph of 67 megapixels and more is alone in memory."""
+
 _END = object()
 
 
@@ -18,26 +20,39 @@ class _Failure:
         self.error = error
 
 
-def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
+def held_bytes(item: Any) -> int:
+    """Memory that an item's arrays take, also within tuples and lists; what has no ``nbytes`` counts nothing."""
+    if isinstance(item, tuple | list):
+        return sum(held_bytes(part) for part in item)
+    return getattr(item, "nbytes", 0)
+
+
+def read_ahead(items: Iterable[Item], depth: int, budget: int = BUDGET) -> Iterator[Item]:
     """Go through ``items`` in a thread, at most ``depth`` of them ahead; what it raises is raised here, in its place.
 
-    Closing the iterator (or leaving its loop) stops the thread.
+    The next item is not begun while those ahead and the one in use hold more than ``budget`` bytes. Closing the
+    iterator (or leaving its loop) stops the thread.
     """
-    ready: queue.Queue[Any] = queue.Queue(max(depth, 1))
-    stop = threading.Event()
+    ready: deque[tuple[Any, int]] = deque()
+    changed = threading.Condition()
+    held, stopped = 0, False
 
     def put(item: Any) -> None:
-        while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+        nonlocal held
+        with changed:
+            size = held_bytes(item)
+            ready.append((item, size))
+            held += size
+            changed.notify_all()
+            del item  # else the next would be read beside it
+            changed.wait_for(lambda: stopped or (len(ready) < max(depth, 1) and held <= budget))
 
     def work() -> None:
         try:
             for item in items:
                 put(item)
-                if stop.is_set():
+                del item
+                if stopped:
                     return
             put(_END)
         except BaseException as error:
@@ -49,36 +64,57 @@ def read_ahead(items: Iterable[Item], depth: int) -> Iterator[Item]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not _END:
+        while True:
+            with changed:
+                changed.wait_for(lambda: ready)
+                item, size = ready.popleft()
+                changed.notify_all()
+            if item is _END:
+                return
             if isinstance(item, _Failure):
                 raise item.error
             yield item
+            with changed:
+                del item
+                held -= size
+                changed.notify_all()
     finally:
-        stop.set()
+        with changed:
+            stopped = True
+            changed.notify_all()
         thread.join()
 
 
 class WriteBehind(Generic[Item]):
     """Calls ``consume`` on each item in one thread and in order, with at most ``depth`` items waiting.
 
-    An exception of ``consume`` is raised by a later :meth:`put`, or at the end of the ``with`` block.
+    Items are waited for while they hold more than ``budget`` bytes together, and one that does so alone is consumed
+    before :meth:`put` returns. An exception of ``consume`` is raised by a later :meth:`put`, or at the end of the
+    ``with`` block.
     """
 
-    def __init__(self, consume: Callable[[Item], Any], depth: int) -> None:
-        self._consume, self._depth = consume, depth
+    def __init__(self, consume: Callable[[Item], Any], depth: int, budget: int = 2 * BUDGET) -> None:
+        self._consume, self._depth, self._budget = consume, depth, budget
         self._pool = ThreadPoolExecutor(1)
-        self._pending: deque[Future] = deque()
+        self._pending: deque[tuple[Future, int]] = deque()
 
     def put(self, item: Item) -> None:
-        """Hand over an item; waits while ``depth`` items are waiting already."""
-        while len(self._pending) >= self._depth or (self._pending and self._pending[0].done()):
-            self._pending.popleft().result()
-        self._pending.append(self._pool.submit(self._consume, item))
+        """Hand over an item; waits while ``depth`` items, or ``budget`` bytes, are waiting already."""
+        size = held_bytes(item)
+        while self._pending and (
+            len(self._pending) >= self._depth
+            or size + sum(waiting for _, waiting in self._pending) > self._budget
+            or self._pending[0][0].done()
+        ):
+            self._pending.popleft()[0].result()
+        self._pending.append((self._pool.submit(self._consume, item), size))
+        if size > self._budget:
+            self.flush()
 
     def flush(self) -> None:
         """Wait until everything that was handed over is done."""
         while self._pending:
-            self._pending.popleft().result()
+            self._pending.popleft()[0].result()
 
     def __enter__(self) -> Self:
         return self

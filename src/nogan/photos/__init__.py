@@ -1,13 +1,13 @@
 """Photographs as files: pixels upright and ready to colour, and everything else about them kept.
 
-8-bit files are read and written by Pillow. 16-bit colour, which Pillow has no mode for, is read by OpenCV and written
-by OpenCV (PNG) or tifffile (TIFF). What a photograph carries beside its pixels (EXIF, ICC profile, XMP, IPTC,
-resolution, comments) goes with it where the output format has a place for it; only the orientation tag goes, because
-the pixels come out upright.
+8-bit files are read and written by Pillow. 16-bit colour, which Pillow has no mode for, is read by OpenCV or tifffile
+and written by OpenCV (PNG) or tifffile (TIFF). What a photograph carries beside its pixels (EXIF, ICC profile, XMP,
+IPTC, resolution, comments) goes with it, to the byte, where the output format has a place for it; only the orientation
+becomes 1, because the pixels come out upright, and the thumbnail goes, because it shows the photograph as it was.
 """
 
-from nogan.photos.photo import Photo
-from nogan.photos.reading import MAX_MEGAPIXELS, read_photo, to_pixels, upright
+from nogan.photos.photo import Photo, upright
+from nogan.photos.reading import MAX_MEGAPIXELS, from_image, read_photo, to_pixels
 from nogan.photos.writing import PHOTO_SUFFIXES, check_writable, write_photo
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "PHOTO_SUFFIXES",
     "Photo",
     "check_writable",
+    "from_image",
     "read_photo",
     "to_pixels",
     "upright",

@@ -13,8 +13,8 @@ class Photo:
     Attributes:
         pixels: ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8 or uint16.
         alpha: ``(H, W)`` of the same type, or None.
-        metadata: what goes along: ``icc_profile``, ``exif``, ``xmp``, ``iptc``, ``photoshop``, ``comment``, ``text``,
-            ``dpi``, ``tiff_compression``.
+        metadata: what goes along: ``icc_profile``, ``exif`` (with its prefix, upright, without a thumbnail), ``xmp``,
+            ``photoshop`` (its resources, IPTC among them), ``comment``, ``text``, ``dpi``, ``tiff_compression``.
         remarks: what a user should know about how it was read.
     """
 
@@ -23,6 +23,25 @@ class Photo:
     metadata: dict[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the pixels take."""
+        return self.pixels.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+
     def with_pixels(self, pixels: np.ndarray) -> "Photo":
         """The same photograph with other pixels of the same size."""
         return replace(self, pixels=pixels)
+
+
+def upright(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn pixels ``(H, W, ...)`` by an EXIF orientation (1 to 8; others are taken as 1)."""
+    turned = {
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: a.swapaxes(0, 1)[::-1],
+    }.get(orientation, lambda a: a)(array)
+    return np.ascontiguousarray(turned)

@@ -1,29 +1,28 @@
 """Reading photographs: any mode to upright gray or RGB pixels, 8 or 16 bits, and what goes along with them."""
 
+import contextlib
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from nogan.errors import UserError
-from nogan.photos.photo import Photo
+from nogan.photos import tags, tiff16
+from nogan.photos.metadata import image_metadata, tiff_metadata
+from nogan.photos.photo import Photo, upright
+from nogan.photos.tags import Directory
 
 MAX_MEGAPIXELS = 500
 """A photograph with more pixels is refused: a 20,000 px square scan passes, a decompression bomb does not."""
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-_ORIENTATION = ExifTags.Base.Orientation
-_DESCRIPTIVE_TAGS = frozenset(
-    {
-        *(269, 270, 271, 272, 285, 305, 306, 315, 316, 33432),  # names, descriptions, dates, author, copyright
-        *(700, 33723, 34377),  # XMP, IPTC, Photoshop
-        *(34665, 34853),  # the EXIF and GPS directories
-    }
-)
+_NO_WHITE = "of mode {mode!r} (32 bits a pixel) has no fixed white: convert it to 16 bits first."
+_STRIP_PIXELS = 1 << 20
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
@@ -37,9 +36,22 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes).")
+        with path.open("rb") as file:
+            start = file.read(64)
+            tiff = tags.read_directory(file) if start[:4] in tags.TIFF_SIGNATURES else None
+        if tiff is not None and tiff16.is_deep(path, tiff):
+            size = [tiff.numbers(code, (0,))[0] for code in (tiff16.WIDTH, tiff16.HEIGHT)]
+            _check_size(path, size, max_megapixels)
+            return _read_tiff16(path, tiff)
+        if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS and b"avif" not in start:
+            _open_heic(path)
         with _any_size(), Image.open(path) as image:
             _check_size(path, image.size, max_megapixels)
-            return _read_deep(path, image) if _is_deep(image) else _read_8bit(image)
+            if image.mode in ("I", "F"):
+                raise UserError(f"{path}: an image {_NO_WHITE.format(mode=image.mode)}")
+            flat, orientation = _read_png16(path, image) if _is_png16(image) else _flat(image, tiff)
+        # Turned when the image is closed: it holds the pixels a second time.
+        return _turned(flat, orientation)
     except UserError:
         raise
     except UnidentifiedImageError as error:
@@ -55,6 +67,22 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
         ) from error
 
 
+def from_image(image: Image.Image) -> Photo:
+    """A Pillow image, from wherever it is, as a file of its kind would be read; it stays as it is.
+
+    Raises:
+        UserError: for a mode of 32 bits a pixel, which has no fixed white.
+    """
+    file = getattr(image, "fp", None)
+    tiff = None
+    if image.format == "TIFF" and file is not None and not file.closed:
+        position = file.tell()
+        with contextlib.suppress(ValueError):  # not the file that it was; Pillow knows some of its tags too
+            tiff = tags.read_directory(file)
+        file.seek(position)
+    return _turned(*_flat(image, tiff))
+
+
 def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     """A Pillow image of any mode as ``(H, W)`` gray or ``(H, W, 3)`` RGB, and its alpha ``(H, W)`` or None.
 
@@ -63,9 +91,7 @@ def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode.startswith("I;16"):
         return np.array(image).astype(np.uint16), None
     if image.mode in ("I", "F"):
-        raise UserError(
-            f"An image of mode {image.mode!r} (32 bits a pixel) has no fixed white: convert it to 16 bits first."
-        )
+        raise UserError(f"An image {_NO_WHITE.format(mode=image.mode)}")
     alpha = None
     if image.has_transparency_data:
         gray = image.mode in ("L", "LA", "La")
@@ -77,24 +103,21 @@ def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
         image = ImageCms.profileToProfile(
             image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
         )
-    return np.array(image if image.mode == "RGB" else image.convert("RGB")), alpha
+    return _rgb(image), alpha
 
 
-def upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn pixels ``(H, W, ...)`` by an EXIF orientation (1 to 8; others are taken as 1)."""
-    turned = {
-        2: lambda a: a[:, ::-1],
-        3: lambda a: a[::-1, ::-1],
-        4: lambda a: a[::-1],
-        5: lambda a: a.swapaxes(0, 1),
-        6: lambda a: a.swapaxes(0, 1)[:, ::-1],
-        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-        8: lambda a: a.swapaxes(0, 1)[::-1],
-    }.get(orientation, lambda a: a)(array)
-    return np.ascontiguousarray(turned)
+def _rgb(image: Image.Image) -> np.ndarray:
+    """RGB ``(H, W, 3)``, strip by strip: numpy's own way goes through two copies more of the whole picture."""
+    width, height = image.size
+    result = np.empty((height, width, 3), np.uint8)
+    step = max(1, _STRIP_PIXELS // max(width, 1))
+    for top in range(0, height, step):
+        strip = image.crop((0, top, width, min(top + step, height)))
+        result[top : top + step] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return result
 
 
-@contextmanager
+@contextlib.contextmanager
 def _any_size() -> Iterator[None]:
     """Lift Pillow's own limit, which a large scan exceeds, while ours is checked."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -104,7 +127,7 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(path: Path, size: tuple[int, int], max_megapixels: float) -> None:
+def _check_size(path: Path, size: Sequence[int], max_megapixels: float) -> None:
     width, height = size
     if width * height > max_megapixels * 1e6:
         raise UserError(
@@ -113,59 +136,95 @@ def _check_size(path: Path, size: tuple[int, int], max_megapixels: float) -> Non
         )
 
 
-def _is_deep(image: ImageFile.ImageFile) -> bool:
+def _open_heic(path: Path) -> None:
+    """Teach Pillow the format of telephones, where the package for it is installed."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UserError(f"{path}: a HEIC image needs pillow-heif: pip install pillow-heif.") from error
+    pillow_heif.register_heif_opener()
+
+
+def _is_png16(image: ImageFile.ImageFile) -> bool:
     """Whether the file has 16 bits a channel, which Pillow would cut to 8 for colour."""
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (8,))) == 16 and image.tag_v2.get(339, (1,))[0] == 1
     return image.format == "PNG" and any(tile.args in ("I;16B", "RGB;16B", "LA;16B", "RGBA;16B") for tile in image.tile)
 
 
-def _read_8bit(image: ImageFile.ImageFile) -> Photo:
+def _flat(image: Image.Image, tiff: Directory | None) -> tuple[Photo, int]:
+    """A photograph as it lies in the file, and the orientation that turns it upright."""
     frames = getattr(image, "n_frames", 1)
     compression = image.info.get("compression")
-    image.load()
-    metadata = _metadata(image)
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    profile = metadata.get("icc_profile", b"")
-    remarks = [f"it has {frames} pages or frames; the first one was used"] if frames > 1 else []
-    try:
-        if image.mode == "CMYK" and profile[16:20] == b"CMYK":
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            image = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except ImageCms.PyCMSError:
-        remarks.append("its CMYK profile is damaged; converted without it")
+    image.load()  # PNG's EXIF may stand behind the pixels, and TIFF comes out upright
+    metadata, remarks = image_metadata(image, tiff)
+    if frames > 1:
+        remarks.append(f"it has {frames} pages or frames; the first one was used")
+    orientation = _orientation(image)
+    if image.mode == "CMYK":
+        image, remark = _from_cmyk(image, metadata.get("icc_profile", b""))
+        remarks += remark
     pixels, alpha = to_pixels(image)
     pixels, metadata, more = _to_rgb_profile(pixels, metadata)
     if compression in ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"):
         metadata["tiff_compression"] = compression
-    alpha = None if alpha is None else upright(alpha, orientation)
-    return Photo(upright(pixels, orientation), alpha, metadata, (*remarks, *more))
+    return Photo(pixels, alpha, metadata, (*remarks, *more)), orientation
 
 
-def _read_deep(path: Path, image: ImageFile.ImageFile) -> Photo:
+def _turned(photo: Photo, orientation: int) -> Photo:
+    alpha = None if photo.alpha is None else upright(photo.alpha, orientation)
+    return replace(photo, pixels=upright(photo.pixels, orientation), alpha=alpha)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(tags.ORIENTATION, 1)
+    except Exception:  # a damaged block, of which image_metadata makes a remark
+        return 1
+
+
+def _from_cmyk(image: Image.Image, profile: bytes) -> tuple[Image.Image, list[str]]:
+    """RGB in sRGB, by the profile where it is one for CMYK, and a remark where it is damaged."""
+    if profile[16:20] == b"CMYK":
+        try:
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB"), []
+        except ImageCms.PyCMSError:
+            return image, ["its CMYK profile is damaged; converted without it"]
+    return image, []
+
+
+def _read_png16(path: Path, image: ImageFile.ImageFile) -> tuple[Photo, int]:
     import cv2
 
-    metadata = _metadata(image)
-    if image.format == "TIFF" and image.info.get("compression") == "raw":
-        metadata["tiff_compression"] = "raw"
-    # OpenCV turns a TIFF upright by itself (and only in imdecode: its imread fails on a turned one).
-    orientation = 1 if image.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
-    frames = getattr(image, "n_frames", 1)
-    remarks = [f"it has {frames} pages; the first one was used"] if frames > 1 else []
+    gray = image.mode in ("L", "LA", "I;16")
+    metadata, remarks = image_metadata(image, None)
+    orientation = _orientation(image)
+    image.close()
     data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if data is None or data.dtype != np.uint16:
         raise UserError(f"{path}: truncated or damaged, or a kind of 16-bit file that cannot be read.")
-    alpha = None
+    alpha = data[..., 3] if data.ndim == 3 and data.shape[2] == 4 else None
     if data.ndim == 3:
-        if data.shape[2] == 4:
-            alpha = upright(data[..., 3], orientation)
-        data = data[..., 2::-1]
-        if image.mode in ("L", "LA", "I;16"):
-            data = data[..., 0]
-    if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # white is zero
-        data = 65535 - data
+        data = data[..., 0] if gray else data[..., 2::-1]
     pixels, metadata, more = _to_rgb_profile(data, metadata)
-    return Photo(upright(pixels, orientation), alpha, metadata, (*remarks, *more))
+    return Photo(pixels, alpha, metadata, (*remarks, *more)), orientation
+
+
+def _read_tiff16(path: Path, tiff: Directory) -> Photo:
+    metadata, profile = tiff_metadata(tiff), tiff.tags.get(tags.ICC_PROFILE)
+    if tiff.numbers(tiff16.COMPRESSION, (1,))[0] == 1:
+        metadata["tiff_compression"] = "raw"
+    pixels, alpha, remarks = tiff16.read_samples(path, tiff)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        image = Image.fromarray((pixels >> 8).astype(np.uint8), "CMYK")
+        image, remark = _from_cmyk(image, profile.data if profile else b"")
+        pixels = _rgb(image)
+        alpha = None if alpha is None else (alpha >> 8).astype(np.uint8)
+        remarks += ["its CMYK of 16 bits was read at 8", *remark]
+    if tiff.next:
+        remarks.append("it has several pages; the first one was used")
+    pixels, metadata, more = _to_rgb_profile(pixels, metadata)
+    alpha = None if alpha is None else np.ascontiguousarray(alpha)
+    return Photo(np.ascontiguousarray(pixels), alpha, metadata, (*remarks, *more))
 
 
 def _to_rgb_profile(pixels: np.ndarray, metadata: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any], list[str]]:
@@ -189,28 +248,3 @@ def _to_rgb_profile(pixels: np.ndarray, metadata: dict[str, Any]) -> tuple[np.nd
         curve = np.interp(np.arange(65536) / 257, np.arange(256), curve.astype(np.float64)) * 257
         curve = np.round(curve).astype(np.uint16)
     return curve[pixels], {**metadata, "icc_profile": _SRGB}, []
-
-
-def _metadata(image: ImageFile.ImageFile) -> dict[str, Any]:
-    """What travels along, in the form that :mod:`nogan.photos.writing` understands."""
-    info = image.info
-    metadata = {name: info[name] for name in ("icc_profile", "xmp", "comment") if info.get(name)}
-    if isinstance(metadata.get("xmp"), str):
-        metadata["xmp"] = metadata["xmp"].encode()
-    if info.get("dpi") and all(0 < float(value) < 1e5 for value in info["dpi"]):
-        metadata["dpi"] = tuple(float(value) for value in info["dpi"])
-    if getattr(image, "text", None):
-        metadata["text"] = {key: value for key, value in image.text.items() if key != "XML:com.adobe.xmp"}
-    blocks = [block for name, block in getattr(image, "applist", []) if name == "APP13"]
-    if blocks:
-        metadata["photoshop"] = blocks
-    exif = image.getexif()
-    if _ORIENTATION in exif or image.format == "TIFF" or "exif" not in info:
-        kept = Image.Exif()
-        for tag in set(exif) & _DESCRIPTIVE_TAGS if image.format == "TIFF" else set(exif) - {_ORIENTATION}:
-            kept[tag] = exif.get_ifd(tag) if tag in (34665, 34853) else exif[tag]
-        if len(kept):
-            metadata["exif"] = kept.tobytes()
-    else:
-        metadata["exif"] = info["exif"]  # to the byte: maker notes do not survive being written anew
-    return metadata

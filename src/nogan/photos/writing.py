@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from nogan.errors import UserError
 from nogan.files import write_atomically
+from nogan.photos import tags
+from nogan.photos.metadata import DESCRIPTIVE_TAGS, IPTC_RESOURCE, PHOTOSHOP_PREFIX, resources
 from nogan.photos.photo import Photo
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
@@ -25,9 +28,12 @@ _FORMATS = {
     ".webp": "WEBP",
     ".bmp": "BMP",
 }
+_SEGMENT = 65533
+_XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+_BYTES = 1  # TIFF's type
 
 
-def write_photo(photo: Photo, path: Path, *, quality: int = 95) -> None:
+def write_photo(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...]:
     """Write a photograph, whole or not at all, in the format that the suffix names.
 
     Args:
@@ -36,22 +42,34 @@ def write_photo(photo: Photo, path: Path, *, quality: int = 95) -> None:
         path: with one of :data:`PHOTO_SUFFIXES`.
         quality: of JPEG and WebP, 1 to 100.
 
+    Returns:
+        Remarks on what does not fit in the format and was left out.
+
     Raises:
         UserError: in one line, where the suffix is unknown, or the file cannot be written.
     """
     form = check_writable(path)
+    remarks: tuple[str, ...] = ()
+    if form == "JPEG":
+        photo, remarks = _fitted(photo)
+    _save(path, lambda temporary: _write(photo, temporary, form, quality))
+    return remarks
+
+
+def _write(photo: Photo, path: Path, form: str, quality: int) -> None:
     pixels, alpha = photo.pixels, photo.alpha if form in ("PNG", "TIFF", "WEBP") else None
     if pixels.dtype == np.uint16 and form in ("PNG", "TIFF"):
-        write = _write_png16 if form == "PNG" else _write_tiff16
-        return _save(path, lambda temporary: write(temporary, photo))
-    if pixels.dtype == np.uint16:
-        pixels, alpha = (pixels >> 8).astype(np.uint8), None if alpha is None else (alpha >> 8).astype(np.uint8)
-    image = Image.fromarray(pixels)
-    if alpha is not None:
-        image = image.convert("RGB")
-        image.putalpha(Image.fromarray(alpha))
-    options = _options(photo, form, quality)
-    return _save(path, lambda temporary: image.save(temporary, format=form, **options))
+        (_write_png16 if form == "PNG" else _write_tiff16)(path, photo)
+    else:
+        if pixels.dtype == np.uint16:
+            pixels, alpha = (pixels >> 8).astype(np.uint8), None if alpha is None else (alpha >> 8).astype(np.uint8)
+        image = Image.fromarray(pixels)
+        if alpha is not None:
+            image = image.convert("RGB")
+            image.putalpha(Image.fromarray(alpha))
+        image.save(path, format=form, **_options(photo, form, quality))
+    if form == "TIFF":
+        _add_tiff_tags(path, photo.metadata)
 
 
 def check_writable(path: Path) -> str:
@@ -72,7 +90,8 @@ def check_writable(path: Path) -> str:
 def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
     """Arguments for ``Image.save``."""
     metadata = photo.metadata
-    options = {name: metadata[name] for name in ("icc_profile", "exif", "dpi") if name in metadata and form != "BMP"}
+    places = {"BMP": (), "TIFF": ("icc_profile", "dpi")}.get(form, ("icc_profile", "exif", "dpi"))
+    options = {name: metadata[name] for name in places if name in metadata}
     if form in ("JPEG", "WEBP"):
         options |= {"quality": quality}
         if "xmp" in metadata:
@@ -83,7 +102,7 @@ def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
         if "comment" in metadata:
             options["comment"] = metadata["comment"]
         if "photoshop" in metadata:
-            options["extra"] = b"".join(b"\xff\xed" + struct.pack(">H", len(b) + 2) + b for b in metadata["photoshop"])
+            options["extra"] = _photoshop_segments(metadata["photoshop"])
     if form == "PNG":
         chunks = PngImagePlugin.PngInfo()
         for key, value in metadata.get("text", {}).items():
@@ -94,6 +113,40 @@ def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
     if form == "TIFF":
         options["compression"] = metadata.get("tiff_compression", "tiff_adobe_deflate")
     return options
+
+
+def _fitted(photo: Photo) -> tuple[Photo, tuple[str, ...]]:
+    """A photograph with no more metadata than JPEG's segments hold, and remarks on what went."""
+    metadata, remarks = dict(photo.metadata), []
+    exif = metadata.get("exif", b"")
+    if len(exif) > _SEGMENT:
+        directory = tags.decode_exif(exif)
+        while len(exif) > _SEGMENT:
+            _, tags_of_it, code = max(_sizes(directory), key=lambda entry: entry[0])
+            del tags_of_it[code]
+            exif = tags.encode_exif(directory)
+        metadata["exif"] = exif
+        remarks.append("its EXIF data is over the 64 kB of JPEG; the largest tags were left out")
+    for name, room in (("xmp", _SEGMENT - len(_XMP_PREFIX)), ("comment", _SEGMENT)):
+        if len(metadata.get(name, b"")) > room:
+            del metadata[name]
+            remarks.append(f"its {name} is over the 64 kB of JPEG and was left out")
+    return replace(photo, metadata=metadata), tuple(remarks)
+
+
+def _sizes(directory: tags.Directory) -> Iterator[tuple[int, dict[int, tags.Tag], int]]:
+    """Length of each value, in this directory and below, and where it stands."""
+    for code, tag in directory.tags.items():
+        yield len(tag.data), directory.tags, code
+    for child in directory.children.values():
+        yield from _sizes(child)
+
+
+def _photoshop_segments(photoshop: bytes) -> bytes:
+    """Photoshop's block, spread over as many segments as it takes."""
+    room = _SEGMENT - len(PHOTOSHOP_PREFIX)
+    segments = [PHOTOSHOP_PREFIX + photoshop[start : start + room] for start in range(0, len(photoshop), room)]
+    return b"".join(b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment for segment in segments)
 
 
 def _write_png16(path: Path, photo: Photo) -> None:
@@ -129,15 +182,6 @@ def _write_tiff16(path: Path, photo: Photo) -> None:
 
     metadata = photo.metadata
     pixels = photo.pixels if photo.alpha is None else np.dstack([photo.pixels, photo.alpha])
-    tags = []
-    if "exif" in metadata:
-        exif = Image.Exif()
-        exif.load(metadata["exif"])
-        # The EXIF and GPS directories of a 16-bit TIFF stay behind, tifffile writes flat tags only.
-        tags += [(int(tag), "s", 0, value, True) for tag, value in exif.items() if isinstance(value, str)]
-        tags += [(int(tag), "B", len(value), value, True) for tag, value in exif.items() if isinstance(value, bytes)]
-    if "xmp" in metadata and not any(tag[0] == 700 for tag in tags):
-        tags.append((700, "B", len(metadata["xmp"]), metadata["xmp"], True))
     dpi = {"resolution": metadata["dpi"], "resolutionunit": "INCH"} if "dpi" in metadata else {}
     tifffile.imwrite(
         path,
@@ -146,13 +190,25 @@ def _write_tiff16(path: Path, photo: Photo) -> None:
         extrasamples=None if photo.alpha is None else ["unassalpha"],
         compression=None if metadata.get("tiff_compression") == "raw" else "zlib",
         iccprofile=metadata.get("icc_profile"),
-        extratags=tags,
         software=False,
         metadata=None,
         bigtiff=pixels.nbytes > 3.9e9,
         rowsperstrip=max(1, (1 << 20) // (pixels.nbytes // len(pixels))),
         **dpi,
     )
+
+
+def _add_tiff_tags(path: Path, metadata: dict[str, Any]) -> None:
+    """EXIF, GPS, XMP, IPTC and Photoshop's block, byte for byte: Pillow and tifffile would write their texts anew."""
+    exif = metadata.get("exif")
+    described = tags.decode_exif(exif).only(DESCRIPTIVE_TAGS) if exif else tags.Directory("<")
+    photoshop = metadata.get("photoshop", b"")
+    iptc = b"".join(data for code, data, _ in resources(photoshop) if code == IPTC_RESOURCE)
+    for code, data in ((tags.XMP, metadata.get("xmp")), (tags.PHOTOSHOP, photoshop), (tags.IPTC, iptc)):
+        if data:
+            described.tags[code] = tags.Tag(_BYTES, len(data), data)
+    if described.tags or described.children:
+        tags.add_tags(path, described)
 
 
 def _save(path: Path, write: Any) -> None:
