@@ -514,6 +514,25 @@ def test_subtitles_are_converted_where_the_container_has_another_kind(tmp_path):
         assert subtitles_of(tmp_path / target) == (kind, [(0.1, 0.5, b"Here is a wall.")])
 
 
+def test_a_damaged_subtitle_ends_nothing(tmp_path):
+    make_film(tmp_path / "plain.mp4", frames=10)
+    with av.open(tmp_path / "plain.mp4") as film, av.open(tmp_path / "wall.mp4", "w") as output:
+        copy = output.add_stream_from_template(film.streams.video[0], opaque=True)
+        subtitle = output.add_mux_stream("mov_text", time_base=Fraction(1, 1000))
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+        for begin, content in ((0, b"\x00"), (100, b"\x00\x06A wall")):
+            line = av.Packet(content)
+            line.stream, line.pts, line.dts, line.duration = subtitle, begin, begin, 100
+            line.time_base = Fraction(1, 1000)
+            output.mux(line)
+    report = colorize_film(COLORIZER, tmp_path / "wall.mp4", tmp_path / "out.mkv", OPTIONS)
+    assert report.remarks == ("damaged subtitles were left out",)
+    assert subtitles_of(tmp_path / "out.mkv")[1] == [(0.1, 0.1, b"A wall")]
+
+
 def test_subtitles_that_fit_nowhere_are_left_out_with_a_remark(tmp_path):
     make_film(tmp_path / "wall.mkv", subtitles=True)
     report = colorize_film(COLORIZER, tmp_path / "wall.mkv", tmp_path / "out.flv", OPTIONS)

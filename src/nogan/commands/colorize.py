@@ -182,15 +182,18 @@ def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argpar
             pixels = [photo.pixels for _, photo in batch]
             coloured = colorizer.colorize_pixels(pixels, factor, raw=arguments.raw)
         except Exception as error:
-            if len(batch) > 1:  # what is too much for all at once, or wrong with one of them, may not be with each
-                for photograph in batch:
-                    colour([photograph])
-                return
-            failures.append(_failure(batch[0][0], error))
-            progress.advance(task)
+            reason = _failure(batch[0][0], error)
+        else:
+            for (job, photo), result in zip(batch, coloured, strict=True):
+                writer.put((job, photo, result))
             return
-        for (job, photo), result in zip(batch, coloured, strict=True):
-            writer.put((job, photo, result))
+        # Here, and not in the handler: the error holds the memory of the pass that it ended.
+        if len(batch) == 1:
+            failures.append(reason)
+            progress.advance(task)
+        else:  # what is too much for all at once, or wrong with one of them, may not be with each
+            for photograph in batch:
+                colour([photograph])
 
     with progress_bar() as progress, WriteBehind(write, 1) as writer:
         task = progress.add_task("photographs", total=len(jobs), visible=len(jobs) > 1)

@@ -203,7 +203,7 @@ def _add_copies(film: Film, source: InputContainer, output: OutputContainer, tar
             if copy is None:
                 film.remarks.append(f"{what} does not fit into a {target.suffix} file and was left out{keeps}")
                 continue
-            take = partial(_as_text, stream.codec_context, copy)
+            take = partial(_as_text, film, stream.codec_context, copy)
         _copy_description(stream, copy)
         if stream.type != "attachment":
             copies[stream.index] = take
@@ -234,11 +234,19 @@ def _add_text(stream: SubtitleStream, output: OutputContainer) -> SubtitleStream
     return None
 
 
-def _as_text(decoder: SubtitleCodecContext, copy: SubtitleStream, packet: Packet) -> Iterator[tuple[Stream, Packet]]:
-    text = decoder.decode2(packet)
-    if text is None:  # a pause
+def _as_text(
+    film: Film, decoder: SubtitleCodecContext, copy: SubtitleStream, packet: Packet
+) -> Iterator[tuple[Stream, Packet]]:
+    import av
+
+    try:
+        text = decoder.decode2(packet)
+        if text is None:  # a pause
+            return
+        converted = copy.codec_context.encode_subtitle(text)
+    except av.FFmpegError:
+        film.remarks.append("damaged subtitles were left out")
         return
-    converted = copy.codec_context.encode_subtitle(text)
     converted.pts = converted.dts = packet.pts
     converted.duration, converted.time_base = packet.duration, packet.time_base
     yield copy, converted
