@@ -165,15 +165,16 @@ def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argpar
 
     def write(result: tuple) -> None:
         job, photo, coloured = result
+        remarks = photo.remarks
         try:
             if arguments.compare:
                 original = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None].repeat(3, axis=-1)
                 coloured = np.hstack([original, coloured])
                 photo = replace(photo, alpha=None if photo.alpha is None else np.hstack([photo.alpha, photo.alpha]))
-            write_photo(replace(photo, pixels=coloured), job.target, quality=arguments.quality)
+            remarks += write_photo(replace(photo, pixels=coloured), job.target, quality=arguments.quality)
         except Exception as error:
             failures.append(_failure(job, error))
-        for remark in photo.remarks:
+        for remark in remarks:
             progress.console.print(f"{job.source}: {remark}", highlight=False, markup=False)
         progress.advance(task)
 
@@ -199,6 +200,7 @@ def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argpar
         task = progress.add_task("photographs", total=len(jobs), visible=len(jobs) > 1)
         for batch in _batches(read_ahead(read(), 1), arguments.batch_size or colorizer.batch_size):
             colour(batch)
+            del batch  # else the next photographs are read beside these
     return failures
 
 
@@ -267,6 +269,7 @@ def _batches(photos: Iterator[tuple[Job, "Photo"]], size: int) -> Iterator[list[
     for job, photo in photos:
         batch.append((job, photo))
         if len(batch) == size or sum(photo.pixels.nbytes for _, photo in batch) > 200e6:
+            del photo  # else the next is read beside it
             yield batch
             batch = []
     if batch:
