@@ -236,11 +236,12 @@ class NoGANData(pl.LightningDataModule):
                     output = generator(color.normalize(color.to_gray(photographs)))
                 yield color.denormalize(output.float()).clamp(0, 1)
 
+        # First, so that the disk never holds two cycles' fakes; every rank waits in ``fill`` until the first is there.
+        self.remove_fakes(but_of=phase.cycle)
         was_training = generator.training
         generator.eval()
         store.fill(colorize, fingerprint(generator.network), settings.batch_size, self.report)
         generator.train(was_training)
-        self.remove_fakes(before_cycle=phase.cycle)
         return store
 
     def critic_held_out(self, phase: Phase) -> Iterator[Labelled]:
@@ -295,10 +296,10 @@ class NoGANData(pl.LightningDataModule):
             self.bad_images.add(batch.bad)
             yield batch
 
-    def remove_fakes(self, before_cycle: int | None = None) -> None:
-        """Remove the fakes of cycles before ``before_cycle``, or all of them."""
+    def remove_fakes(self, but_of: int | None = None) -> None:
+        """Remove the fakes of every cycle, or of every one ``but_of`` this."""
         if distributed.rank() > 0:
             return
         for folder in (self.folder / "fakes").glob("cycle-*"):
-            if before_cycle is None or int(folder.name.removeprefix("cycle-")) < before_cycle:
+            if folder.name != f"cycle-{but_of}":
                 shutil.rmtree(folder)
