@@ -157,6 +157,19 @@ def test_cut_while_the_fakes_are_made(smallest, uncut, tmp_path, monkeypatch, cy
     with pytest.raises(Cut):
         train(smallest(*OVERRIDES), tmp_path, console=QUIET)
     monkeypatch.setattr(fakes.FakeStore, "_note", note)
+    assert [folder.name for folder in (tmp_path / "fakes").iterdir()] == [f"cycle-{cycle}"]
+    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert_same_run(uncut, tmp_path)
+
+
+def test_back_to_a_cycle_whose_fakes_are_gone(smallest, uncut, cutting, tmp_path):
+    cutting("on_train_batch_end", 26)  # within the critic phase of the second cycle
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    cutting()
+    for later in newest_first(tmp_path / "checkpoints"):
+        if later.name > "002-c1@1-end.ckpt":
+            later.unlink()
     train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
     assert_same_run(uncut, tmp_path)
 

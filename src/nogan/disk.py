@@ -6,18 +6,22 @@ from typing import NamedTuple
 
 from torch import nn
 
+from nogan.callbacks.checkpoints import KEPT_WITHIN_A_PHASE
 from nogan.errors import UserError
-from nogan.plan import Plan, fakes_bytes
+from nogan.plan import Phase, Plan, fakes_bytes
 
-ADAM = 3  # a checkpoint holds each parameter and its two moments
+MOMENTS = 2  # that Adam keeps of each parameter that trains
+SPARED = 3  # snapshots of a GAN phase that no budget thins out: the first, the last and the best
+EXPORTS = 3  # of the generator: as it stands, pretrained, at the inflection point
 
 
 class DiskUse(NamedTuple):
     """Bytes at the most, by what takes them."""
 
-    fakes: int  # of one cycle: older ones are removed
+    fakes: int  # of one cycle: those of the one before are removed first
     checkpoints: int
     snapshots: int
+    exports: int  # generator and critic as files that other programs start from
 
     @property
     def total(self) -> int:
@@ -33,14 +37,30 @@ def expected_use(
     plan: Plan, generator: nn.Module, critic: nn.Module, snapshot_budget: float, averaged: bool = False
 ) -> DiskUse:
     """What a whole run of ``plan`` takes at most; ``averaged`` where each snapshot has one of the moving average."""
-    generator_bytes, critic_bytes = (_bytes(network) for network in (generator, critic))
-    snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in plan if phase.snapshot_every)
-    cycles = sum(phase.kind == "gan" for phase in plan)
+    sizes = {name: _bytes(network) for name, network in (("generator", generator), ("critic", critic))}
+    average = sizes["generator"] if averaged else 0
+
+    def checkpoint(phase: Phase) -> int:
+        trained = sum(sizes.values()) if phase.kind == "gan" else sizes[phase.kind]
+        return sum(sizes.values()) + average + MOMENTS * trained
+
+    checkpoints = [checkpoint(phase) for phase in plan]
+    gans = [phase for phase in plan if phase.kind == "gan"]
+    budget = max(int(snapshot_budget), len(gans) * SPARED * sizes["generator"])
+    snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in gans) * sizes["generator"]
     return DiskUse(
         fakes=fakes_bytes(plan),
-        checkpoints=(len(plan) + 2) * ADAM * (generator_bytes + critic_bytes),
-        snapshots=min(int(snapshot_budget), snapshots * generator_bytes * (1 + averaged)) + cycles * critic_bytes,
+        # Those within a phase are still there while the last of the run is written, under a temporary name.
+        checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * max(checkpoints),
+        snapshots=min(budget, snapshots) * (1 + averaged) + len(gans) * sizes["critic"],
+        exports=EXPORTS * sizes["generator"] + average + sizes["critic"],
     )
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files under ``folder``; a file with two names counts once."""
+    found = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in found}.values())
 
 
 def _bytes(network: nn.Module) -> int:
@@ -53,7 +73,7 @@ def check_disk(folder: Path, use: DiskUse) -> None:
     Raises:
         UserError: names what is needed, what is free, and the keys that lower the need.
     """
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    there = bytes_in(folder)
     free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
     if free + there < use.total:
         raise UserError(

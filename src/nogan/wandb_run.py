@@ -293,6 +293,7 @@ def run_id(folder: Path) -> str:
     path = folder / "wandb-id.txt"
     if not path.is_file():
         new = uuid.uuid4().hex[:8]
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda temporary: temporary.write_text(new))
     return path.read_text().strip()
 

@@ -238,11 +238,12 @@ class NoGANData(pl.LightningDataModule):
             if self.report:
                 self.report(done, count)
 
+        # First, so that the disk never holds two cycles' fakes; every rank waits in ``fill`` until the first is there.
+        self.remove_fakes(but_of=phase.cycle)
         was_training = generator.training
         generator.eval()
         store.fill(colorize, fingerprint(generator.network), settings.batch_size, report)
         generator.train(was_training)
-        self.remove_fakes(before_cycle=phase.cycle)
         return store
 
     def critic_held_out(self, phase: Phase) -> Iterator[Labelled]:
@@ -304,10 +305,10 @@ class NoGANData(pl.LightningDataModule):
         """Inverse of :meth:`state_dict`."""
         self.bad_images.load_state_dict(state["bad_images"])
 
-    def remove_fakes(self, before_cycle: int | None = None) -> None:
-        """Remove the fakes of cycles before ``before_cycle``, or all of them."""
+    def remove_fakes(self, but_of: int | None = None) -> None:
+        """Remove the fakes of every cycle, or of every one ``but_of`` this."""
         if distributed.rank() > 0:
             return
         for folder in (self.folder / "fakes").glob("cycle-*"):
-            if before_cycle is None or int(folder.name.removeprefix("cycle-")) < before_cycle:
+            if folder.name != f"cycle-{but_of}":
                 shutil.rmtree(folder)
