@@ -123,7 +123,7 @@ class GANModule(pl.LightningModule):
         return -1 if self.phase_over else None
 
     def training_step(self, batch: Pair | Labelled, batch_idx: int) -> Metrics:
-        """One batch for one network; returns detached metrics, ``loss`` among them."""
+        """One batch for one network; returns detached metrics on the CPU, ``loss`` among them."""
         assert self.phase is not None
         torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
         optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
@@ -144,7 +144,11 @@ class GANModule(pl.LightningModule):
                 raise
             raise self._out_of_memory(self.phase) from error
         metrics = distributed.mean_over_ranks(metrics, weight)
-        self._skip_if_bad(metrics["loss"], batch_idx)
+        went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
+        if went_well:
+            self.bad_in_a_row.clear()
+        else:
+            self._skip(Bad(batch_idx, float(metrics["loss"])), self.phase)
         optimizer.step()
         return metrics
 
@@ -156,18 +160,18 @@ class GANModule(pl.LightningModule):
             return self.critic.pretrain_loss(batch)
         return self.critic_batch(batch) if self._serving == "critic" else self.generator_batch(batch)
 
-    def _skip_if_bad(self, loss: Tensor, batch_idx: int) -> None:
+    @property
+    def _scales_gradients(self) -> bool:
+        """Whether there is a gradient scaler, which expects infinite gradients now and then."""
+        return self.trainer.precision == "16-mixed"
+
+    def _skip(self, bad: Bad, phase: Phase) -> None:
         """Drop the gradients of a batch that went wrong; the optimizer's step that follows then changes nothing."""
-        assert self.phase is not None
-        scaled = self.trainer.precision == "16-mixed"  # whose scaler expects infinite gradients now and then
-        if self._safeguard.went_well(loss, check_gradients=not scaled):
-            self.bad_in_a_row.clear()
-            return
-        self._safeguard.undo(drop_gradients=not scaled)
+        self._safeguard.undo(drop_gradients=not self._scales_gradients)
         self.bad_batches += 1
-        self.bad_in_a_row.append(Bad(batch_idx, float(loss)))
+        self.bad_in_a_row.append(bad)
         if len(self.bad_in_a_row) > self.max_bad_batches:
-            raise TooManyBadBatches(self.phase.title, self.bad_in_a_row)
+            raise TooManyBadBatches(phase.title, self.bad_in_a_row)
 
     def _out_of_memory(self, phase: Phase) -> UserError:
         return UserError(
