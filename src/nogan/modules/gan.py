@@ -4,7 +4,7 @@ Optimization is manual, and every ``training_step`` takes exactly one optimizer 
 network: so Lightning's ``global_step`` is the number of batches trained on.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -21,6 +21,14 @@ from nogan.plan import Phase
 from nogan.rng import derive_seed
 from nogan.schedule import Hyper
 from nogan.switch import Turn
+
+
+class Service(NamedTuple):
+    """What a batch for one network needs, which is looked up once a phase."""
+
+    training: list[nn.Parameter]
+    resting: list[nn.Parameter]  # of both networks
+    safeguard: Safeguard
 
 
 class GANModule(pl.LightningModule):
@@ -64,6 +72,7 @@ class GANModule(pl.LightningModule):
         self.phase: Phase | None = None
         self.phase_over = False  # set by the scheduler: no further batch in this phase
         self._serving: str | None = None
+        self._services: dict[Turn, Service] = {}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The generator's optimizer and the critic's."""
@@ -84,6 +93,7 @@ class GANModule(pl.LightningModule):
         self.phase = phase
         self.phase_over = False
         self._serving = None
+        self._services = {}
 
     def start_optimizers_afresh(self) -> None:
         """Forget both optimizers' moments: every phase starts without any."""
@@ -102,17 +112,32 @@ class GANModule(pl.LightningModule):
             group["betas"] = hyper.betas
 
     def _serve(self, turn: Turn) -> None:
-        assert self.phase is not None
-        trains_generator = turn == "generator"
+        if turn not in self._services:
+            self._services[turn] = self._service(turn)
         # The other network is in eval mode: no dropout, running statistics, no power iteration.
-        self.generator.train(trains_generator)
-        self.critic.train(not trains_generator)
-        trained = trainable_parameters(self.generator.network, self.phase.trains) if trains_generator else frozenset()
-        for name, parameter in self.generator.network.named_parameters():
-            parameter.requires_grad_(name in trained)
-        self.critic.requires_grad_(not trains_generator)
+        self.generator.train(turn == "generator")
+        self.critic.train(turn == "critic")
+        for parameter in self._services[turn].resting:
+            parameter.requires_grad_(False)
+        for parameter in self._services[turn].training:
+            parameter.requires_grad_(True)
         self._serving = turn
-        self._safeguard = Safeguard(self._serving_network)
+
+    def _service(self, turn: Turn) -> Service:
+        assert self.phase is not None
+        if turn == "critic":
+            network, training = self.critic.network, list(self.critic.network.parameters())
+        else:
+            network = self.generator.network
+            training = list(trainable_parameters(network, self.phase.trains).values())
+        trained = set(map(id, training))
+        both = (*self.generator.network.parameters(), *self.critic.network.parameters())
+        resting = [parameter for parameter in both if id(parameter) not in trained]
+        return Service(training, resting, Safeguard(network))
+
+    @property
+    def _safeguard(self) -> Safeguard:
+        return self._services[self._serving].safeguard
 
     @property
     def _serving_network(self) -> nn.Module:
