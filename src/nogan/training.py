@@ -181,6 +181,7 @@ def build_run(
             **devices_and_nodes(config.trainer),
             strategy=config.trainer.strategy,
             precision=config.trainer.precision,
+            benchmark=True,  # of cuDNN's kernels: within a phase, all batches have one size
             max_epochs=len(plan),
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,  # batches are divided between the ranks by StepSampler

@@ -41,6 +41,8 @@ def test_every_phase(smallest, tmp_path, precision):
     final = load_file(tmp_path / "generator.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in final.values())
     assert (tmp_path / "report.html").is_file()
+    checkpoint = torch.load(next((tmp_path / "checkpoints").glob("*-end.ckpt")), weights_only=True)
+    assert all(group["fused"] for state in checkpoint["optimizer_states"] for group in state["param_groups"])
 
 
 def test_the_first_batches_are_those_of_the_cpu(smallest, tmp_path):
