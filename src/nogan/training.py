@@ -239,8 +239,8 @@ def build_module(config: RunConfig) -> GANModule:
         **adam,
     )
     critic = CriticModule(networks.build_critic(**model.critic.model_dump(), seed=config.seed), **adam)
-    for network in (generator.network, critic.network):
-        network.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
+    for module in (generator, critic):  # the feature network, too
+        module.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
     weights = config.nogan.gan.weights
     return GANModule(
         generator,
