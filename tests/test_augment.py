@@ -36,6 +36,10 @@ def neutral(count: int = 1, **changes) -> aug.Draws:
     return aug.Draws(**{**vars(draw(count, NONE, torch_rng(0))), **changes})
 
 
+def rngs(count: int) -> list[torch.Generator]:
+    return [torch_rng("noise", image) for image in range(count)]
+
+
 def transform(matrix: torch.Tensor, x: float, y: float) -> tuple[float, float]:
     p = matrix @ torch.tensor([x, y, 1.0], dtype=torch.float64)
     return (p[0] / p[2]).item(), (p[1] / p[2]).item()
@@ -247,7 +251,7 @@ def test_augmenting_leaves_the_global_generator_alone():
     images, sizes = batch_of((40, 50))
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    add_noise(augment(images, sizes, 32, TRAIN, torch_rng(0)), torch_rng(1))
+    add_noise(augment(images, sizes, 32, TRAIN, torch_rng(0)), [torch_rng(1)])
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -278,7 +282,7 @@ def test_lighting_alone_keeps_the_geometry_of_evaluation():
 
 def test_noise_is_gray_whole_numbers_in_range_and_not_clamped():
     gray = torch.zeros(400, 3, 32, 32)
-    noisy = add_noise(gray, torch_rng("noise"))
+    noisy = add_noise(gray, rngs(400))
     assert gray.abs().max() == 0
     assert torch.equal(noisy[:, 0], noisy[:, 1]) and torch.equal(noisy[:, 0], noisy[:, 2])
     steps = noisy[:, 0].flatten(1) * 255
@@ -293,11 +297,20 @@ def test_noise_is_gray_whole_numbers_in_range_and_not_clamped():
     values = sparse[sparse != 0].round()
     assert values.min() >= -60 and values.max() <= 58
     assert ((values >= -30) & (values < 30)).double().mean() > 0.98
-    assert torch.equal(noisy, add_noise(gray, torch_rng("noise")))
+
+
+def test_the_noise_of_an_image_is_its_own():
+    """Whatever stands beside it: devices draw it for their part of a batch only."""
+    gray = torch.rand(6, 1, 32, 24).expand(-1, 3, -1, -1)
+    whole = add_noise(gray, rngs(6))
+    assert torch.equal(whole, add_noise(gray, rngs(6)))
+    for part in (slice(0, 2), slice(2, 6)):
+        assert torch.equal(whole[part], add_noise(gray[part], rngs(6)[part]))
+    assert len({image.sum().item() for image in whole - gray}) > 3
 
 
 def test_noise_is_uniform_over_its_sixty_steps():
-    noisy = add_noise(torch.zeros(100, 1, 64, 64), torch_rng(0), p=1.0, share=(0.01, 0.011)) * 255
+    noisy = add_noise(torch.zeros(100, 1, 64, 64), rngs(100), p=1.0, share=(0.01, 0.011)) * 255
     values = noisy[noisy != 0].round()
     assert values.mean().item() == pytest.approx(-0.5, abs=1.5)
     assert values.var().item() == pytest.approx((60**2 - 1) / 12, rel=0.1)

@@ -1,6 +1,7 @@
 """What goes wrong in training: bad numbers, too little memory, data that disappears."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import nogan.training
 from nogan.errors import UserError
 from nogan.failures import explained
 from nogan.modules import GeneratorModule, Labelled
-from nogan.modules.step import accumulate, held_power_iteration, parts_of
+from nogan.modules.step import Safeguard, accumulate, held_power_iteration, parts_of
 from nogan.networks import build_critic
 from nogan.training import train
 
@@ -54,6 +55,26 @@ def test_a_bad_batch_is_skipped_counted_and_leaves_no_trace(smallest, tmp_path, 
     last = (tmp_path / "metrics.csv").read_text().splitlines()
     column = last[0].split(",").index("nogan/bad_batches")
     assert last[-1].split(",")[column] == "2"
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient", "checked", "went_well"),
+    [
+        (0.7, 1.0, True, True),
+        (math.nan, 1.0, True, False),
+        (0.7, math.inf, True, False),
+        (0.7, math.inf, False, True),  # a gradient scaler looks after it
+        (math.inf, 1.0, False, False),
+    ],
+)
+def test_the_verdict_on_a_batch_comes_with_its_metrics(loss, gradient, checked, went_well):
+    network = torch.nn.Linear(2, 1)
+    network.weight.grad = torch.full_like(network.weight, gradient)
+    metrics = {"loss": torch.tensor(loss), "accuracy": torch.tensor(0.1)}
+    verdict, fetched = Safeguard(network).fetch(metrics, check_gradients=checked)
+    assert verdict is went_well
+    assert list(fetched) == ["loss", "accuracy"]
+    torch.testing.assert_close(fetched, metrics, rtol=0, atol=0, equal_nan=True)
 
 
 def test_too_many_go_back_once_and_then_on(smallest, tmp_path, poison, capsys):

@@ -11,7 +11,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from rich.console import Console
 
 import nogan.training
-from nogan.modules import GeneratorModule
+from nogan.modules import GeneratorModule, optimizer
 from nogan.training import train
 
 QUIET = Console(quiet=True)
@@ -110,7 +110,9 @@ def test_every_phase_in_mixed_precision(look, float16_on_cpu, precision):
     assert {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}[precision] in eyes.types["features"]
 
 
-def test_the_gradient_scaler_passes_over_a_bad_batch(look, float16_on_cpu, monkeypatch):
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_the_gradient_scaler_passes_over_a_bad_batch(look, float16_on_cpu, monkeypatch, fused):
+    monkeypatch.setattr(optimizer, "FUSED_ON", ("cpu",) if fused else ())
     loss, calls = GeneratorModule.pretrain_loss, []
 
     def poisoned(self: Any, batch: Any) -> Any:
@@ -120,5 +122,9 @@ def test_the_gradient_scaler_passes_over_a_bad_batch(look, float16_on_cpu, monke
     monkeypatch.setattr(GeneratorModule, "pretrain_loss", poisoned)
     eyes, folder = look("run", "trainer.precision=16-mixed", "trainer.limit_batches=4", "nogan.repeats=0", finite=False)
     assert eyes.steps == list(range(1, len(eyes.steps) + 1))
-    state = torch.load(folder / "checkpoints" / "000-g1-end.ckpt", weights_only=True)["state_dict"]
-    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    checkpoint = torch.load(folder / "checkpoints" / "000-g1-end.ckpt", weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in checkpoint["state_dict"].values())
+    adam = checkpoint["optimizer_states"][0]
+    assert {group["fused"] for group in adam["param_groups"]} == {fused or None}
+    (steps,) = {state["step"].item() for state in adam["state"].values()}
+    assert steps == 3  # of four batches

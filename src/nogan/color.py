@@ -4,6 +4,8 @@ Outside the networks an image is an RGB tensor ``(..., 3, H, W)`` in [0, 1]. Net
 space; :func:`normalize` and :func:`denormalize` are the only doors between the two.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,15 @@ REC601_LUMA = (0.299, 0.587, 0.114)
 
 
 def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(-1, 1, 1)
+    make = _constant.__wrapped__ if torch.compiler.is_compiling() else _constant  # a traced tensor must not be kept
+    return make(values, like.dtype, like.device)
+
+
+@lru_cache
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once for each device: putting it there waits for all that a GPU still has to do."""
+    with torch.inference_mode(False):  # autograd is to take it, whoever asked first
+        return torch.tensor(values, dtype=dtype, device=device).view(-1, 1, 1)
 
 
 def normalize(rgb: Tensor) -> Tensor:

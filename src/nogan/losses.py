@@ -216,7 +216,10 @@ def adversarial_loss(logits: Tensor, is_real: bool | Tensor) -> Tensor:
         is_real: one answer for all images, or ``(B,)`` with one for each.
     """
     logits = logits.float()
-    target = torch.as_tensor(is_real, dtype=logits.dtype, device=logits.device).view(-1, 1).expand_as(logits)
+    if isinstance(is_real, Tensor):
+        target = is_real.to(logits).view(-1, 1).expand_as(logits)
+    else:
+        target = torch.full_like(logits, is_real)
     return F.binary_cross_entropy_with_logits(logits, target)
 
 

@@ -181,6 +181,7 @@ def build_run(
             **devices_and_nodes(config.trainer),
             strategy=config.trainer.strategy,
             precision=config.trainer.precision,
+            benchmark=True,  # of cuDNN's kernels: within a phase, all batches have one size
             max_epochs=len(plan),
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,  # batches are divided between the ranks by StepSampler
@@ -238,8 +239,8 @@ def build_module(config: RunConfig) -> GANModule:
         **adam,
     )
     critic = CriticModule(networks.build_critic(**model.critic.model_dump(), seed=config.seed), **adam)
-    for network in (generator.network, critic.network):
-        network.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
+    for module in (generator, critic):  # the feature network, too
+        module.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
     weights = config.nogan.gan.weights
     return GANModule(
         generator,

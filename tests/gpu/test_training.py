@@ -5,9 +5,12 @@ import json
 import math
 import subprocess
 import sys
+import warnings
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -38,6 +41,8 @@ def test_every_phase(smallest, tmp_path, precision):
     final = load_file(tmp_path / "generator.safetensors")
     assert all(torch.isfinite(tensor).all() for tensor in final.values())
     assert (tmp_path / "report.html").is_file()
+    checkpoint = torch.load(next((tmp_path / "checkpoints").glob("*-end.ckpt")), weights_only=True)
+    assert all(group["fused"] for state in checkpoint["optimizer_states"] for group in state["param_groups"])
 
 
 def test_the_first_batches_are_those_of_the_cpu(smallest, tmp_path):
@@ -72,6 +77,48 @@ def test_a_cut_run_goes_on(smallest, tmp_path, monkeypatch):
     assert [row["step"] for row in cut] == [row["step"] for row in whole]
     for name in ("generator/loss", "critic/loss"):
         assert losses(tmp_path / "cut", name) == pytest.approx(losses(tmp_path / "whole", name), rel=0.1)
+
+
+class Waits(pl.Callback):
+    """Counts, from the end of each batch to the end of the next, how often the CPU waited for the GPU."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, list[int]] = defaultdict(list)
+        self.recorder: warnings.catch_warnings | None = None
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: object) -> None:
+        self._stop(module.phase.kind)
+        torch.cuda.set_sync_debug_mode("warn")
+        self.recorder = warnings.catch_warnings(record=True)
+        self.caught = self.recorder.__enter__()
+        warnings.simplefilter("always")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._stop(None)
+
+    def _stop(self, kind: str | None) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+        if self.recorder is not None:
+            self.recorder.__exit__(None, None, None)
+            self.recorder = None
+            if kind:
+                self.counts[kind].append(sum("synchronizing CUDA" in str(warning.message) for warning in self.caught))
+
+
+def test_the_cpu_waits_once_a_batch(smallest, tmp_path, monkeypatch):
+    import nogan.training
+
+    build, waits = nogan.training.build_run, Waits()
+
+    def built(*args):
+        run = build(*args)
+        run.trainer.callbacks.append(waits)
+        return run
+
+    monkeypatch.setattr(nogan.training, "build_run", built)
+    train(smallest(*ON_GPU, "trainer.precision=bf16-mixed", "nogan.snapshot_every=1"), tmp_path, console=QUIET)
+    assert set(waits.counts) == {"generator", "critic", "gan"}
+    assert {kind: min(counts) for kind, counts in waits.counts.items()} == dict.fromkeys(waits.counts, 1)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")

@@ -9,7 +9,7 @@ Every number is drawn on the CPU from the generator that the caller gives, so th
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -304,7 +304,7 @@ def _light(rgb: Tensor, draws: Draws) -> Tensor:
 
 def add_noise(
     gray: Tensor,
-    rng: torch.Generator,
+    rngs: Sequence[torch.Generator],
     p: float = 0.8,
     share: tuple[float, float] = (0.001, 0.4),
     amplitude: int = 30,
@@ -316,7 +316,7 @@ def add_noise(
 
     Args:
         gray: ``(B, 3, H, W)`` in [0, 1].
-        rng: CPU generator.
+        rngs: CPU generators, one for each image.
         p: probability of noise for an image.
         share: range of the share of pixels drawn.
         amplitude: in steps of 1/255.
@@ -327,10 +327,13 @@ def add_noise(
     count, _, height, width = gray.shape
     pixels = height * width
     low, high = share
-    hits = (pixels * (low + (high - low) * torch.rand(count, 1, generator=rng, dtype=torch.float64))).long()
-    hits = hits * (torch.rand(count, 1, generator=rng) < p)
-    most = max(int(pixels * high), 1)
-    where = torch.randint(pixels, (count, most), generator=rng)
-    value = torch.randint(-amplitude, amplitude, (count, most), generator=rng) * (torch.arange(most) < hits)
-    noise = torch.zeros(count, pixels).scatter_add_(1, where, value.float() / 255)
-    return gray + noise.view(count, 1, height, width).to(gray.device, gray.dtype, non_blocking=True)
+    where, value = [], []
+    for image, rng in enumerate(rngs):
+        part, chance = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
+        hits = int(pixels * (low + (high - low) * part)) if chance < p else 0
+        where.append(image * pixels + torch.randint(pixels, (hits,), generator=rng))
+        value.append(torch.randint(-amplitude, amplitude, (hits,), generator=rng, dtype=torch.int8))
+    where, value = (torch.cat(drawn).to(gray.device, non_blocking=True) for drawn in (where, value))
+    # Sums of whole numbers, which come out the same in whatever order a device adds them.
+    noise = torch.zeros(count * pixels, device=gray.device).index_add_(0, where, value.float()) / 255
+    return gray + noise.to(gray.dtype).view(count, 1, height, width)

@@ -206,8 +206,7 @@ class NoGANData(pl.LightningDataModule):
             return Labelled(color.normalize(images), batch.is_real)
         gray = color.to_gray(images)
         if phase.noise:
-            noise = add_noise(torch.zeros(phase.batch_size, *gray.shape[1:]), torch_rng("noise", *keys))[mine]
-            gray = gray + noise.to(gray.device, non_blocking=True)
+            gray = add_noise(gray, [torch_rng("noise", *keys, image) for image in range(phase.batch_size)[mine]])
         return Pair(color.normalize(gray), color.normalize(images))
 
     def probe_photographs(self, count: int, size: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nogan.losses import critic_pretrain_loss
 from nogan.modules.generator import Metrics
+from nogan.modules.optimizer import adamw
 
 
 class Labelled(NamedTuple):
@@ -69,4 +70,4 @@ class CriticModule(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam over the whole critic."""
-        return torch.optim.AdamW(self.parameters(), lr=self.lr, **self.adam)
+        return adamw([{"params": list(self.parameters())}], lr=self.lr, **self.adam)

@@ -4,7 +4,7 @@ Optimization is manual, and every ``training_step`` takes exactly one optimizer 
 network: so Lightning's ``global_step`` is the number of batches trained on.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -21,6 +21,14 @@ from nogan.plan import Phase
 from nogan.rng import derive_seed
 from nogan.schedule import Hyper
 from nogan.switch import Turn
+
+
+class Service(NamedTuple):
+    """What a batch for one network needs, which is looked up once a phase."""
+
+    training: list[nn.Parameter]
+    resting: list[nn.Parameter]  # of both networks
+    safeguard: Safeguard
 
 
 class GANModule(pl.LightningModule):
@@ -64,6 +72,7 @@ class GANModule(pl.LightningModule):
         self.phase: Phase | None = None
         self.phase_over = False  # set by the scheduler: no further batch in this phase
         self._serving: str | None = None
+        self._services: dict[Turn, Service] = {}
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The generator's optimizer and the critic's."""
@@ -84,6 +93,7 @@ class GANModule(pl.LightningModule):
         self.phase = phase
         self.phase_over = False
         self._serving = None
+        self._services = {}
 
     def start_optimizers_afresh(self) -> None:
         """Forget both optimizers' moments: every phase starts without any."""
@@ -102,17 +112,32 @@ class GANModule(pl.LightningModule):
             group["betas"] = hyper.betas
 
     def _serve(self, turn: Turn) -> None:
-        assert self.phase is not None
-        trains_generator = turn == "generator"
+        if turn not in self._services:
+            self._services[turn] = self._service(turn)
         # The other network is in eval mode: no dropout, running statistics, no power iteration.
-        self.generator.train(trains_generator)
-        self.critic.train(not trains_generator)
-        trained = trainable_parameters(self.generator.network, self.phase.trains) if trains_generator else frozenset()
-        for name, parameter in self.generator.network.named_parameters():
-            parameter.requires_grad_(name in trained)
-        self.critic.requires_grad_(not trains_generator)
+        self.generator.train(turn == "generator")
+        self.critic.train(turn == "critic")
+        for parameter in self._services[turn].resting:
+            parameter.requires_grad_(False)
+        for parameter in self._services[turn].training:
+            parameter.requires_grad_(True)
         self._serving = turn
-        self._safeguard = Safeguard(self._serving_network)
+
+    def _service(self, turn: Turn) -> Service:
+        assert self.phase is not None
+        if turn == "critic":
+            network, training = self.critic.network, list(self.critic.network.parameters())
+        else:
+            network = self.generator.network
+            training = list(trainable_parameters(network, self.phase.trains).values())
+        trained = set(map(id, training))
+        both = (*self.generator.network.parameters(), *self.critic.network.parameters())
+        resting = [parameter for parameter in both if id(parameter) not in trained]
+        return Service(training, resting, Safeguard(network))
+
+    @property
+    def _safeguard(self) -> Safeguard:
+        return self._services[self._serving].safeguard
 
     @property
     def _serving_network(self) -> nn.Module:
@@ -123,7 +148,7 @@ class GANModule(pl.LightningModule):
         return -1 if self.phase_over else None
 
     def training_step(self, batch: Pair | Labelled, batch_idx: int) -> Metrics:
-        """One batch for one network; returns detached metrics, ``loss`` among them."""
+        """One batch for one network; returns detached metrics on the CPU, ``loss`` among them."""
         assert self.phase is not None
         torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
         optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
@@ -144,7 +169,11 @@ class GANModule(pl.LightningModule):
                 raise
             raise self._out_of_memory(self.phase) from error
         metrics = distributed.mean_over_ranks(metrics, weight)
-        self._skip_if_bad(metrics["loss"], batch_idx)
+        went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
+        if went_well:
+            self.bad_in_a_row.clear()
+        else:
+            self._skip(Bad(batch_idx, float(metrics["loss"])), self.phase)
         optimizer.step()
         return metrics
 
@@ -156,18 +185,18 @@ class GANModule(pl.LightningModule):
             return self.critic.pretrain_loss(batch)
         return self.critic_batch(batch) if self._serving == "critic" else self.generator_batch(batch)
 
-    def _skip_if_bad(self, loss: Tensor, batch_idx: int) -> None:
+    @property
+    def _scales_gradients(self) -> bool:
+        """Whether there is a gradient scaler, which expects infinite gradients now and then."""
+        return self.trainer.precision == "16-mixed"
+
+    def _skip(self, bad: Bad, phase: Phase) -> None:
         """Drop the gradients of a batch that went wrong; the optimizer's step that follows then changes nothing."""
-        assert self.phase is not None
-        scaled = self.trainer.precision == "16-mixed"  # whose scaler expects infinite gradients now and then
-        if self._safeguard.went_well(loss, check_gradients=not scaled):
-            self.bad_in_a_row.clear()
-            return
-        self._safeguard.undo(drop_gradients=not scaled)
+        self._safeguard.undo(drop_gradients=not self._scales_gradients)
         self.bad_batches += 1
-        self.bad_in_a_row.append(Bad(batch_idx, float(loss)))
+        self.bad_in_a_row.append(bad)
         if len(self.bad_in_a_row) > self.max_bad_batches:
-            raise TooManyBadBatches(self.phase.title, self.bad_in_a_row)
+            raise TooManyBadBatches(phase.title, self.bad_in_a_row)
 
     def _out_of_memory(self, phase: Phase) -> UserError:
         return UserError(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nogan.losses import FeatureLoss
+from nogan.modules.optimizer import adamw
 from nogan.schedule import layer_group_lr
 
 Metrics = dict[str, Tensor]
@@ -77,4 +78,4 @@ class GeneratorModule(pl.LightningModule):
             {"params": list(nn.ModuleList(modules).parameters()), "lr": lr}
             for modules, lr in zip(self.network.layer_groups(), layer_group_lr(self.lr), strict=True)
         ]
-        return torch.optim.AdamW(groups, **self.adam)
+        return adamw(groups, **self.adam)

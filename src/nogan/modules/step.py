@@ -78,13 +78,17 @@ class Safeguard:
             torch._foreach_copy_(self.copies, self.buffers)
 
     @torch.no_grad()
-    def went_well(self, loss: Tensor, *, check_gradients: bool = True) -> bool:
-        """Whether ``loss`` and, unless a gradient scaler looks after them, the gradients are finite."""
+    def fetch(self, metrics: Metrics, *, check_gradients: bool = True) -> tuple[bool, Metrics]:
+        """Whether the loss and, unless a gradient scaler looks after them, the gradients are finite; and the metrics.
+
+        These come to the CPU with the verdict, in one transfer: it is the only time in a batch to wait for the device.
+        """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        finite = torch.isfinite(loss.detach())
+        finite = torch.isfinite(metrics["loss"])
         if check_gradients and gradients:
             finite = finite & torch.isfinite(nn.utils.get_total_norm(gradients))
-        return bool(finite)
+        *values, finite = torch.stack([*metrics.values(), finite.float()]).cpu().unbind()
+        return bool(finite), dict(zip(metrics, values, strict=True))
 
     @torch.no_grad()
     def undo(self, *, drop_gradients: bool = True) -> None:

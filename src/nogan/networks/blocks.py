@@ -190,6 +190,13 @@ def pad_channels(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, 0, 0, 0, 0, extra)) if extra else x
 
 
+def join(x: Tensor, other: Tensor) -> Tensor:
+    """Channels of ``x``, then of ``other``, in the memory format of ``x``; PyTorch makes NCHW of two formats."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        other = other.contiguous(memory_format=torch.channels_last)
+    return torch.cat([x, other], dim=1)
+
+
 def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest resize of ``(B, C, H, W)`` to ``size``; the same tensor where it already fits.
 

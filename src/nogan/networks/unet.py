@@ -9,7 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nogan.errors import UserError
-from nogan.networks.blocks import ConvReluNorm, SelfAttention, ShuffleUp, halved, pad_channels, resize_like, sn_conv
+from nogan.networks.blocks import (
+    ConvReluNorm,
+    SelfAttention,
+    ShuffleUp,
+    halved,
+    join,
+    pad_channels,
+    resize_like,
+    sn_conv,
+)
 from nogan.networks.encoders import encoder_groups
 
 MIN_SIZE = 32
@@ -51,7 +60,7 @@ class UpBlock(nn.Module):
         """``x`` from below and ``skip`` (or none) to the block's result, of height and width ``size``."""
         x = resize_like(self.up(x), size)
         if self.skip_norm is not None:
-            x = torch.cat([x, self.skip_norm(skip)], dim=1)
+            x = join(x, self.skip_norm(skip))
         return self.attention(self.convs(F.relu(x)))
 
 
@@ -129,7 +138,7 @@ class UNet(nn.Module):
             skip = skip_at.get(reduction)
             y = block(y, skip, halved(size, reduction) if skip is None else tuple(skip.shape[-2:]))
         y = resize_like(self.final_up(y), size)
-        y = self.residual(pad_channels(torch.cat([y, x], dim=1), self.channel_multiple))
+        y = self.residual(pad_channels(join(y, x), self.channel_multiple))
         # In float32: a bfloat16 output would have steps of whole 8-bit levels.
         with torch.autocast(y.device.type, enabled=False):
             return torch.sigmoid(self.head(y.float())) * 6 - 3
