@@ -13,6 +13,7 @@ from nogan.plan import Phase, Plan, fakes_bytes
 MOMENTS = 2  # that Adam keeps of each parameter that trains
 SPARED = 3  # snapshots of a GAN phase that no budget thins out: the first, the last and the best
 EXPORTS = 3  # of the generator: as it stands, pretrained, at the inflection point
+CRITICS = 2  # likewise: before and after the GAN phase
 
 
 class DiskUse(NamedTuple):
@@ -53,7 +54,7 @@ def expected_use(
         # Those within a phase are still there while the last of the run is written, under a temporary name.
         checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * max(checkpoints),
         snapshots=min(budget, snapshots) * (1 + averaged) + len(gans) * sizes["critic"],
-        exports=EXPORTS * sizes["generator"] + average + sizes["critic"],
+        exports=EXPORTS * sizes["generator"] + average + CRITICS * sizes["critic"],
     )
 
 
