@@ -106,7 +106,7 @@ class CriticBatches(Dataset):
         is_real = picks >= len(self.fakes)
         size = self.store.size
         images = torch.empty(len(picks), 3, size, size, dtype=torch.uint8)
-        images[torch.from_numpy(~is_real)] = torch.from_numpy(self.pictures[np.sort(self.fakes[picks[~is_real]])])
+        images[torch.from_numpy(~is_real)] = torch.from_numpy(self.pictures[self.fakes[picks[~is_real]]])
         bad: list[str] = []
         if is_real.any():
             numbers = self.reals[picks[is_real] - len(self.fakes)]
