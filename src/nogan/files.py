@@ -1,11 +1,14 @@
 """Files that are written whole or not at all."""
 
 import os
+import re
 import stat
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -26,3 +29,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove the temporary files that a killed process left anywhere below ``folder``."""
+    for path in folder.rglob(".*"):
+        if TEMPORARY.fullmatch(path.name) and path.is_file():
+            path.unlink()

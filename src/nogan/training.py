@@ -26,6 +26,7 @@ from nogan.data.sources import Source, open_held_out, open_photographs, split
 from nogan.disk import check_disk, expected_use
 from nogan.errors import Interrupted, UserError
 from nogan.failures import explained
+from nogan.files import remove_temporary
 from nogan.inflection import Detector, make_detector
 from nogan.initial_weights import start_from
 from nogan.interruption import StopOnSignal
@@ -73,6 +74,8 @@ def train(
         logging.getLogger("nogan").setLevel(logging.CRITICAL)
     check_devices(config.trainer)
     check_logger(config)
+    if config.resume and is_first():
+        remove_temporary(folder)
     checkpoint = newest_whole_checkpoint(folder) if config.resume else None
     check_networks(config, fresh=checkpoint is None)
     source, held_out = open_photographs(config.data), open_held_out(config.data)
