@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,7 @@ def main() -> int:
                 moment = rng.uniform(0, duration)
                 if kill_after(start(folder, *fresh(folder)), moment):
                     break
+                shutil.rmtree(folder)
             checkpoint = newest_checkpoint(folder)
             begun = (folder / "config.yaml").is_file()
             code = start(folder, *((f"resume={folder}",) if begun else fresh(folder))).wait()
