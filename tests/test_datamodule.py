@@ -211,11 +211,6 @@ def test_noise_falls_on_gray_and_not_on_colour(data, name):
     assert touched.max() > 20 and touched.min() < -20
 
 
-def test_the_gray_of_a_pair_is_of_its_own_colour(data):
-    for batch in batches(data(), "g1"):
-        assert noise_of(batch).abs().max() < 1e-2
-
-
 def test_fakes_are_made_from_clean_gray_without_augmentation(data):
     alike = data(all_alike=True)
     phase = at(alike, "c1@1")
