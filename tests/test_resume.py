@@ -1,6 +1,7 @@
 """A run that was cut ends as if it had not been: weights, optimizer states and metrics to the bit."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.console import Console
 
 import nogan.training
 from nogan.callbacks.checkpoints import AtomicCheckpointIO, newest_first
+from nogan.callbacks.progress import PlanProgress
 from nogan.data import fakes
 from nogan.errors import Interrupted, UserError
 from nogan.plan import build_plan
@@ -187,6 +189,26 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_loudly(smallest, uncu
     assert "is damaged" in caplog.text and newest.name in caplog.text
     before.write_bytes(before.read_bytes()[:-100])  # cut short
     assert damage_of(before)
+    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert_same_run(uncut, tmp_path)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_stops_a_resumed_run_that_makes_its_fakes_again(
+    smallest, uncut, cutting, tmp_path, monkeypatch, signum
+):
+    """Lightning asks for the data of a phase before it calls any hook of the training."""
+    cutting("on_train_epoch_start", 10)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    shutil.rmtree(tmp_path / "fakes")
+    cutting()
+    with monkeypatch.context() as patch:
+        patch.setattr(PlanProgress, "fakes", lambda *_: os.kill(os.getpid(), signum))
+        with pytest.raises(Interrupted) as stopped:
+            train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert stopped.value.exit_code == 128 + signum
+    assert not (tmp_path / "records.json").is_file()
     train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
     assert_same_run(uncut, tmp_path)
 

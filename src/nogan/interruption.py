@@ -5,8 +5,9 @@ Exit codes: 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1 (128 + the si
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 import pytorch_lightning as pl
 
@@ -25,31 +26,27 @@ class StopOnSignal(pl.Callback):
 
     def __init__(self) -> None:
         self.received = 0  # the signal's number
-        self._before: dict[int, Any] = {}
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over within, and give them back."""
+        before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Take the signals over, after Lightning has set its own handlers."""
+        """Take over again what Lightning has put its own handlers in front of."""
         for signum in SIGNALS:
-            self._before[signum] = signal.signal(signum, self._receive)
-
-    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Give the signals back."""
-        self._give_back()
-
-    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
-        """Give the signals back."""
-        self._give_back()
+            signal.signal(signum, self._receive)
 
     def raise_if_received(self) -> None:
         """Stop here if a signal has come to any rank: for work that is saved as it goes, such as making fakes."""
         (signum,) = distributed.highest(self.received)
         if signum:
             raise Interrupted(signum)
-
-    def _give_back(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before.clear()
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.received:

@@ -76,6 +76,19 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
     return found
 
 
+def cluster_environment() -> list[Any]:
+    """What Lightning's Trainer is told of the cluster beside what it finds out itself.
+
+    On SLURM it would answer the preemption signal on its own, with a checkpoint under another name and a requeueing;
+    :class:`~nogan.interruption.StopOnSignal` does.
+    """
+    if (launch := launched()) is None or launch.by != "srun":
+        return []
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
 def check_devices(trainer: Trainer) -> None:
     """Refuse devices that this machine does not have, and a precision that they do not compute in.
 

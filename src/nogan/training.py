@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
 from nogan import networks
@@ -30,7 +31,7 @@ from nogan.files import remove_temporary
 from nogan.inflection import Detector, make_detector
 from nogan.initial_weights import start_from
 from nogan.interruption import StopOnSignal
-from nogan.launch import check_batches, check_devices, devices_and_nodes, is_first
+from nogan.launch import check_batches, check_devices, cluster_environment, devices_and_nodes, is_first
 from nogan.loggers import check_logger, finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
@@ -138,6 +139,7 @@ class Run:
         self.module: GANModule
         self.data: NoGANData
         self.scheduler: NoGANScheduler
+        self.stop: StopOnSignal
         self.trainer: pl.Trainer
 
 
@@ -167,7 +169,7 @@ def build_run(
     )
     telemetry = Telemetry(run.scheduler, config.trainer.log_every_n_steps)
     progress = PlanProgress(plan, run.scheduler, telemetry, console)
-    stop = StopOnSignal()
+    stop = run.stop = StopOnSignal()
 
     def report_fakes(done: int, count: int) -> None:
         progress.fakes(done, count)
@@ -209,7 +211,11 @@ def build_run(
                     stop=stop,
                 ),
             ],
-            plugins=[AtomicCheckpointIO(), *([SyncedGenerator()] if config.trainer.sync_batchnorm else [])],
+            plugins=[
+                AtomicCheckpointIO(),
+                *([SyncedGenerator()] if config.trainer.sync_batchnorm else []),
+                *cluster_environment(),
+            ],
             enable_model_summary=False,
             default_root_dir=folder,
         )
@@ -273,7 +279,11 @@ def _fit(run: Run, checkpoint: Path | None) -> None:
         warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
         # 1x1 convolutions have the same memory under two sets of strides.
         warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")
-        run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+        with run.stop.listening():  # from before the first fakes, which Lightning asks for ahead of any hook
+            try:
+                run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
+            except SIGTERMException as error:  # Lightning's own end, in the moment before `stop` is in front
+                raise Interrupted(signal.SIGTERM) from error
 
 
 def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
