@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 from rich.console import Console
@@ -92,6 +93,53 @@ def test_and_stop_when_that_did_not_help(smallest, tmp_path, poison):
     where, why = r"in pretrain g1 · 32 px, up to batch \d+ \(last losses: nan", "going back did not help"
     with pytest.raises(UserError, match=f"{where}.*{why}"):
         train(config, tmp_path, console=QUIET)
+
+
+def test_what_was_skipped_is_counted_on_after_a_resumption(smallest, tmp_path, poison, monkeypatch):
+    """The metrics are those of a run that was not cut, and so is the moment to give up."""
+    often = ("nogan.repeats=0", "trainer.limit_batches=6", "trainer.checkpoint_every_n_batches=1")
+    poison({2, 5})
+    train(smallest(*often), tmp_path / "whole", console=QUIET)
+    build, counted = nogan.training.build_run, poison({2, 5})
+
+    class Cut(Exception):
+        pass
+
+    class CutAt(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == 4:
+                raise Cut
+
+    def built(*args):
+        run = build(*args)
+        run.trainer.callbacks.append(CutAt())
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nogan.training, "build_run", built)
+        with pytest.raises(Cut):
+            train(smallest(*often), tmp_path / "cut", console=QUIET)
+    counted[0] = 4
+    train(smallest(*often, f"resume={tmp_path / 'cut'}"), tmp_path / "cut", console=QUIET)
+    assert (tmp_path / "cut" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+
+
+def test_going_back_passes_over_weights_that_were_spoilt_before_the_first_bad_batch(smallest, tmp_path, monkeypatch):
+    """A checkpoint in every batch: the one after the spoiling is whole, and good for nothing."""
+    loss, count = GeneratorModule.pretrain_loss, [0]
+
+    def spoiling(self: Any, batch: Any) -> Any:
+        count[0] += 1
+        if count[0] == 5:
+            with torch.no_grad():
+                next(self.network.parameters()).fill_(float("nan"))
+        return loss(self, batch)
+
+    monkeypatch.setattr(GeneratorModule, "pretrain_loss", spoiling)
+    often = ("trainer.limit_batches=8", "trainer.checkpoint_every_n_batches=1", "trainer.max_bad_batches=2")
+    train(smallest(*often, "nogan.repeats=0"), tmp_path, console=QUIET)
+    assert all(t.isfinite().all() for t in generator_after(tmp_path, "g1").values() if t.is_floating_point())
+    assert count[0] > 2 * 8, "it went back"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from rich.console import Console
 
 import nogan.training
+from nogan.errors import UserError
 from nogan.modules import GeneratorModule, optimizer
 from nogan.training import train
 
@@ -128,3 +129,21 @@ def test_the_gradient_scaler_passes_over_a_bad_batch(look, float16_on_cpu, monke
     assert {group["fused"] for group in adam["param_groups"]} == {fused or None}
     (steps,) = {state["step"].item() for state in adam["state"].values()}
     assert steps == 3  # of four batches
+
+
+def test_a_gradient_that_never_fits_is_not_scaled_away_for_ever(look, float16_on_cpu, monkeypatch):
+    """The loss is finite and the scaler skips every step: the run must not end as if it had trained."""
+    loss = GeneratorModule.pretrain_loss
+
+    def without_gradient(self: Any, batch: Any) -> Any:
+        total, metrics = loss(self, batch)
+        total.register_hook(lambda gradient: gradient * float("nan"))
+        return total, metrics
+
+    monkeypatch.setattr(GeneratorModule, "pretrain_loss", without_gradient)
+    monkeypatch.setattr("nogan.modules.gan.USUAL_OVERFLOWS", 3)
+    overrides = ("trainer.precision=16-mixed", "trainer.limit_batches=12", "trainer.max_bad_batches=2")
+    with pytest.raises(
+        UserError, match=r"3 batches in a row had a loss or gradient that is not finite, in pretrain g1"
+    ):
+        look("run", *overrides, "nogan.repeats=0")

@@ -1,5 +1,6 @@
 """Going on with an interrupted run: which one, from which checkpoint, and with which changes of its config."""
 
+import errno
 import logging
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -44,25 +45,48 @@ CYCLES = {
 }
 
 
-def newest_whole_checkpoint(folder: Path) -> Path | None:
+def newest_whole_checkpoint(folder: Path, finite: bool = False) -> Path | None:
     """The newest checkpoint of the run in ``folder`` that is not damaged; None before the first.
 
-    A damaged one is passed over with an error in the log.
+    A damaged one is passed over with an error in the log; with ``finite``, so is one whose networks hold numbers that
+    are not finite.
+
+    Raises:
+        UserError: there are checkpoints, and all are damaged; or one cannot be read.
     """
-    for path in newest_first(folder / "checkpoints"):
-        if damage := damage_of(path):
+    there = newest_first(folder / "checkpoints")
+    for path in there:
+        if damage := damage_of(path) or (finite and _not_finite(path)):
             log.error("%s is damaged (%s): falling back to the checkpoint before it", path, damage)
             continue
         return path
+    if there and not finite:
+        raise UserError(
+            f"resume={folder}: all {len(there)} checkpoints are damaged: bring back a copy of one, or start a new run"
+        )
     return None
 
 
+def _not_finite(path: Path) -> str | None:
+    import torch
+
+    state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
+    bad = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+    return bad and f"{bad} is not finite"
+
+
 def damage_of(path: Path) -> str | None:
-    """What is wrong with a checkpoint file; None if every byte matches its checksum."""
+    """What is wrong with a checkpoint file; None if every byte matches its checksum.
+
+    Raises:
+        UserError: the disk does not give it, which says nothing of the file.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
     except (OSError, zipfile.BadZipFile) as error:
+        if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE):
+            raise UserError(f"{path} cannot be read: {error.strerror}") from error
         return str(error)
     return f"{bad} does not match its checksum" if bad else None
 

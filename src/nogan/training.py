@@ -111,7 +111,7 @@ def train(
                 raise UserError(
                     f"{error}; going back did not help: try a lower learning rate or precision=32-true"
                 ) from error
-            checkpoint = newest_whole_checkpoint(folder)
+            checkpoint = newest_whole_checkpoint(folder, finite=True)
             console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True)
         except Interrupted as interrupted:
             console.print(f"{interrupted}: saved. To go on: python train.py {_resume(folder)}", soft_wrap=True)

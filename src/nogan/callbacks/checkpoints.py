@@ -74,12 +74,16 @@ class RunCheckpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
-        """Save within a phase, but not at its last batch: Lightning would resume that one into the next phase."""
+        """Save within a phase, but not at its last batch: Lightning would resume that one into the next phase.
+
+        Nor after a bad batch, unless told to stop: a run that goes back for too many of them is to find a good state.
+        """
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         late = time.monotonic() - self._saved_at > self.every_n_seconds
         stop, late = distributed.highest(self.stop.received, late)  # all ranks save, and all stop, if one must
-        if stop or late or (batch_idx + 1) % self.every_n_batches == 0:
+        due = late or (batch_idx + 1) % self.every_n_batches == 0
+        if stop or (due and not module.bad_in_a_row):
             self._save(trainer, f"{batch_idx + 1:07d}")
         if stop:
             raise Interrupted(stop)

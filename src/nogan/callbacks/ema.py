@@ -66,10 +66,10 @@ class GeneratorEMA(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
     ) -> None:
-        """Follow, if this batch trained the generator."""
+        """Follow, if this batch trained the generator and was not skipped."""
         if not trainer.is_global_zero:
             return
-        if module.generator.training:  # the network that a batch does not serve is in eval mode
+        if module.generator.training and not module.skipped:  # the network that a batch does not serve is in eval mode
             self.updates += 1
             follow(
                 self.average, module.generator.network, min(self.decay, (1 + self.updates) / (WARM_UP + self.updates))

@@ -31,6 +31,9 @@ class Service(NamedTuple):
     safeguard: Safeguard
 
 
+USUAL_OVERFLOWS = 20  # on end: more halvings than bring a gradient scaler's first scale of 65,536 below one
+
+
 class GANModule(pl.LightningModule):
     """Generator and critic under one roof.
 
@@ -69,7 +72,9 @@ class GANModule(pl.LightningModule):
         self.max_bad_batches = max_bad_batches
         self.bad_batches = 0
         self.bad_in_a_row: list[Bad] = []
+        self.overflows_in_a_row = 0  # steps that a gradient scaler skipped
         self.phase: Phase | None = None
+        self.skipped = False  # whether the last batch changed nothing, for it went wrong
         self.phase_over = False  # set by the scheduler: no further batch in this phase
         self._serving: str | None = None
         self._services: dict[Turn, Service] = {}
@@ -170,12 +175,26 @@ class GANModule(pl.LightningModule):
             raise self._out_of_memory(self.phase) from error
         metrics = distributed.mean_over_ranks(metrics, weight)
         went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
-        if went_well:
+        if not went_well:  # the optimizer's step that follows then changes nothing
+            self._safeguard.undo(drop_gradients=not self._scales_gradients)
+        self.skipped = not self._step(optimizer) or not went_well
+        if went_well and self.overflows_in_a_row <= USUAL_OVERFLOWS:
             self.bad_in_a_row.clear()
         else:
-            self._skip(Bad(batch_idx, float(metrics["loss"])), self.phase)
-        optimizer.step()
+            self._count(Bad(batch_idx, float(metrics["loss"])), self.phase)
         return metrics
+
+    def _step(self, optimizer: Any) -> bool:
+        """Take the optimizer's step; False where a gradient scaler found the gradients too large, and skipped it."""
+        if not self._scales_gradients:
+            optimizer.step()
+            return True
+        scaler = self.trainer.precision_plugin.scaler
+        before = scaler.get_scale()
+        optimizer.step()
+        taken = scaler.get_scale() >= before
+        self.overflows_in_a_row = 0 if taken else self.overflows_in_a_row + 1
+        return taken
 
     def _loss(self, batch: Pair | Labelled) -> tuple[Tensor, Metrics]:
         assert self.phase is not None
@@ -190,13 +209,26 @@ class GANModule(pl.LightningModule):
         """Whether there is a gradient scaler, which expects infinite gradients now and then."""
         return self.trainer.precision == "16-mixed"
 
-    def _skip(self, bad: Bad, phase: Phase) -> None:
-        """Drop the gradients of a batch that went wrong; the optimizer's step that follows then changes nothing."""
-        self._safeguard.undo(drop_gradients=not self._scales_gradients)
+    def _count(self, bad: Bad, phase: Phase) -> None:
+        """Count a batch that went wrong, and give up after too many on end."""
         self.bad_batches += 1
         self.bad_in_a_row.append(bad)
         if len(self.bad_in_a_row) > self.max_bad_batches:
             raise TooManyBadBatches(phase.title, self.bad_in_a_row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what has been skipped, which is logged and decides when to give up."""
+        checkpoint["bad_batches"] = {
+            "count": self.bad_batches,
+            "in_a_row": [list(bad) for bad in self.bad_in_a_row],
+            "overflows_in_a_row": self.overflows_in_a_row,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Inverse of :meth:`on_save_checkpoint`."""
+        saved = checkpoint["bad_batches"]
+        self.bad_batches, self.overflows_in_a_row = saved["count"], saved["overflows_in_a_row"]
+        self.bad_in_a_row = [Bad(*bad) for bad in saved["in_a_row"]]
 
     def _out_of_memory(self, phase: Phase) -> UserError:
         return UserError(
