@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from nogan.callbacks.checkpoints import AtomicCheckpointIO, newest_first
 from nogan.callbacks.progress import PlanProgress
 from nogan.data import fakes
 from nogan.errors import Interrupted, UserError
+from nogan.lock import only_one
 from nogan.plan import build_plan
 from nogan.resume import damage_of, newest_unfinished, newest_whole_checkpoint
+from nogan.run_folder import describe_run
 from nogan.training import train
 
 QUIET = Console(quiet=True)
@@ -302,3 +306,63 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind(tmp_path, monkeypatch
     with pytest.raises(UserError, match="no room for the checkpoint"):
         AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(1000)}, tmp_path / "000-g1-0000002.ckpt")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fresh_run_does_not_mix_with_one_that_is_there(smallest, uncut):
+    before = (uncut / "metrics.csv").read_bytes()
+    with pytest.raises(UserError, match=r"holds a run already: go on with it by resume=.*hydra\.run\.dir=DIR"):
+        train(smallest(*OVERRIDES, "seed=7"), uncut, console=QUIET)
+    assert (uncut / "metrics.csv").read_bytes() == before
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from nogan.lock import only_one
+with only_one(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_is_at_a_run(smallest, tmp_path):
+    config = smallest(*OVERRIDES)
+    folder = tmp_path / "2026-01-01"
+    describe_run(folder, config, build_plan(config))
+    wanted = config.model_dump(mode="json")
+    command = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match="another process is at this run"):
+            train(smallest(*OVERRIDES, f"resume={folder}"), folder, console=QUIET)
+        assert newest_unfinished(tmp_path, wanted) is None
+        holder.kill()
+    assert newest_unfinished(tmp_path, wanted) == folder, "the lock ends with its process, however that ends"
+    with only_one(folder):
+        pass
+    assert not (folder / ".lock").exists()
+
+
+def test_what_could_not_begin_leaves_no_folder(smallest, tmp_path):
+    with pytest.raises(UserError, match="gives no batch"):
+        train(smallest("nogan.pretrain.g1.batch_size=5000"), tmp_path / "run", console=QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_finished_run_that_goes_on_and_is_cut_is_found_again(smallest, uncut, cutting, tmp_path):
+    shutil.copytree(uncut, tmp_path / "run")
+    more = (*OVERRIDES, "nogan.repeats=2")
+    cutting("on_train_epoch_start", final_state(uncut)["global_step"])  # at the first new phase
+    with pytest.raises(Cut):
+        train(smallest(*more, f"resume={tmp_path / 'run'}"), tmp_path / "run", console=QUIET)
+    assert newest_unfinished(tmp_path, smallest(*more).model_dump(mode="json")) == tmp_path / "run"
+
+
+def test_damage_to_every_checkpoint_is_no_silent_new_start(smallest, uncut, tmp_path):
+    shutil.copytree(uncut, tmp_path / "run")
+    for path in newest_first(tmp_path / "run" / "checkpoints"):
+        path.write_bytes(b"junk")
+    before = (tmp_path / "run" / "metrics.csv").read_bytes()
+    with pytest.raises(UserError, match=r"all \d+ checkpoints are damaged"):
+        train(smallest(*OVERRIDES, f"resume={tmp_path / 'run'}"), tmp_path / "run", console=QUIET)
+    assert (tmp_path / "run" / "metrics.csv").read_bytes() == before

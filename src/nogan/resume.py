@@ -13,8 +13,9 @@ import yaml
 from nogan.callbacks.checkpoints import Position, newest_first
 from nogan.config import RunConfig, parse_config
 from nogan.errors import UserError, shown
+from nogan.lock import is_held
 from nogan.plan import Plan
-from nogan.run_folder import saved_config, saved_plan
+from nogan.run_folder import has_ended, saved_config, saved_plan
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +93,10 @@ def damage_of(path: Path) -> str | None:
 
 
 def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
-    """The newest run folder under ``parent`` with this very config that has not ended."""
+    """The newest run folder under ``parent`` with this very config that has not ended, and that nobody is at."""
     wanted = _comparable(config)
     for folder in sorted(parent.glob("*/"), key=lambda path: path.name, reverse=True):
-        if (folder / "records.json").is_file() or not (folder / "config.yaml").is_file():
+        if has_ended(folder) or is_held(folder) or not (folder / "config.yaml").is_file():
             continue
         if wanted is not None and wanted == _comparable(yaml.safe_load((folder / "config.yaml").read_text())):
             return folder

@@ -114,5 +114,15 @@ def saved_plan(folder: Path) -> Plan:
 
 
 def write_records(folder: Path, records: list[Mapping[str, Any]]) -> None:
-    """Write what each phase cost and how it ended."""
+    """Write what each phase cost and how it ended; the run has then come to its end."""
     write_json(folder / "records.json", records)
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether the run in ``folder`` has come to its end."""
+    return (folder / "records.json").is_file()
+
+
+def forget_end(folder: Path) -> None:
+    """Take the end of a run back: it goes on, with more cycles."""
+    (folder / "records.json").unlink(missing_ok=True)

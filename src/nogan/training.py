@@ -6,6 +6,7 @@ import signal
 import time
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -14,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from rich.console import Console
 
 from nogan import networks
-from nogan.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
+from nogan.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints, newest_first
 from nogan.callbacks.ema import GeneratorEMA
 from nogan.callbacks.exports import Exports
 from nogan.callbacks.probe import Probe
@@ -32,6 +33,7 @@ from nogan.inflection import Detector, make_detector
 from nogan.initial_weights import start_from
 from nogan.interruption import StopOnSignal
 from nogan.launch import check_batches, check_devices, cluster_environment, devices_and_nodes, is_first
+from nogan.lock import only_one
 from nogan.loggers import check_logger, finish, make_loggers, sync_hint
 from nogan.losses import FeatureLoss
 from nogan.modules import CriticModule, GANModule, GeneratorModule
@@ -41,7 +43,7 @@ from nogan.plan import Phase, Plan, build_plan
 from nogan.preflight import check_networks
 from nogan.report import write_report
 from nogan.resume import check_changes, newest_whole_checkpoint
-from nogan.run_folder import describe_run, write_records
+from nogan.run_folder import describe_run, forget_end, write_records
 from nogan.scheduler import NoGANScheduler
 from nogan.summary import clock, photographs, plan_table, summary_table
 
@@ -75,9 +77,12 @@ def train(
         logging.getLogger("nogan").setLevel(logging.CRITICAL)
     check_devices(config.trainer)
     check_logger(config)
-    if config.resume and is_first():
-        remove_temporary(folder)
-    checkpoint = newest_whole_checkpoint(folder) if config.resume else None
+    with only_one(folder) if is_first() else nullcontext():
+        return _train(config, folder, choices or {}, console)
+
+
+def _train(config: RunConfig, folder: Path, choices: Mapping[str, str], console: Console) -> dict[str, float]:
+    checkpoint = _checkpoint(config, folder)
     check_networks(config, fresh=checkpoint is None)
     source, held_out = open_photographs(config.data), open_held_out(config.data)
     plan = build_plan(config, len(source))
@@ -100,9 +105,10 @@ def train(
             use = expected_use(plan, **module.networks, snapshot_budget=budget, averaged=averaged)
             check_disk(folder, use)
             console.print(f"The run takes {use}.", soft_wrap=True)
-        run = build_run(config, module, plan, source, held_out, folder, choices or {}, console)
+        run = build_run(config, module, plan, source, held_out, folder, choices, console)
         if is_first() and not last_try:  # as late as this, so that what could not begin leaves no run behind
             describe_run(folder, config, plan)
+            forget_end(folder)
         try:
             _fit(run, checkpoint)
             break
@@ -125,6 +131,20 @@ def train(
         finally:
             finish(run.trainer.loggers)
     return _sum_up(run, console, time.monotonic() - started)
+
+
+def _checkpoint(config: RunConfig, folder: Path) -> Path | None:
+    """What the run goes on from; None if it begins."""
+    if not config.resume:
+        if newest_first(folder / "checkpoints"):
+            raise UserError(
+                f"{folder} holds a run already: go on with it by resume={folder}, or give this one another folder, "
+                "hydra.run.dir=DIR"
+            )
+        return None
+    if is_first():
+        remove_temporary(folder)
+    return newest_whole_checkpoint(folder)
 
 
 def _resume(folder: Path) -> str:
@@ -291,8 +311,8 @@ def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
     final = next((record["metrics"] for record in reversed(records) if "metrics" in record), {})
     metrics = {f"val/{name}": value for name, value in final.items()}
     if run.trainer.is_global_zero:
-        write_records(run.folder, records)
         run.data.remove_fakes()
+        write_records(run.folder, records)
         console.print(summary_table(run.plan, records))
         folder = os.path.relpath(run.folder)
         console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
