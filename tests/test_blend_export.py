@@ -84,7 +84,7 @@ def test_saving_replaces_and_a_failed_save_leaves_the_old_one(tmp_path, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(UserError, match="no room on the disk"):
         save_generator(tiny(), tmp_path)
     assert same(load_generator(tmp_path), tiny(seed=3))
     assert len(list(tmp_path.iterdir())) == 2

@@ -1,5 +1,6 @@
 """What goes wrong in training: bad numbers, too little memory, data that disappears."""
 
+import errno
 import json
 import math
 import shutil
@@ -12,8 +13,12 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from rich.console import Console
+from safetensors import SafetensorError
 
 import nogan.training
+from nogan import metrics, run_folder
+from nogan.callbacks import probe
+from nogan.data.datamodule import NoGANData
 from nogan.errors import UserError
 from nogan.failures import explained
 from nogan.modules import GeneratorModule, Labelled
@@ -154,6 +159,115 @@ def test_out_of_memory_names_the_phase_and_what_to_lower(smallest, tmp_path, mon
         train(smallest(), tmp_path, console=QUIET)
     assert "out of memory in cycle 1 · critic c1 · 32 px, at 32 px with batches of 4 in 1 part(s)" in str(shown.value)
     assert "lower nogan.critic.phases.c1.batch_size" in str(shown.value) and "trainer.accumulate=2" in str(shown.value)
+
+
+def no_memory(*_: Any, **__: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_out_of_memory_in_the_optimizers_step_is_that_of_its_phase(smallest, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.optim.AdamW, "step", no_memory)
+    with pytest.raises(UserError, match=r"memory in pretrain g1 · 32 px, .* lower nogan\.pretrain\.g1\.batch_size"):
+        train(smallest(), tmp_path, console=QUIET)
+
+
+def test_out_of_memory_in_making_the_fakes_names_their_batch_size(smallest, tmp_path, monkeypatch):
+    monkeypatch.setattr(NoGANData, "_squares", no_memory)
+    monkeypatch.setattr(NoGANData, "probe_photographs", lambda self, count, size: torch.rand(count, 3, size, size))
+    with pytest.raises(UserError, match=r"memory in the fakes .* 32 px .* lower nogan\.critic\.fakes\.batch_size"):
+        train(smallest(), tmp_path, console=QUIET)
+
+
+def test_out_of_memory_in_the_probe_names_its_batch_size(smallest, tmp_path, monkeypatch):
+    monkeypatch.setattr(probe, "colorize", no_memory)
+    with pytest.raises(UserError, match=r"memory in the probe's pictures, at 32 px in .* lower probe\.batch_size"):
+        train(smallest(), tmp_path, console=QUIET)
+
+
+def test_a_metric_that_fails_is_named_with_the_moment(smallest, tmp_path, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise torch.linalg.LinAlgError("no convergence")
+
+    monkeypatch.setattr(metrics.ChromaFrechet, "compute", fail)
+    with pytest.raises(UserError) as shown:
+        train(smallest(), tmp_path, console=QUIET)
+    first, hint = str(shown.value).splitlines()
+    assert first == "metric chroma_fd failed: LinAlgError: no convergence; in pretrain g1 · 32 px, batch 0"
+    assert hint.startswith("to go on: python train.py resume=")
+
+
+def test_a_generator_whose_pictures_are_not_finite_is_not_silent(smallest, tmp_path, monkeypatch, caplog):
+    """What is measured of them is no number; it neither ends the run nor names an inflection point."""
+    colorize = probe.colorize
+    monkeypatch.setattr(probe, "colorize", lambda *given: colorize(*given) * float("nan"))
+    values = train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
+    assert np.isnan(values["val/chroma_fd"]) and np.isnan(values["val/psnr"])
+    assert "pretrain g1 · 32 px, batch 0: the generator's held-out pictures have values not finite" in caplog.text
+
+
+def test_a_grid_that_cannot_be_written_stops_nothing(smallest, tmp_path, caplog):
+    (tmp_path / "samples").write_text("in the way")
+    train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
+    assert (tmp_path / "records.json").is_file()
+    assert "no grid of samples: " in caplog.text
+
+
+def test_trouble_with_tensorboard_stops_nothing(smallest, tmp_path, caplog, monkeypatch):
+    pytest.importorskip("tensorboard", reason='needs the tensorboard extra: pip install -e ".[tensorboard]"')
+    from torch.utils.tensorboard import SummaryWriter
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", gone)
+    train(smallest("nogan.repeats=0", "logger=tensorboard"), tmp_path, console=QUIET)
+    assert (tmp_path / "records.json").is_file()
+    assert caplog.text.count("TensorBoard: [Errno 5] Input/output error. The run goes on without it") == 1
+
+
+def no_room(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def safetensors_without_room(*_: Any, **__: Any) -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "fails", "named"),
+    [
+        ("safetensors.torch", "save_file", safetensors_without_room, r"gan@1/step-000000\.safetensors"),
+        ("nogan.data.fakes.np.lib.format", "open_memmap", no_room, r"fakes/cycle-1/fakes\.npy"),
+        ("nogan.loggers.csv.DictWriter", "writerow", no_room, r"metrics\.csv"),
+    ],
+)
+def test_a_full_disk_is_named_with_what_is_free_and_how_to_go_on(
+    smallest, tmp_path, monkeypatch, where, what, fails, named
+):
+    if what == "save_file":  # else the generator's export is the first
+        monkeypatch.setattr(nogan.training.Exports, "on_train_epoch_end", lambda *_: None)
+    monkeypatch.setattr(f"{where}.{what}", fails)
+    with pytest.raises(
+        UserError, match=rf"{named}: no room on the disk \(\d+\.\d\d GB free.*\nto go on: python"
+    ) as shown:
+        train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
+    assert len(str(shown.value).splitlines()) == 2
+
+
+def test_a_full_disk_at_the_very_end_is_named_and_the_run_ends_when_it_is_resumed(smallest, tmp_path, monkeypatch):
+    write = run_folder.write_atomically
+
+    def full(path: Path, do: Any) -> None:
+        write(path, no_room if path.name == "records.json" else do)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "write_atomically", full)
+        with pytest.raises(
+            UserError, match=r"records\.json: no room on the disk .*\nto go on: python train\.py resume="
+        ):
+            train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
+    train(smallest("nogan.repeats=0", f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert json.loads((tmp_path / "records.json").read_text())[-1]["name"] == "gan@1"
 
 
 def test_accumulated_gradients_equal_those_of_the_whole_batch():

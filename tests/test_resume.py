@@ -1,5 +1,7 @@
 """A run that was cut ends as if it had not been: weights, optimizer states and metrics to the bit."""
 
+import io
+import json
 import os
 import shutil
 import signal
@@ -135,6 +137,76 @@ def test_cut_and_resumed(smallest, uncut, cutting, tmp_path, hook, batches, firs
     cutting()
     train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
     assert_same_run(uncut, tmp_path)
+
+
+def test_cut_within_a_gan_phase_that_the_default_detector_watches(smallest, cutting, tmp_path):
+    watched = ("trainer.limit_batches=9", "trainer.checkpoint_every_n_batches=3", "nogan.repeats=0")
+    watched = (*watched, "nogan.critic.phases.c1.epochs=1", "nogan.critic.phases.c2.epochs=1")
+    resume: tuple[str, ...] = ()
+    for batches in (40, 43):  # of 36 before the phase and 9 in it, with a snapshot every second one
+        cutting("on_train_batch_end", batches)
+        with pytest.raises(Cut):
+            train(smallest(*watched, *resume), tmp_path / "cut", console=QUIET)
+        scheduler = final_state(tmp_path / "cut")["callbacks"]["NoGANScheduler"]
+        assert scheduler["records"][-1]["kind"] == "gan"
+        assert scheduler["detector"]["name"] == "combined" and scheduler["detector"]["state"]["best_step"] >= 0
+        resume = (f"resume={tmp_path / 'cut'}",)
+    cutting()
+    train(smallest(*watched, *resume), tmp_path / "cut", console=QUIET)
+    train(smallest(*watched), tmp_path / "whole", console=QUIET)
+    assert_same_run(tmp_path / "whole", tmp_path / "cut")
+    cut, whole = (json.loads((tmp_path / name / "records.json").read_text())[-1] for name in ("cut", "whole"))
+    assert cut["verdict"] == whole["verdict"] and cut["metrics"] == whole["metrics"]
+
+
+def test_it_says_what_it_restored(smallest, cutting, tmp_path):
+    cutting("on_train_batch_end", 4)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    said = io.StringIO()
+    cutting("on_train_batch_end", 5)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=Console(file=said, width=200))
+    rate = build_plan(smallest(*OVERRIDES))[0].hyper(4, "generator").lr[-1]
+    where = f"pretrain g1 · 32 px, phase 1 of 7, batch 4 of 5, lr {rate:.3g}, 16 images seen"
+    assert f"Resumed from 000-g1-0000004.ckpt: {where}\n" in said.getvalue()
+
+
+@pytest.mark.parametrize(("minutes", "kept"), [(1e-5, ["000-g1-0000003.ckpt", "000-g1-0000002.ckpt"]), (15, [])])
+def test_checkpoints_by_minutes(smallest, cutting, tmp_path, minutes, kept):
+    often = ("trainer.checkpoint_every_n_batches=1000", f"trainer.checkpoint_every_n_minutes={minutes}")
+    cutting("on_train_batch_end", 3)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES, *often), tmp_path, console=QUIET)
+    assert [path.name for path in newest_first(tmp_path / "checkpoints")] == kept
+
+
+def test_what_is_later_than_the_newest_checkpoint_goes(smallest, cutting, tmp_path):
+    """Both within the phase are damaged; at the next cut, one of them would be taken for the newest."""
+    cutting("on_train_batch_end", 14)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    for damaged in newest_first(tmp_path / "checkpoints", within_phases=True):
+        damaged.write_bytes(b"junk")
+    cutting("on_train_batch_end", 12)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    left = [path.name for path in newest_first(tmp_path / "checkpoints")]
+    assert left == ["002-c1@1-0000002.ckpt", "001-g2-end.ckpt", "000-g1-end.ckpt"]
+
+
+@pytest.mark.parametrize("symbolic", [True, False])
+def test_a_disk_without_hard_links(smallest, tmp_path, monkeypatch, symbolic):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    if not symbolic:
+        monkeypatch.setattr(Path, "symlink_to", refuse)
+    train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert last.exists() == symbolic
+    assert not symbolic or last.resolve() == newest_first(tmp_path / "checkpoints")[0].resolve()
 
 
 def test_cut_many_times(smallest, uncut, cutting, tmp_path):
@@ -291,7 +363,10 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):
     path = tmp_path / "checkpoints" / "000-g1-0000002.ckpt"
     AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(1000)}, path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: FullDisk)
-    with pytest.raises(UserError, match=r"0\.00 GB free, 0\.01 GB needed; the one before it is whole \(000-g1-0000002"):
+    with pytest.raises(
+        UserError,
+        match=r"0\.00 GB free, 0\.01 GB needed\) for this checkpoint; the one before it is whole \(000-g1-0000002",
+    ):
         AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(2_000_000)}, path.with_name("000-g1-0000004.ckpt"))
     assert [file.name for file in path.parent.iterdir()] == [path.name] and not damage_of(path)
 
@@ -303,7 +378,7 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind(tmp_path, monkeypatch
         raise RuntimeError("PytorchStreamWriter failed writing file")
 
     monkeypatch.setattr(torch, "save", fill_the_disk)
-    with pytest.raises(UserError, match="no room for the checkpoint"):
+    with pytest.raises(UserError, match=r"no room on the disk .* for this checkpoint; it would have been the first"):
         AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(1000)}, tmp_path / "000-g1-0000002.ckpt")
     assert not list(tmp_path.iterdir())
 

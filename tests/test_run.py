@@ -248,37 +248,6 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(smallest, tmp
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_resumed_run_ends_like_one_that_was_not_cut(smallest, tmp_path, monkeypatch):
-    overrides = ("trainer.limit_batches=6", "trainer.checkpoint_every_n_batches=2")
-    train(smallest(*overrides), tmp_path / "whole", console=QUIET)
-
-    class Cut(Exception):
-        pass
-
-    class CutAt(pl.Callback):
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-            if trainer.global_step == 29:  # within the first GAN phase, one batch after a checkpoint
-                raise Cut
-
-    build = nogan.training.build_run
-
-    def build_cut(*args: Any) -> Any:
-        built = build(*args)
-        built.trainer.callbacks.append(CutAt())
-        return built
-
-    monkeypatch.setattr(nogan.training, "build_run", build_cut)
-    with pytest.raises(Cut):
-        train(smallest(*overrides), tmp_path / "cut", console=QUIET)
-    assert not (tmp_path / "cut" / "records.json").exists()
-    monkeypatch.setattr(nogan.training, "build_run", build)
-    train(smallest(*overrides, f"resume={tmp_path / 'cut'}"), tmp_path / "cut", console=QUIET)
-
-    whole, cut = (load_file(tmp_path / name / "generator.safetensors") for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
-
-
 def test_generator_and_critic_can_be_fitted_alone(smallest):
     config: RunConfig = smallest()
     module = nogan.training.build_module(config)

@@ -478,11 +478,15 @@ def test_every_row_is_where_its_index_says(tmp_path):
 
 
 def test_a_large_copy_opens_at_once_and_travels_by_its_path(tmp_path):
+    def seconds(path: Path) -> float:
+        began = time.process_time()
+        PreparedSource(path)
+        return time.process_time() - began
+
     path = tiny_copy(tmp_path / "copy", 200_000)
+    assert min(seconds(path) for _ in range(5)) < 0.5  # a hundred times what it takes
     source = PreparedSource(path)
-    began = time.process_time()
-    source = PreparedSource(path)
-    assert len(source) == 200_000 and time.process_time() - began < 0.5
+    assert len(source) == 200_000
     parcel = pickle.dumps(source)
     assert len(parcel) < 1_000 and pickle.loads(parcel).name(199_999) == "199999.jpg"
 

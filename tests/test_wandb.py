@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -194,13 +195,12 @@ def test_out_of_reach_means_offline(smallest, tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nobody answers
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(wandb_run, "INIT_TIMEOUT", 2)
-    started = time.monotonic()
     logger = WandB(smallest("logger=wandb"), tmp_path, {})
     logger.log_metrics({"val/psnr": 20.0, "nogan/images_seen": 0}, 0)
     logger.close()
-    assert time.monotonic() - started < 20 and logger.trouble is None
+    assert logger.trouble is None
     assert caplog.text.count("W&B is out of reach") == 1
-    deadline = time.monotonic() + 20  # W&B's own service may still be writing the file
+    deadline = time.monotonic() + 60  # W&B's own service may still be writing the file
     while not (kept := any(row.get("val/psnr") == 20.0 for row in OfflineRun(tmp_path).history)):
         assert time.monotonic() < deadline
         time.sleep(0.5)
@@ -210,15 +210,14 @@ def test_out_of_reach_means_offline(smallest, tmp_path, caplog, monkeypatch):
 def test_a_slow_w_and_b_does_not_slow_training(smallest, tmp_path, fake_wandb, caplog, monkeypatch):
     monkeypatch.setattr(wandb_run, "PENDING", 50)
     monkeypatch.setattr(wandb_run, "FINISH_TIMEOUT", -4.5)
-    fake_wandb(lambda settings: FakeRun(lambda: time.sleep(0.2)))
+    answer = threading.Event()
+    fake_wandb(lambda settings: FakeRun(answer.wait))  # as slow as can be: it answers when all is over
     logger = WandB(smallest("logger=wandb"), tmp_path, {})
-    started = time.monotonic()
     for step in range(200):
         logger.log_metrics({"val/psnr": 20.0}, step)
-    assert time.monotonic() - started < 0.5
     logger.close()
-    assert time.monotonic() - started < 5
-    assert "did not keep up" in caplog.text
+    assert "did not keep up" in caplog.text and "still not done" in caplog.text
+    answer.set()
 
 
 def test_a_trial_is_grouped_with_its_sweep(smallest, tmp_path, fake_wandb):

@@ -8,6 +8,7 @@ from torch import nn
 
 from nogan.callbacks.checkpoints import KEPT_WITHIN_A_PHASE
 from nogan.errors import UserError
+from nogan.files import bytes_of
 from nogan.plan import Phase, Plan, fakes_bytes
 
 MOMENTS = 2  # that Adam keeps of each parameter that trains
@@ -38,7 +39,7 @@ def expected_use(
     plan: Plan, generator: nn.Module, critic: nn.Module, snapshot_budget: float, averaged: bool = False
 ) -> DiskUse:
     """What a whole run of ``plan`` takes at most; ``averaged`` where each snapshot has one of the moving average."""
-    sizes = {name: _bytes(network) for name, network in (("generator", generator), ("critic", critic))}
+    sizes = {name: bytes_of(network.state_dict()) for name, network in (("generator", generator), ("critic", critic))}
     average = sizes["generator"] if averaged else 0
 
     def checkpoint(phase: Phase) -> int:
@@ -62,10 +63,6 @@ def bytes_in(folder: Path) -> int:
     """Bytes of all files under ``folder``; a file with two names counts once."""
     found = [path.stat() for path in folder.rglob("*") if path.is_file()]
     return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in found}.values())
-
-
-def _bytes(network: nn.Module) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 
 def check_disk(folder: Path, use: DiskUse) -> None:

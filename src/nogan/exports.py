@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nogan import __version__
 from nogan.errors import UserError
-from nogan.files import write_atomically
+from nogan.files import bytes_of, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,7 +59,11 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(weights.with_suffix(".json"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
-        write_atomically(weights, lambda temporary: save_file(tensors, temporary, metadata={_HEADER_KEY: text}))
+        write_atomically(
+            weights,
+            lambda temporary: save_file(tensors, temporary, metadata={_HEADER_KEY: text}),
+            needed=bytes_of(tensors),
+        )
     except OSError as error:
         raise UserError(f"Cannot write the generator to {weights}: {error.strerror or error}.") from error
     return weights

@@ -1,8 +1,29 @@
 """What goes wrong around a run, in words that say what to do about it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
 from nogan.errors import UserError
+from nogan.files import DiskFull
 
 WORKER = "DataLoader worker"
+
+
+@contextmanager
+def naming_out_of_memory(where: str, instead: str) -> Iterator[None]:
+    """Say of memory that runs out within ``where`` that was, and what to do ``instead``.
+
+    Raises:
+        UserError: it did, on a GPU or on the CPU.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError, and so is the CPU's
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise UserError(f"out of memory in {where}: {instead}") from error
+        raise
 
 
 def explained(error: Exception) -> UserError | None:
@@ -16,6 +37,8 @@ def explained(error: Exception) -> UserError | None:
     if isinstance(error, RuntimeError) and WORKER in text:
         reason = " ".join(text.split())
         return UserError(f"a data worker died ({reason}): often for want of memory; lower data.workers")
+    if isinstance(error, DiskFull):
+        return UserError(f"{error.filename}: {error.strerror}; make some")
     if isinstance(error, OSError) and error.filename:
         return UserError(f"{error.filename}: {error.strerror}; is the disk still there?")
     return None

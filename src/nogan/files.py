@@ -1,32 +1,80 @@
 """Files that are written whole or not at all."""
 
+import contextlib
+import errno
 import os
 import re
+import shutil
 import stat
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quotas
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+class DiskFull(OSError):
+    """There is no room for a file, whatever the library that wrote it makes of that."""
+
+    def __init__(self, path: Path, needed: int = 0) -> None:
+        free = shutil.disk_usage(path.parent).free
+        wanted = f", {needed / 1e9:.2f} GB needed" if needed else ""
+        super().__init__(errno.ENOSPC, f"no room on the disk ({free / 1e9:.2f} GB free{wanted})", str(path))
+
+
+@contextlib.contextmanager
+def noticing_a_full_disk(path: Path, needed: int = 0) -> Iterator[None]:
+    """Raise :class:`DiskFull` if ``path``, of ``needed`` bytes, can not be written within for want of room."""
+
+    def too_little() -> bool:
+        return needed > 0 and shutil.disk_usage(path.parent).free < needed
+
+    if too_little():
+        raise DiskFull(path, needed)
+    try:
+        yield
+    except Exception as error:  # safetensors and torch have errors of their own
+        if getattr(error, "errno", None) in FULL or "No space left" in str(error) or too_little():
+            raise DiskFull(path, needed) from error
+        raise
+
+
+def bytes_of(content: Any) -> int:
+    """What tensors in mappings and sequences take on the disk; anything else is next to nothing."""
+    if isinstance(content, Mapping):
+        return sum(map(bytes_of, content.values()))
+    if isinstance(content, list | tuple):
+        return sum(map(bytes_of, content))
+    return getattr(content, "nbytes", 64)
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any], *, needed: int = 0) -> None:
     """Let ``write(temporary)`` fill a temporary file beside ``path``, flush it to the disk, then rename it to ``path``.
 
     Whatever happens, ``path`` is the old file or the whole new one, and no temporary file stays behind. The temporary
     name keeps the suffix, which tells many writers the format. The file gets the mode that the umask gives, also where
     its writer, like that of safetensors, would make it private.
+
+    Args:
+        path: the file; its folder is there.
+        write: called with the temporary name.
+        needed: bytes, roughly, where they are known beforehand.
+
+    Raises:
+        DiskFull: there is no room for it.
     """
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
-        temporary.touch()
-        mode = stat.S_IMODE(temporary.stat().st_mode)
-        write(temporary)
-        temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with noticing_a_full_disk(path, needed):
+            temporary.touch()
+            mode = stat.S_IMODE(temporary.stat().st_mode)
+            write(temporary)
+            temporary.chmod(mode)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

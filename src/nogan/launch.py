@@ -16,6 +16,7 @@ from nogan.plan import Plan
 
 INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that Lightning, too, takes for a shell
 PORT_OFFSET = 10_000  # from the port that training itself uses
+LAST_PORT = 65_535
 TIMEOUT = timedelta(minutes=10)  # for the slowest machine to get as far
 
 
@@ -160,7 +161,7 @@ def _store(launch: Launch) -> Any:
         address, port, host = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), False
     else:
         address, port = _main_address()
-        port, host = port + PORT_OFFSET, launch.rank == 0
+        port, host = port + PORT_OFFSET if port + PORT_OFFSET <= LAST_PORT else port - PORT_OFFSET, launch.rank == 0
     return TCPStore(address, port, None, host, TIMEOUT, wait_for_workers=False)
 
 

@@ -1,7 +1,9 @@
 """Where metrics go: ``metrics.csv`` in the run folder always, and W&B or TensorBoard beside it."""
 
 import csv
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from nogan.config import RunConfig
 from nogan.errors import UserError
-from nogan.files import write_atomically
+from nogan.files import noticing_a_full_disk, write_atomically
 from nogan.launch import is_first
 from nogan.wandb_run import WandB, sync_hint
+
+log = logging.getLogger(__name__)
 
 __all__ = ["MetricsCSV", "TensorBoard", "check_logger", "finish", "make_loggers", "sync_hint"]
 
@@ -64,7 +68,7 @@ class MetricsCSV(Logger):
         if new:
             self.columns += new
             self._rewrite(self.rows)
-        with self.path.open("a", newline="") as file:
+        with noticing_a_full_disk(self.path), self.path.open("a", newline="") as file:
             csv.DictWriter(file, self.columns, restval="").writerow({"step": step, **metrics})
         self.rows += 1
 
@@ -94,9 +98,36 @@ class MetricsCSV(Logger):
         self.rows = len(kept)
 
 
-class TensorBoard(TensorBoardLogger):
-    """Lightning's logger for TensorBoard, with pictures."""
+def _never_raising(method: Callable[..., None]) -> Callable[..., None]:
+    """``method`` of a logger, which at its first trouble says so, and from then on does nothing."""
 
+    @functools.wraps(method)
+    def guarded(self: "TensorBoard", *args: Any, **kwargs: Any) -> None:
+        if self.trouble is not None:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            cause = error.__cause__ or error  # Lightning takes every error for a value that cannot be logged
+            self.trouble = " ".join(str(cause).split()) or type(cause).__name__
+            log.warning(
+                "TensorBoard: %s. The run goes on without it; metrics.csv and report.html have everything", self.trouble
+            )
+
+    return guarded
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's logger for TensorBoard, with pictures; it never raises, since no logger is worth a run."""
+
+    trouble: str | None = None
+
+    log_metrics = _never_raising(TensorBoardLogger.log_metrics)
+    log_hyperparams = _never_raising(TensorBoardLogger.log_hyperparams)
+    save = _never_raising(TensorBoardLogger.save)
+    finalize = _never_raising(TensorBoardLogger.finalize)
+
+    @_never_raising
     @rank_zero_only
     def log_image(
         self, key: str, images: Sequence[Image.Image], step: int | None = None, caption: Sequence[str] | None = None

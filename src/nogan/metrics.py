@@ -7,7 +7,9 @@ What film measures (colour distribution consistency and warp error, on uint8 fra
 :mod:`nogan.flicker`, and here by the same names.
 """
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -40,6 +42,24 @@ def __getattr__(name: str) -> Any:
 
         return getattr(flicker, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class MetricError(Exception):
+    """A metric could not be computed; the message says which, and why."""
+
+
+@contextlib.contextmanager
+def failing_as(metric: str) -> Iterator[None]:
+    """Give whatever goes wrong within the name of the ``metric``.
+
+    Raises:
+        MetricError: something did.
+    """
+    try:
+        yield
+    except Exception as error:
+        kind, reason = type(error).__name__.strip("_"), " ".join(str(error).split())
+        raise MetricError(f"metric {metric} failed: {kind}: {reason}") from error
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -119,8 +139,11 @@ def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tenso
     |mean_a - mean_b|² + tr(A + B - 2 (A^½ B A^½)^½), Dowson and Landau 1982; as a distance of image sets: Heusel et
     al., "GANs trained by a two time-scale update rule", 2017. In float64, by eigenvalues of symmetric matrices with
     negative round-off set to 0: no inverse is taken, so singular covariances are fine and nothing is regularised.
+    NaN where anything given is not finite.
     """
     mean_a, cov_a, mean_b, cov_b = (x.double() for x in (mean_a, cov_a, mean_b, cov_b))
+    if not all(x.isfinite().all() for x in (mean_a, cov_a, mean_b, cov_b)):  # which the eigenvalue solver refuses
+        return math.nan
     values, vectors = torch.linalg.eigh(cov_a)
     root_a = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
     product = root_a @ cov_b @ root_a
@@ -199,28 +222,41 @@ class HeldOutMetrics:
         self.sums = {name: torch.zeros((), dtype=torch.float64) for name in names} | self._frechet.sums
 
     def update(self, output: Tensor, target: Tensor) -> None:
-        """Add a batch of outputs and their truths, RGB ``(B, 3, H, W)`` in [0, 1]."""
+        """Add a batch of outputs and their truths, RGB ``(B, 3, H, W)`` in [0, 1].
+
+        Raises:
+            MetricError: names the metric that failed.
+        """
         _check_pair(output, target)
         output_lab, target_lab = rgb_to_lab(output), rgb_to_lab(target)
         shift = _mean_ab(output_lab) - _mean_ab(target_lab)
-        values = {
-            "colourfulness": colourfulness(output),
-            "colourfulness_truth": colourfulness(target),
-            "psnr": psnr(output, target),
-            "a": shift[:, 0],
-            "b": shift[:, 1],
-            "orange_red": _orange_red(output_lab),
-            "orange_red_truth": _orange_red(target_lab),
+        measures = {
+            "colourfulness": lambda: colourfulness(output),
+            "colourfulness_truth": lambda: colourfulness(target),
+            "psnr": lambda: psnr(output, target),
+            "a": lambda: shift[:, 0],
+            "b": lambda: shift[:, 1],
+            "orange_red": lambda: _orange_red(output_lab),
+            "orange_red_truth": lambda: _orange_red(target_lab),
         }
         self.sums["count"] += len(output)
-        for name, value in values.items():
-            self.sums[name] += value.sum().item()
-        self._frechet.update_lab(output_lab, target_lab)
+        for name, measure in measures.items():
+            with failing_as(name):
+                self.sums[name] += measure().sum().item()
+        with failing_as("chroma_fd"):
+            self._frechet.update_lab(output_lab, target_lab)
 
     def compute(self) -> dict[str, float]:
-        """All figures so far; raises ValueError before the first update."""
+        """All figures so far.
+
+        Raises:
+            ValueError: before the first update.
+            MetricError: names the metric that failed.
+        """
         if not self.sums["count"]:
             raise ValueError("no image was given to HeldOutMetrics.update")
+        with failing_as("chroma_fd"):
+            chroma_fd = self._frechet.compute()
         mean = {name: (self.sums[name] / self.sums["count"]).item() for name in self.sums if self.sums[name].ndim == 0}
         truth = mean["colourfulness_truth"]
         return {
@@ -228,7 +264,7 @@ class HeldOutMetrics:
             "colourfulness_truth": truth,
             "colourfulness_ratio": mean["colourfulness"] / truth if truth else math.nan,
             "psnr": mean["psnr"],
-            "chroma_fd": self._frechet.compute(),
+            "chroma_fd": chroma_fd,
             "a_shift": mean["a"],
             "b_shift": mean["b"],
             "orange_red": mean["orange_red"],

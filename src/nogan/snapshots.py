@@ -11,17 +11,17 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.errors import UserError
-from nogan.files import write_atomically
+from nogan.files import bytes_of, write_atomically
 from nogan.inflection.quality import quality
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 FILE = re.compile(r"step-(\d+)\.safetensors")
 SHOWN = ("colourfulness_ratio", "psnr", "chroma_fd", "orange_red", "change", "shift_variation", "scale_variation")
@@ -113,11 +113,16 @@ def prune(run: Path, budget: float) -> list[Path]:
 
 def save_state(network: "nn.Module", path: Path) -> None:
     """Write the state dict of ``network`` as safetensors, atomically."""
+    save_tensors(network.state_dict(), path)
+
+
+def save_tensors(tensors: "Mapping[str, Tensor]", path: Path) -> None:
+    """Write ``tensors`` as safetensors, atomically; the folder is made."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(state, temporary))
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda temporary: save_file(plain, temporary), needed=bytes_of(plain))
 
 
 def load_state(network: "nn.Module", path: Path) -> None:

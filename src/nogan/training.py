@@ -5,8 +5,8 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -106,11 +106,12 @@ def _train(config: RunConfig, folder: Path, choices: Mapping[str, str], console:
             check_disk(folder, use)
             console.print(f"The run takes {use}.", soft_wrap=True)
         run = build_run(config, module, plan, source, held_out, folder, choices, console)
-        if is_first() and not last_try:  # as late as this, so that what could not begin leaves no run behind
-            describe_run(folder, config, plan)
-            forget_end(folder)
         try:
-            _fit(run, checkpoint)
+            with _explaining(folder):
+                if is_first() and not last_try:  # as late as this, so that what could not begin leaves no run behind
+                    describe_run(folder, config, plan)
+                    forget_end(folder)
+                _fit(run, checkpoint)
             break
         except TooManyBadBatches as error:
             if last_try:
@@ -124,13 +125,10 @@ def _train(config: RunConfig, folder: Path, choices: Mapping[str, str], console:
             if run.trainer.is_global_zero:
                 _report(folder)
             raise
-        except Exception as error:
-            if known := explained(error):
-                raise UserError(f"{known}\nto go on: python train.py {_resume(folder)}") from error
-            raise
         finally:
             finish(run.trainer.loggers)
-    return _sum_up(run, console, time.monotonic() - started)
+    with _explaining(folder):
+        return _sum_up(run, console, time.monotonic() - started)
 
 
 def _checkpoint(config: RunConfig, folder: Path) -> Path | None:
@@ -145,6 +143,17 @@ def _checkpoint(config: RunConfig, folder: Path) -> Path | None:
     if is_first():
         remove_temporary(folder)
     return newest_whole_checkpoint(folder)
+
+
+@contextmanager
+def _explaining(folder: Path) -> Iterator[None]:
+    """Say of what is known to go wrong within what it is, and how to go on afterwards."""
+    try:
+        yield
+    except Exception as error:
+        if known := explained(error):
+            raise UserError(f"{known}\nto go on: python train.py {_resume(folder)}") from error
+        raise
 
 
 def _resume(folder: Path) -> str:

@@ -1,7 +1,6 @@
 """What training and inference need of the networks beside the right numbers."""
 
 import copy
-import time
 
 import pytest
 import torch
@@ -378,13 +377,12 @@ def test_mistakes_in_the_critic_are_named(arguments):
         build_critic(**arguments)
 
 
-def test_tiny_learns_in_seconds():
-    """A net that cannot overfit one batch of flat colours in 40 steps has a bug; one that takes long is not tiny."""
+def test_tiny_learns_in_a_few_steps():
+    """A net that cannot overfit one batch of flat colours in 40 steps has a bug."""
     torch.manual_seed(0)
     network = build_generator("tiny", width=0.5)
     x, target = gray(8, 32, 32), torch.randn(8, 3, 1, 1).clamp(-2, 2).expand(-1, -1, 32, 32)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    started = time.perf_counter()
     losses = []
     for _ in range(40):
         loss = F.l1_loss(network(x), target)
@@ -393,7 +391,6 @@ def test_tiny_learns_in_seconds():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
-    assert time.perf_counter() - started < 20
 
 
 def test_an_export_resizes_even_where_the_traced_sizes_agree():

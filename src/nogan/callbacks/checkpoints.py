@@ -1,8 +1,8 @@
 """Checkpoints of the whole run: by batches, by minutes, when told to stop, and at every phase boundary."""
 
+import contextlib
 import os
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nogan import distributed
 from nogan.errors import Interrupted, UserError
-from nogan.files import write_atomically
+from nogan.files import DiskFull, bytes_of, write_atomically
 from nogan.interruption import StopOnSignal
 from nogan.modules import GANModule
 from nogan.scheduler import NoGANScheduler
@@ -45,7 +45,8 @@ class Position(NamedTuple):
 class RunCheckpoints(Checkpoint):
     """Writes ``checkpoints/PHASE-NAME-BATCH.ckpt``; ``last.ckpt`` is a link to the newest.
 
-    The checkpoints at phase boundaries are kept; of those within a phase, the newest two.
+    The checkpoints at phase boundaries are kept; of those within a phase, the newest two. Those later than the newest
+    go: they are of a course that the run has left, because they were damaged or led nowhere.
 
     Args:
         scheduler: says where the run stands.
@@ -99,15 +100,26 @@ class RunCheckpoints(Checkpoint):
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
             self._link_last(path)
-            self._prune()
+            self._prune(path)
 
     def _link_last(self, path: Path) -> None:
         link = self.folder / f".{LAST}.partial"
         link.unlink(missing_ok=True)
-        os.link(path, link)  # a hard link: works where symbolic links need a privilege
-        link.replace(self.folder / LAST)
+        try:
+            os.link(path, link)  # a hard link: works where symbolic links need a privilege
+        except OSError:  # a disk without
+            with contextlib.suppress(OSError):
+                link.symlink_to(path.name)
+        if link.exists():
+            link.replace(self.folder / LAST)
+        else:  # neither: better no name than that of an older checkpoint
+            (self.folder / LAST).unlink(missing_ok=True)
 
-    def _prune(self) -> None:
+    def _prune(self, newest: Path) -> None:
+        """Remove what is later than ``newest``, of a course that the run has left, and what is older than needed."""
+        every = newest_first(self.folder)
+        for path in every[: every.index(newest)]:
+            path.unlink()
         for path in newest_first(self.folder, within_phases=True)[KEPT_WITHIN_A_PHASE:]:
             path.unlink()
 
@@ -129,32 +141,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        needed = _bytes_of(checkpoint)
-        if shutil.disk_usage(path.parent).free < needed:
-            raise _disk_full(path, needed)
         try:
-            write_atomically(path, lambda temporary: torch.save(checkpoint, temporary))
-        except (OSError, RuntimeError) as error:  # torch's writer reports a full disk as a RuntimeError
-            if shutil.disk_usage(path.parent).free < needed:
-                raise _disk_full(path, needed) from error
-            raise
-
-
-def _bytes_of(content: Any) -> int:
-    if isinstance(content, Tensor):
-        return content.numel() * content.element_size()
-    if isinstance(content, Mapping):
-        return sum(map(_bytes_of, content.values()))
-    if isinstance(content, list | tuple):
-        return sum(map(_bytes_of, content))
-    return 64  # a number or a string, roughly
-
-
-def _disk_full(path: Path, needed: int) -> UserError:
-    free = shutil.disk_usage(path.parent).free
-    kept = newest_first(path.parent)
-    return UserError(
-        f"no room for the checkpoint {path}: {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed; "
-        f"the one before it is whole ({kept[0].name if kept else 'none yet'}): free some disk, "
-        f"then python train.py resume={path.parent.parent}"
-    )
+            write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), needed=bytes_of(checkpoint))
+        except DiskFull as error:
+            kept = newest_first(path.parent)
+            before = f"the one before it is whole ({kept[0].name})" if kept else "it would have been the first"
+            raise UserError(f"{path}: {error.strerror} for this checkpoint; {before}") from error

@@ -6,16 +6,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nogan import exports
-from nogan.files import write_atomically
 from nogan.modules import GANModule
 from nogan.networks import build_generator
 from nogan.plan import Phase
 from nogan.scheduler import NoGANScheduler
-from nogan.snapshots import SnapshotStore
+from nogan.snapshots import SnapshotStore, save_tensors
 
 WEIGHTS = "generator@ema.safetensors"
 WARM_UP = 10  # the first averages reach back a tenth of the steps so far
@@ -95,9 +94,7 @@ class GeneratorEMA(pl.Callback):
 
     def _keep(self, phase: Phase, step: int) -> None:
         kept, generators = self._snapshots(phase), self.scheduler.snapshots(phase).steps()
-        kept.folder.mkdir(parents=True, exist_ok=True)
-        average = {name: tensor.contiguous() for name, tensor in self.average.items()}
-        write_atomically(kept.path(step), lambda temporary: save_file(average, temporary))
+        save_tensors(self.average, kept.path(step))
         for other in kept.steps():
             if other not in generators:  # thinned out
                 kept.path(other).unlink()

@@ -17,6 +17,7 @@ Chroma distances are in CIELAB units (ΔE of a* and b* alone).
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,12 +34,16 @@ from torch.nn import functional as F
 from nogan import color, distributed
 from nogan.callbacks.telemetry import Telemetry
 from nogan.data.datamodule import NoGANData
+from nogan.errors import UserError
+from nogan.failures import naming_out_of_memory
 from nogan.files import write_atomically
-from nogan.metrics import HeldOutMetrics, chroma_distance
+from nogan.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
 from nogan.modules import GANModule
 from nogan.plan import Phase
 from nogan.report.pictures import GAP
 from nogan.scheduler import NoGANScheduler
+
+log = logging.getLogger(__name__)
 
 SHIFT = 3  # px by which the input moves for `shift_variation`
 SCALE = 1.25  # factor on its size for `scale_variation`
@@ -96,7 +101,8 @@ class Probe(pl.Callback):
         if phase.kind == "generator":
             record["metrics"] = self._measure(trainer, module)
         elif phase.kind == "critic" and phase.held_out:
-            record["critic"] = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
+            with naming_out_of_memory(f"the critic's measurement after {phase.title}", f"lower {phase.key}.size"):
+                record["critic"] = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
         elif phase.kind == "gan":
             step = record.get("rolled_back_to", record["steps"])
             known = distributed.from_first(self.scheduler.snapshots(phase).metrics(step))
@@ -120,7 +126,16 @@ class Probe(pl.Callback):
         self.scheduler.measured(module, step, metrics)
 
     def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
-        return self._report(trainer, "val/", lambda: self._values(trainer, module))
+        where = self._where(trainer)
+        batches = f"the probe's pictures, at {self.size} px in batches of {self.batch_size}, {where}"
+        try:
+            with naming_out_of_memory(batches, "lower probe.batch_size or probe.size"):
+                return self._report(trainer, "val/", lambda: self._values(trainer, module))
+        except MetricError as error:
+            raise UserError(f"{error}; in {where}") from error
+
+    def _where(self, trainer: pl.Trainer) -> str:
+        return f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record['steps']}"
 
     def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         started = time.monotonic()
@@ -141,11 +156,16 @@ class Probe(pl.Callback):
         metrics = HeldOutMetrics()
         metrics.update(outputs, photographs)
         values = metrics.compute()
-        values["shift_variation"] = float(chroma_distance(shift(shifted, -SHIFT), few_outputs).mean())
-        values["scale_variation"] = float(chroma_distance(rescale(scaled, few.shape[-1]), few_outputs).mean())
+        if not outputs.isfinite().all():
+            log.warning("%s: the generator's held-out pictures have values not finite", self._where(trainer))
+        with failing_as("shift_variation"):
+            values["shift_variation"] = float(chroma_distance(shift(shifted, -SHIFT), few_outputs).mean())
+        with failing_as("scale_variation"):
+            values["scale_variation"] = float(chroma_distance(rescale(scaled, few.shape[-1]), few_outputs).mean())
         rounded = outputs.mul(255).round().to(torch.uint8)
         if self._last is not None:
-            values["change"] = float(chroma_distance(rounded / 255, self._last / 255).mean())
+            with failing_as("change"):
+                values["change"] = float(chroma_distance(rounded / 255, self._last / 255).mean())
         self._last = rounded
         self._show(trainer, draw_grid(photographs[: self.grid], outputs[: self.grid]))
         return values
@@ -158,12 +178,14 @@ class Probe(pl.Callback):
 
     def _show(self, trainer: pl.Trainer, grid: Image.Image) -> None:
         path = self.folder / "samples" / f"step-{trainer.global_step:06d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, grid.save)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, grid.save)
+        except OSError as error:  # a picture is not worth a run
+            log.warning("no grid of samples: %s: %s", path, error.strerror or error)
         for logger in trainer.loggers:
             if hasattr(logger, "log_image"):
-                where = f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record['steps']}"
-                logger.log_image("samples", [grid], step=trainer.global_step, caption=[where])
+                logger.log_image("samples", [grid], step=trainer.global_step, caption=[self._where(trainer)])
 
 
 def critic_values(trainer: pl.Trainer, module: GANModule, phase: Phase) -> dict[str, float]:

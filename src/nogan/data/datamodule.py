@@ -21,6 +21,7 @@ from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
 from nogan.data.fakes import FakeStore, fingerprint
 from nogan.data.sources import Source, Split, load_batch, subset
+from nogan.failures import naming_out_of_memory
 from nogan.modules import Labelled, Pair
 from nogan.plan import Phase, Plan
 from nogan.rng import numpy_rng, torch_rng
@@ -241,7 +242,9 @@ class NoGANData(pl.LightningDataModule):
         self.remove_fakes(but_of=phase.cycle)
         was_training = generator.training
         generator.eval()
-        store.fill(colorize, fingerprint(generator.network), settings.batch_size, report)
+        where = f"the fakes for {phase.title}, at {phase.fakes_size} px in batches of {settings.batch_size}"
+        with naming_out_of_memory(where, "lower nogan.critic.fakes.batch_size"):
+            store.fill(colorize, fingerprint(generator.network), settings.batch_size, report)
         generator.train(was_training)
         return store
 

@@ -6,6 +6,7 @@ generator is still the same. On several devices each makes its share of every ro
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nogan import distributed
-from nogan.files import write_atomically
+from nogan.files import noticing_a_full_disk, write_atomically
 
 Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
 
@@ -75,7 +76,8 @@ class FakeStore:
         if done == 0 and rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._progress.unlink(missing_ok=True)  # it speaks of the pictures that are about to go
-            np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
+            with noticing_a_full_disk(self._file, math.prod(self._shape)):
+                np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
         distributed.barrier()
         start = np.load(self._file, mmap_mode="r").offset
         stride = batch_size * world
@@ -89,13 +91,15 @@ class FakeStore:
             for numbers, own in zip(rounds, mine, strict=True):
                 if len(own):
                     content = next(pictures).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-                    file.seek(start + int(own[0]) * 3 * self.size**2)
-                    file.write(content.tobytes())
+                    with noticing_a_full_disk(self._file):
+                        file.seek(start + int(own[0]) * 3 * self.size**2)
+                        file.write(content.tobytes())
                 done = int(numbers[-1]) + 1
                 (due,) = distributed.highest(done == self.count or time.monotonic() - noted >= NOTE_SECONDS)
                 if due:
-                    file.flush()
-                    os.fsync(file.fileno())
+                    with noticing_a_full_disk(self._file):
+                        file.flush()
+                        os.fsync(file.fileno())
                     distributed.barrier()  # only what every rank has on the disk is noted
                     if rank == 0:
                         self._note(done, fingerprint)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nogan import distributed
-from nogan.errors import UserError
+from nogan.failures import naming_out_of_memory
 from nogan.losses import critic_loss, generator_adversarial_loss
 from nogan.modules.critic import CriticModule, Labelled
 from nogan.modules.generator import GeneratorModule, Metrics, Pair
@@ -161,7 +161,7 @@ class GANModule(pl.LightningModule):
         weight = distributed.weight(len(batch[0]), self.phase.batch_size)
         self._safeguard.remember()
         optimizer.zero_grad()
-        try:
+        with naming_out_of_memory(*self._too_much(self.phase)):
             metrics = accumulate(
                 batch,
                 self.accumulate,
@@ -169,15 +169,11 @@ class GANModule(pl.LightningModule):
                 self._loss,
                 lambda loss: self.manual_backward(loss * weight),
             )
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
-                raise
-            raise self._out_of_memory(self.phase) from error
-        metrics = distributed.mean_over_ranks(metrics, weight)
-        went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
-        if not went_well:  # the optimizer's step that follows then changes nothing
-            self._safeguard.undo(drop_gradients=not self._scales_gradients)
-        self.skipped = not self._step(optimizer) or not went_well
+            metrics = distributed.mean_over_ranks(metrics, weight)
+            went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
+            if not went_well:  # the optimizer's step that follows then changes nothing
+                self._safeguard.undo(drop_gradients=not self._scales_gradients)
+            self.skipped = not self._step(optimizer) or not went_well
         if went_well and self.overflows_in_a_row <= USUAL_OVERFLOWS:
             self.bad_in_a_row.clear()
         else:
@@ -230,11 +226,11 @@ class GANModule(pl.LightningModule):
         self.bad_batches, self.overflows_in_a_row = saved["count"], saved["overflows_in_a_row"]
         self.bad_in_a_row = [Bad(*bad) for bad in saved["in_a_row"]]
 
-    def _out_of_memory(self, phase: Phase) -> UserError:
-        return UserError(
-            f"out of memory in {phase.title}, at {phase.size} px with batches of {phase.batch_size} in "
-            f"{self.accumulate} part(s): lower {phase.key}.batch_size, or split each batch further with "
-            f"trainer.accumulate={2 * self.accumulate}"
+    def _too_much(self, phase: Phase) -> tuple[str, str]:
+        """What a batch of ``phase`` is that does not fit into memory, and what to do instead."""
+        return (
+            f"{phase.title}, at {phase.size} px with batches of {phase.batch_size} in {self.accumulate} part(s)",
+            f"lower {phase.key}.batch_size, or split each batch further with trainer.accumulate={2 * self.accumulate}",
         )
 
     def critic_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
