@@ -248,7 +248,7 @@ def test_a_full_disk_is_named_with_what_is_free_and_how_to_go_on(
         monkeypatch.setattr(nogan.training.Exports, "on_train_epoch_end", lambda *_: None)
     monkeypatch.setattr(f"{where}.{what}", fails)
     with pytest.raises(
-        UserError, match=rf"{named}: no room on the disk \(\d+\.\d\d GB free.*\nto go on: python"
+        UserError, match=rf"{named}: no room on the disk \(\d+\.\d+ [GM]B free.*\nto go on: python"
     ) as shown:
         train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
     assert len(str(shown.value).splitlines()) == 2

@@ -365,7 +365,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: FullDisk)
     with pytest.raises(
         UserError,
-        match=r"0\.00 GB free, 0\.01 GB needed\) for this checkpoint; the one before it is whole \(000-g1-0000002",
+        match=r"0\.0 MB free, 8\.0 MB needed\) for this checkpoint; the one before it is whole \(000-g1-0000002",
     ):
         AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(2_000_000)}, path.with_name("000-g1-0000004.ckpt"))
     assert [file.name for file in path.parent.iterdir()] == [path.name] and not damage_of(path)

@@ -19,9 +19,9 @@ class DiskFull(OSError):
     """There is no room for a file, whatever the library that wrote it makes of that."""
 
     def __init__(self, path: Path, needed: int = 0) -> None:
-        free = shutil.disk_usage(path.parent).free
-        wanted = f", {needed / 1e9:.2f} GB needed" if needed else ""
-        super().__init__(errno.ENOSPC, f"no room on the disk ({free / 1e9:.2f} GB free{wanted})", str(path))
+        free = in_words(shutil.disk_usage(path.parent).free)
+        wanted = f", {in_words(needed)} needed" if needed else ""
+        super().__init__(errno.ENOSPC, f"no room on the disk ({free} free{wanted})", str(path))
 
 
 @contextlib.contextmanager
@@ -39,6 +39,11 @@ def noticing_a_full_disk(path: Path, needed: int = 0) -> Iterator[None]:
         if getattr(error, "errno", None) in FULL or "No space left" in str(error) or too_little():
             raise DiskFull(path, needed) from error
         raise
+
+
+def in_words(size: int) -> str:
+    """``size`` bytes in megabytes, or in gigabytes from a tenth of one on."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def bytes_of(content: Any) -> int:
