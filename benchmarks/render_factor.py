@@ -1,6 +1,10 @@
-"""``--render-factor auto`` against every fixed factor, on photographs with known colours.
+"""``--render-factor auto`` against fixed factors, on photographs with known colours.
 
-python benchmarks/render_factor.py --checkpoint RUN_DIR --photos DIR [-o render_factor.md]
+    python benchmarks/render_factor.py --checkpoint RUN_DIR --photos DIR [-o TABLE.md]
+
+Which is best depends on what is asked: small factors are safe and dull, large ones bold and wrong. So beside PSNR,
+colourfulness and chroma FD there is the one figure by which training weighs them against each other: quality, as in
+:mod:`nogan.inflection.quality`, but for its jitter, in natural logarithms (0.1 is a tenth better).
 """
 
 import argparse
@@ -8,34 +12,49 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from nogan.colorizer import Colorizer
-from nogan.metrics import colourfulness, psnr
+from nogan.inflection.quality import QUALITY, quality
+from nogan.metrics import HeldOutMetrics
 from nogan.photos import PHOTO_SUFFIXES, read_photo
 from nogan.render_factor import FACTORS
 
-FIXED = sorted({*FACTORS, 15, 21, 30, 35})
+FIXED = sorted({*FACTORS, 10, 15, 21, 30, 35})
+WEIGHTS = {name: weight for name, weight in QUALITY.items() if name != "jitter"}
 
 
-def measure(colorizer: Colorizer, photographs: list[np.ndarray], factor: int | str) -> tuple[float, float, float]:
-    """Mean PSNR in dB, colourfulness over that of the truth, and seconds a photograph."""
-    decibels, ours, true = [], [], []
-    start = time.perf_counter()
+def read(folder: Path, side: int) -> list[np.ndarray]:
+    """The coloured photographs in ``folder``, reduced to ``side`` px of their longer side."""
+    photographs = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in PHOTO_SUFFIXES and (pixels := read_photo(path).pixels).ndim == 3:
+            scale = min(1.0, side / max(pixels.shape[:2]))
+            photographs.append(cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))
+    return photographs
+
+
+def measure(colorizer: Colorizer, photographs: list[np.ndarray], factor: int | str) -> tuple[dict[str, float], float]:
+    """The figures of :class:`HeldOutMetrics`, and seconds a photograph."""
+    figures, seconds = HeldOutMetrics(), 0.0
     for photograph in photographs:
-        gray = np.asarray(photograph @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+        gray = cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY)
+        start = time.perf_counter()
         result = colorizer.colorize(gray, factor)
-        output, truth = (torch.from_numpy(p.copy()).permute(2, 0, 1)[None].float() / 255 for p in (result, photograph))
-        decibels.append(psnr(output, truth).mean().item())
-        ours.append(colourfulness(output).mean().item())
-        true.append(colourfulness(truth).mean().item())
-    seconds = (time.perf_counter() - start) / len(photographs)
-    return float(np.mean(decibels)), float(np.mean(ours) / np.mean(true)), seconds
+        seconds += time.perf_counter() - start
+        figures.update(_tensor(result), _tensor(photograph))
+    return figures.compute(), seconds / len(photographs)
+
+
+def _tensor(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--photos", required=True, type=Path)
     parser.add_argument("--device")
@@ -43,22 +62,20 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     colorizer = Colorizer.load(arguments.checkpoint, device=arguments.device)
-    photographs = []
-    for path in sorted(arguments.photos.rglob("*")):
-        if path.suffix.lower() in PHOTO_SUFFIXES:
-            pixels = read_photo(path).pixels
-            if pixels.ndim == 3:
-                step = max(1, max(pixels.shape[:2]) // arguments.side)
-                photographs.append(np.ascontiguousarray(pixels[::step, ::step]))
+    photographs = read(arguments.photos, arguments.side)
     lines = [
         f"`python {' '.join(sys.argv)}`: {len(photographs)} photographs.",
         "",
-        "| render factor | PSNR, dB | colourfulness / truth | s a photograph |",
-        "|---|---|---|---|",
+        "| render factor | quality | PSNR, dB | colourfulness / truth | chroma FD | s a photograph |",
+        "|---|---|---|---|---|---|",
     ]
     for factor in (*FIXED, "auto"):
-        decibels, ratio, seconds = measure(colorizer, photographs, factor)
-        lines.append(f"| {factor} | {decibels:.2f} | {ratio:.2f} | {seconds:.2f} |")
+        figures, seconds = measure(colorizer, photographs, factor)
+        worth = quality({**figures, "shift_variation": 1.0}, WEIGHTS)  # which is not weighed
+        lines.append(
+            f"| {factor} | {worth:.2f} | {figures['psnr']:.2f} | {figures['colourfulness_ratio']:.2f} | "
+            f"{figures['chroma_fd']:.0f} | {seconds:.2f} |"
+        )
         print(lines[-1], flush=True)
     if arguments.output:
         arguments.output.write_text("\n".join(lines) + "\n")
