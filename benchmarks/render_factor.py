@@ -21,9 +21,9 @@ from nogan.colorizer import Colorizer
 from nogan.inflection.quality import QUALITY, quality
 from nogan.metrics import HeldOutMetrics
 from nogan.photos import PHOTO_SUFFIXES, read_photo
-from nogan.render_factor import FACTORS
+from nogan.render_factor import factors
 
-FIXED = sorted({*FACTORS, 10, 15, 21, 30, 35})
+FIXED = {8, 10, 12, 15, 18, 21, 26, 30, 35}  # and those that auto looks at
 WEIGHTS = {name: weight for name, weight in QUALITY.items() if name != "jitter"}
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         "| render factor | quality | PSNR, dB | colourfulness / truth | chroma FD | s a photograph |",
         "|---|---|---|---|---|---|",
     ]
-    for factor in (*FIXED, "auto"):
+    for factor in (*sorted(FIXED.union(factors(colorizer.trained_size))), "auto"):
         figures, seconds = measure(colorizer, photographs, factor)
         worth = quality({**figures, "shift_variation": 1.0}, WEIGHTS)  # which is not weighed
         lines.append(

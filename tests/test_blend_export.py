@@ -16,7 +16,7 @@ from nogan.blend import main as blend_main
 from nogan.colorizer import Colorizer
 from nogan.errors import UserError
 from nogan.export import main as export_main
-from nogan.exports import describe, load_generator, save_generator
+from nogan.exports import describe, load_generator, save_generator, trained_size
 from nogan.networks import build_generator, fold_spectral_norm
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def same(a, b):
 @pytest.fixture(scope="module")
 def onnx_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
-    save_generator(tiny(), folder)
+    save_generator(tiny(), folder, size=64)
     assert export_main([str(folder), "-o", str(folder / "model.onnx")]) == 0
     return folder / "model.onnx"
 
@@ -139,6 +139,7 @@ def test_an_onnx_checkpoint_colours_as_the_run_does(onnx_file):
     one = Colorizer.load(onnx_file, device="cpu").colorize(gray, 6)
     other = Colorizer.load(onnx_file.parent, device="cpu").colorize(gray, 6)
     assert np.abs(one.astype(int) - other).max() <= 3  # one level of the network's picture, through the matrices
+    assert Colorizer.load(onnx_file).trained_size == Colorizer.load(onnx_file.parent).trained_size == 64
     with pytest.raises(UserError, match="--device mps"):
         Colorizer.load(onnx_file, device="mps")
 
@@ -201,13 +202,14 @@ def test_a_blend_is_its_ends_at_the_ends_and_between_them_in_between():
 
 
 def test_blend_on_the_command_line(tmp_path, capsys):
-    save_generator(tiny(), tmp_path / "a")
+    save_generator(tiny(), tmp_path / "a", size=64)
     save_generator(tiny(seed=5), tmp_path / "b")
     save_generator(build_generator("tiny", "deep", 0.1), tmp_path / "deep")
     a, b, c = (str(tmp_path / name) for name in "abc")
     assert blend_main([a, b, "--alpha", "0.25", "-o", c]) == 0
     assert same(load_generator(c), blend(load_generator(a), load_generator(b), 0.25))
     assert describe(c)["training"]["blend"]["alpha"] == 0.25
+    assert [trained_size(path) for path in (a, b, c)] == [64, 192, 192]  # b does not say
     capsys.readouterr()
     assert blend_main([a, b, "-o", c]) == 1 and "--overwrite" in capsys.readouterr().err
     assert (

@@ -437,7 +437,7 @@ def test_a_defect_in_one_file_is_a_line_too_and_the_others_are_done(tmp_path, co
 def test_what_is_too_much_for_a_batch_is_done_one_by_one(tmp_path, colorize, capsys, monkeypatch):
     def narrow(self, batch, *arguments, **options):
         if len(batch) > 1 or batch[0].mean() < 5:
-            raise UserError("Not enough memory on cuda for 3 x 64 px: lower --render-factor or --batch-size.")
+            raise UserError("out of memory in colouring 3 x 64 px on cuda: lower --render-factor or --batch-size")
         return original(self, batch, *arguments, **options)
 
     original = Colorizer.colorize_pixels
@@ -447,7 +447,7 @@ def test_what_is_too_much_for_a_batch_is_done_one_by_one(tmp_path, colorize, cap
     Image.new("L", (50, 50)).save(tmp_path / "in/b.png")
     assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--batch-size", 3) == 1
     assert files(tmp_path / "out") == ["a.png", "c.png"]
-    assert "b.png: Not enough memory" in capsys.readouterr().err
+    assert "b.png: out of memory" in capsys.readouterr().err
 
 
 def test_an_output_above_the_input_is_no_reason_to_find_nothing(tmp_path, colorize, monkeypatch):

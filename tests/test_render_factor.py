@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from nogan.colorizer import Colorizer
-from nogan.render_factor import FACTORS, best_factor, combined_squares, factor_weights
+from nogan.render_factor import MAX_GAIN, STEPS, best_factor, combined_squares, factor_weights, factors
 
 GRAY = cv2.resize(np.random.default_rng(0).uniform(60, 200, (6, 8)).astype(np.float32), (120, 90)).astype(np.uint8)
 TRUTH = np.array([0.08, -0.06], np.float32)  # U and V
+SIZE = 96  # px, that the networks below pretend to be trained at
+FACTORS = factors(SIZE)
 
 
 def network(chroma_of):
@@ -19,14 +21,29 @@ def network(chroma_of):
         yuv = np.concatenate([gray[..., None], np.broadcast_to(chroma, (*gray.shape, 2))], axis=-1)
         return np.stack([cv2.cvtColor(picture, cv2.COLOR_YUV2RGB) for picture in yuv]).clip(0, 1)
 
-    return Colorizer([(run, 1.0)])
+    return Colorizer([(run, 1.0)], trained_size=SIZE)
 
 
 def chroma_of(square):
     return cv2.cvtColor(square, cv2.COLOR_RGB2YUV)[..., 1:] - 0.5
 
 
-@pytest.mark.parametrize("odd", range(len(FACTORS)))
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(192, (12, 17, 24, 34, 48)), (96, (6, 8, 12, 17, 24)), (32, (4, 6, 8)), (1200, (75, 100)), (9999, (100,))],
+)
+def test_the_ladder_begins_at_the_size_of_training(size, expected):
+    assert factors(size) == expected
+
+
+@pytest.mark.parametrize("size", [32, 9999])
+def test_a_short_ladder_does(size):
+    colorizer = Colorizer([(lambda gray: np.repeat(gray[..., None], 3, axis=-1), 1.0)], trained_size=size)
+    assert np.abs(colorizer.colorize(GRAY, "auto").astype(int) - GRAY[..., None]).max() <= 2
+    assert best_factor(colorizer, [GRAY]) in factors(size)
+
+
+@pytest.mark.parametrize("odd", range(STEPS))
 def test_a_whim_of_one_factor_hardly_counts(odd):
     colorizer = network(lambda factor: [-0.12, 0.1] if factor == FACTORS[odd] else TRUTH)
     chroma = chroma_of(combined_squares(colorizer, GRAY))
@@ -49,10 +66,15 @@ def test_weights_sum_to_one_and_differ_from_place_to_place():
 
 
 def test_averaging_does_not_gray():
+    """It ends as saturated as the boldest, within bounds."""
     angles = dict(zip(FACTORS, np.linspace(-0.25, 0.25, len(FACTORS)), strict=True))
-    colorizer = network(lambda factor: [0.1 * np.cos(angles[factor]), 0.1 * np.sin(angles[factor])])
-    saturation = np.linalg.norm(chroma_of(combined_squares(colorizer, GRAY)), axis=-1)
-    assert saturation.mean() == pytest.approx(0.1, abs=0.004)
+    bold = {FACTORS[0]: 0.12}
+    for boldest in (0.12, 0.5):
+        bold[FACTORS[0]] = boldest
+        radius = {factor: bold.get(factor, 0.1) for factor in FACTORS}
+        colorizer = network(lambda f, r=radius: [r[f] * np.cos(angles[f]), r[f] * np.sin(angles[f])])
+        saturation = np.linalg.norm(chroma_of(combined_squares(colorizer, GRAY)), axis=-1)
+        assert saturation.mean() == pytest.approx(min(boldest, MAX_GAIN * 0.1), abs=0.004)
 
 
 def test_a_film_gets_the_factor_that_its_neighbours_confirm():

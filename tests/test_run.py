@@ -71,6 +71,7 @@ def test_what_a_run_leaves_behind(run, smallest):
     final = load_file(folder / "generator.safetensors")
     assert network.state_dict().keys() == final.keys()
     assert exports.describe(folder)["training"]["metrics"]["psnr"] == metrics["val/psnr"]
+    assert exports.trained_size(folder) == plan[-1].size
 
 
 class Watch(pl.Callback):

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from nogan import exports, networks
+from nogan.plan import build_plan
+from nogan.run_folder import describe_run
 from nogan.snapshots import SnapshotStore, main, prune, stores
 
 
@@ -72,7 +74,9 @@ def test_discarding_what_a_resumed_phase_will_make_again(run):
     assert store.steps() == [0, 10, 20, 30] and not list(store.folder.glob("*.json"))
 
 
-def test_list_and_pick_on_the_command_line(tmp_path, capsys):
+def test_list_and_pick_on_the_command_line(tmp_path, capsys, smallest):
+    config = smallest("nogan.gan.size=48")
+    describe_run(tmp_path, config, build_plan(config))
     network = networks.build_generator("tiny", "deep", 0.5, pretrained=False)
     exports.save_generator(network, tmp_path)
     store = SnapshotStore(tmp_path / "snapshots" / "gan@1")
@@ -89,6 +93,7 @@ def test_list_and_pick_on_the_command_line(tmp_path, capsys):
     assert written.endswith("generator@cycle-1-step-8.safetensors")
     assert torch.equal(exports.load_generator(written).head.bias, torch.full((3,), 0.25))
     assert exports.describe(written)["training"]["metrics"] == {"psnr": 21.5}
+    assert exports.trained_size(written) == 48
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.errors import UserError
-from nogan.exports import load_generator, save_generator
+from nogan.exports import load_generator, save_generator, trained_size
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -85,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             deoldify.save_generator(mixed, path)
         else:
-            save_generator(mixed, path, blend={"a": arguments.a, "b": arguments.b, "alpha": arguments.alpha})
+            size = max(trained_size(arguments.a), trained_size(arguments.b))
+            made_of = {"a": arguments.a, "b": arguments.b, "alpha": arguments.alpha}
+            save_generator(mixed, path, size=size, blend=made_of)
     except UserError as error:
         print(f"nogan.blend: {error}", file=sys.stderr)
         return 1

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from nogan.errors import UserError
-from nogan.exports import find_weights, load_generator
+from nogan.exports import DEOLDIFY_SIZE, find_weights, load_generator, trained_size
 from nogan.photos import from_image
 
 if TYPE_CHECKING:
@@ -48,16 +48,19 @@ class Colorizer:
     >>> coloured.save("new.jpg", **coloured.info)  # with its profile and EXIF
     """
 
-    def __init__(self, networks: Sequence[tuple[Network, float]], *, batch_size: int = 1) -> None:
+    def __init__(
+        self, networks: Sequence[tuple[Network, float]], *, batch_size: int = 1, trained_size: int = DEOLDIFY_SIZE
+    ) -> None:
         """Mix ``networks``, each with its weight (any positive numbers; their ratio counts).
 
-        ``batch_size`` is what suits the device, for callers with many images.
+        ``batch_size`` is what suits the device, for callers with many images; ``trained_size`` is the side in px of
+        what the networks were trained on, from which the render factor "auto" starts.
         """
         if not networks or any(not weight > 0 for _, weight in networks):
             raise UserError("A blend needs at least one checkpoint, each with a weight above 0 (--blend A:0.6 B:0.4).")
         total = sum(weight for _, weight in networks)
         self._networks = [(network, weight / total) for network, weight in networks]
-        self.batch_size = batch_size
+        self.batch_size, self.trained_size = batch_size, trained_size
 
     @classmethod
     def load(
@@ -84,7 +87,7 @@ class Colorizer:
         batch_size = 1
         if precision not in ("fp32", "bf16"):
             raise UserError(f"--precision {precision}: expected fp32 or bf16.")
-        networks = []
+        networks, sizes = [], []
         for checkpoint, weight in weights.items():
             file = find_weights(checkpoint)
             if file.suffix == ".onnx":
@@ -93,13 +96,14 @@ class Colorizer:
                         raise UserError(
                             f"{setting}: {file} is an ONNX export, which runs as it was made; leave it out."
                         )
-                network = _onnx_network(file, device)
+                network, size = _onnx_network(file, device)
             else:
                 device = pick_device(device)
                 batch_size = 1 if device == "cpu" else 8
-                network = _torch_network(load_generator(file), device, precision, compile)
+                network, size = _torch_network(load_generator(file), device, precision, compile), trained_size(file)
             networks.append((network, weight))
-        return cls(networks, batch_size=batch_size)
+            sizes.append(size)
+        return cls(networks, batch_size=batch_size, trained_size=max(sizes, default=DEOLDIFY_SIZE))
 
     @classmethod
     def of(cls, network: nn.Module, *, device: str | None = None) -> Colorizer:
@@ -312,6 +316,7 @@ def _torch_network(network: nn.Module, device: str, precision: str, compile: boo
     import torch
 
     from nogan.color import denormalize, normalize
+    from nogan.failures import naming_out_of_memory
     from nogan.networks import fold_spectral_norm
 
     where = torch.device(device)
@@ -328,14 +333,11 @@ def _torch_network(network: nn.Module, device: str, precision: str, compile: boo
             return rgb.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     def guarded(gray: np.ndarray) -> np.ndarray:
+        what = f"colouring {len(gray)} x {gray.shape[1]} px on {where}"
         try:
-            return run(gray)
-        except RuntimeError as error:  # torch.OutOfMemoryError, and the CPU allocator's plain RuntimeError
-            if "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
-                raise UserError(
-                    f"Not enough memory on {where} for {len(gray)} x {gray.shape[1]} px: "
-                    "lower --render-factor or --batch-size."
-                ) from error
+            with naming_out_of_memory(what, "lower --render-factor or --batch-size"):
+                return run(gray)
+        except RuntimeError as error:
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 reason = str(error).strip().splitlines()[0]
                 raise UserError(f"--compile does not work here; leave it out ({reason})") from error
@@ -344,7 +346,8 @@ def _torch_network(network: nn.Module, device: str, precision: str, compile: boo
     return guarded
 
 
-def _onnx_network(path: Path, device: str | None) -> Network:
+def _onnx_network(path: Path, device: str | None) -> tuple[Network, int]:
+    """The model as a :data:`Network`, and the size in px that it was trained at."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -361,6 +364,7 @@ def _onnx_network(path: Path, device: str | None) -> Network:
         session = onnxruntime.InferenceSession(path, providers=providers)
         metadata = session.get_modelmeta().custom_metadata_map
         mean, std = (np.array(metadata[key].split(), np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+        size = int(metadata.get("size", DEOLDIFY_SIZE))
         name = session.get_inputs()[0].name
     except Exception as error:  # onnxruntime's exceptions share no base class of their own
         raise UserError(f"{path} is damaged, or no model that `python -m nogan.export` wrote.") from error
@@ -370,4 +374,4 @@ def _onnx_network(path: Path, device: str | None) -> Network:
         (y,) = session.run(None, {name: x})
         return np.ascontiguousarray((y * std + mean).clip(0, 1).transpose(0, 2, 3, 1))
 
-    return run
+    return run, size

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nogan import __version__
 from nogan.errors import UserError
-from nogan.exports import load_generator
+from nogan.exports import load_generator, trained_size
 from nogan.files import write_atomically
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
     """Write a generator as ONNX, spectral norm folded; batch, height and width stay free (height and width: 16 x n).
 
     The model has one input, ``gray``: ImageNet-normalised gray, ``(B, 3, H, W)`` float32, and one output, ``colour``,
-    in the same space. Its metadata say ``mean`` and ``std`` of that space, so that the file explains itself.
+    in the same space. Its metadata say ``mean`` and ``std`` of that space, so that the file explains itself, and the
+    ``size`` in px that it was trained at.
 
     Args:
         checkpoint: what ``--checkpoint`` takes, but ``.onnx``.
@@ -70,6 +71,7 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
         {
             "format": "nogan-generator",
             "nogan_version": __version__,
+            "size": str(trained_size(checkpoint)),
             "mean": " ".join(map(str, IMAGENET_MEAN)),
             "std": " ".join(map(str, IMAGENET_STD)),
         }

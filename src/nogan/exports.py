@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = "nogan-generator"
 VERSION = 1
 WEIGHTS_NAME = "generator.safetensors"
+DEOLDIFY_SIZE = 192  # px
 _HEADER_KEY = "nogan"
 
 
@@ -33,7 +34,8 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
         network: what :func:`nogan.networks.build_generator` built; its ``config`` (the arguments it was built from) is
             what rebuilds it.
         path: the ``.safetensors`` file to write, or a folder, in which it is called ``generator.safetensors``.
-        training_info: anything that JSON can hold, kept under ``training`` for the reader's information.
+        training_info: anything that JSON can hold, kept under ``training`` for the reader's information; of it, the
+            program itself reads ``size``: see :func:`trained_size`.
 
     Returns:
         The path of the ``.safetensors`` file.
@@ -127,6 +129,16 @@ def find_weights(path: str | os.PathLike[str]) -> Path:
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The description stored with a ``.safetensors`` generator (or run folder): network, training, versions."""
     return _read(find_weights(path), tensors=False)[0]
+
+
+def trained_size(path: str | os.PathLike[str]) -> int:
+    """Side in px of the pictures that a generator last trained on.
+
+    Where its file does not say, as DeOldify's do not, 192: that of all of DeOldify's recipes.
+    """
+    weights = find_weights(path)
+    training = describe(weights).get("training") if weights.suffix == ".safetensors" else None
+    return training.get("size", DEOLDIFY_SIZE) if isinstance(training, dict) else DEOLDIFY_SIZE
 
 
 def _read(weights: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:

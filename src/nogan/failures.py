@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from nogan.errors import UserError
 from nogan.files import DiskFull
 
 WORKER = "DataLoader worker"
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED")  # GPUs, the CPU, cuBLAS and cuDNN
 
 
 @contextmanager
@@ -20,8 +19,8 @@ def naming_out_of_memory(where: str, instead: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch.OutOfMemoryError is a RuntimeError, and so is the CPU's
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
             raise UserError(f"out of memory in {where}: {instead}") from error
         raise
 

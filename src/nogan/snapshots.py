@@ -142,6 +142,7 @@ def pick(run: Path, step: int, cycle: int | None = None, output: Path | None = N
         UserError: there is no such snapshot.
     """
     from nogan import exports
+    from nogan.run_folder import saved_plan
 
     store = _store(run, cycle)
     if step not in store.steps():
@@ -150,8 +151,9 @@ def pick(run: Path, step: int, cycle: int | None = None, output: Path | None = N
     network = exports.load_generator(run)
     store.restore(step, network)
     output = output or run / f"generator@cycle-{store.folder.name.removeprefix('gan@')}-step-{step}.safetensors"
-    metrics = store.metrics(step)
-    return exports.save_generator(network, output, run=run.name, phase=store.folder.name, step=step, metrics=metrics)
+    phase = next(phase for phase in saved_plan(run) if phase.name == store.folder.name)
+    about = {"run": run.name, "phase": phase.name, "step": step, "size": phase.size, "metrics": store.metrics(step)}
+    return exports.save_generator(network, output, **about)
 
 
 def _store(run: Path, cycle: int | None) -> SnapshotStore:

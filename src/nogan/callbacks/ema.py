@@ -87,7 +87,7 @@ class GeneratorEMA(pl.Callback):
             self.average = {name: kept[name].to(tensor) for name, tensor in self.average.items()}
         network = build_generator(**module.generator.network.config, pretrained=False)
         network.load_state_dict(self.average)
-        exports.save_generator(network, self.folder / WEIGHTS, **self.about, after=phase.name)
+        exports.save_generator(network, self.folder / WEIGHTS, **self.about, after=phase.name, size=phase.size)
 
     def _snapshots(self, phase: Phase) -> SnapshotStore:
         return SnapshotStore(self.scheduler.snapshots(phase).folder / "ema")

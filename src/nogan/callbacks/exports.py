@@ -56,5 +56,5 @@ class Exports(pl.Callback):
 
     def _save(self, module: GANModule, name: str, phase: Phase) -> None:
         record = self.scheduler.record
-        about = {**self.about, "after": phase.name, "metrics": record.get("metrics", {})}
+        about = {**self.about, "after": phase.name, "size": phase.size, "metrics": record.get("metrics", {})}
         exports.save_generator(module.generator.network, self.folder / name, **about)
