@@ -51,6 +51,17 @@ def test_pruning_thins_the_oldest_cycle_evenly_and_keeps_its_ends(run):
     assert [store.steps() for store in stores(run).values()] == [[0, 50], [0, 50]]
 
 
+def test_moving_averages_count_and_go_with_their_snapshots(run):
+    for store in stores(run).values():
+        for step in store.steps():
+            store.averages.save(step, filled(step))
+    one = stores(run)["gan@1"].size() / 12
+    assert prune(run, 24 * one) == []
+    assert len(prune(run, 18 * one)) == 6
+    first = stores(run)["gan@1"]
+    assert len(first.steps()) == 3 and first.averages.steps() == first.steps()
+
+
 def test_pruning_spares_the_snapshot_that_the_phase_may_go_back_to(run):
     flat = {"chroma_fd": 90.0, "colourfulness_ratio": 1.0, "psnr": 20.0, "shift_variation": 5.0, "colourfulness": 50.0}
     for store in stores(run).values():

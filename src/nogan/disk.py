@@ -48,13 +48,14 @@ def expected_use(
 
     checkpoints = [checkpoint(phase) for phase in plan]
     gans = [phase for phase in plan if phase.kind == "gan"]
-    budget = max(int(snapshot_budget), len(gans) * SPARED * sizes["generator"])
-    snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in gans) * sizes["generator"]
+    snapshot = sizes["generator"] * (1 + averaged)
+    budget = max(int(snapshot_budget), len(gans) * SPARED * snapshot)
+    snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in gans) * snapshot
     return DiskUse(
         fakes=fakes_bytes(plan),
         # Those within a phase are still there while the last of the run is written, under a temporary name.
         checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * max(checkpoints),
-        snapshots=min(budget, snapshots) * (1 + averaged) + len(gans) * sizes["critic"],
+        snapshots=min(budget, snapshots) + len(gans) * sizes["critic"],
         exports=EXPORTS * sizes["generator"] + average + CRITICS * sizes["critic"],
     )
 

@@ -37,6 +37,11 @@ class SnapshotStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def averages(self) -> "SnapshotStore":
+        """The moving averages of the generator at the same steps, where the run keeps one."""
+        return SnapshotStore(self.folder / "ema")
+
     def path(self, step: int) -> Path:
         """Where snapshot ``step`` is or would be."""
         return self.folder / f"step-{step:06d}.safetensors"
@@ -78,9 +83,14 @@ class SnapshotStore:
         measured = {step: quality(metrics) for step in self.steps() if (metrics := self.metrics(step))}
         return max((step for step in measured if isfinite(measured[step])), key=measured.__getitem__, default=None)
 
-    def size(self) -> int:
-        """Bytes on disk."""
-        return sum(self.path(step).stat().st_size for step in self.steps())
+    def files(self, step: int) -> list[Path]:
+        """What there is of snapshot ``step``: the generator, and its moving average."""
+        return [path for path in (self.path(step), self.averages.path(step)) if path.is_file()]
+
+    def size(self, step: int | None = None) -> int:
+        """Bytes on disk of snapshot ``step``, or of all."""
+        steps = self.steps() if step is None else [step]
+        return sum(file.stat().st_size for step in steps for file in self.files(step))
 
 
 def stores(run: Path) -> dict[str, SnapshotStore]:
@@ -104,10 +114,11 @@ def prune(run: Path, budget: float) -> list[Path]:
     for store in every:
         steps, best = store.steps(), store.best() if total > budget else None
         while total > budget and (inner := [i for i in range(1, len(steps) - 1) if steps[i] != best]):
-            path = store.path(steps.pop(min(inner, key=lambda i: (steps[i + 1] - steps[i - 1], i))))
-            total -= path.stat().st_size
-            path.unlink()
-            removed.append(path)
+            step = steps.pop(min(inner, key=lambda i: (steps[i + 1] - steps[i - 1], i)))
+            total -= store.size(step)
+            for file in store.files(step):
+                file.unlink()
+                removed.append(file)
     return removed
 
 

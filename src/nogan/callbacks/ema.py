@@ -90,14 +90,10 @@ class GeneratorEMA(pl.Callback):
         exports.save_generator(network, self.folder / WEIGHTS, **self.about, after=phase.name, size=phase.size)
 
     def _snapshots(self, phase: Phase) -> SnapshotStore:
-        return SnapshotStore(self.scheduler.snapshots(phase).folder / "ema")
+        return self.scheduler.snapshots(phase).averages
 
     def _keep(self, phase: Phase, step: int) -> None:
-        kept, generators = self._snapshots(phase), self.scheduler.snapshots(phase).steps()
-        save_tensors(self.average, kept.path(step))
-        for other in kept.steps():
-            if other not in generators:  # thinned out
-                kept.path(other).unlink()
+        save_tensors(self.average, self._snapshots(phase).path(step))
 
     def state_dict(self) -> dict[str, Any]:
         """The average and its age."""
