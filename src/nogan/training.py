@@ -327,7 +327,8 @@ def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
         console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
         if _report(run.folder):
             console.print(f"Look at it: {folder}/report.html", soft_wrap=True)
-        console.print(f"Next: python colorize.py PHOTO -o OUT --checkpoint {folder}", soft_wrap=True)
+        colorize = f"python colorize.py PHOTO -o OUT --checkpoint {folder} --render-factor auto"
+        console.print(f"Next: {colorize}", soft_wrap=True)
         if hint := sync_hint(run.folder):
             console.print(hint, soft_wrap=True)
     return metrics
