@@ -3,8 +3,10 @@
 import errno
 import json
 import math
+import pickle
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,11 @@ import nogan.training
 from nogan import metrics, run_folder
 from nogan.callbacks import probe
 from nogan.data.datamodule import NoGANData
+from nogan.data.fakes import FakeStore
 from nogan.errors import UserError
-from nogan.failures import explained
+from nogan.failures import explained, naming_out_of_memory
+from nogan.files import DiskFull, write_atomically
+from nogan.metrics import failing_as
 from nogan.modules import GeneratorModule, Labelled
 from nogan.modules.step import Safeguard, accumulate, held_power_iteration, parts_of
 from nogan.networks import build_critic
@@ -231,6 +236,45 @@ def no_room(*_: Any, **__: Any) -> None:
 
 def safetensors_without_room(*_: Any, **__: Any) -> None:
     raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_full_disk_travels_between_processes_and_a_quota_is_called_one(tmp_path):
+    def no_quota(path: Path) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with pytest.raises(DiskFull, match=r"no room on the disk \(the quota is used up\)") as shown:
+        write_atomically(tmp_path / "file", no_quota)
+    again = pickle.loads(pickle.dumps(shown.value))
+    assert type(again) is DiskFull and again.filename == str(tmp_path / "file") and not list(tmp_path.iterdir())
+
+
+def test_fakes_made_anew_need_no_room_beside_the_old(tmp_path, monkeypatch):
+    def colorize(batches: list[np.ndarray]) -> Any:
+        return (torch.zeros(len(numbers), 3, 8, 8) for numbers in batches)
+
+    store = FakeStore(tmp_path, 100, 8)
+    store.fill(colorize, "one", 10)
+    size = (tmp_path / "fakes.npy").stat().st_size
+
+    def usage(_: Any) -> SimpleNamespace:
+        return SimpleNamespace(free=1.5 * size - sum(file.stat().st_size for file in tmp_path.iterdir()))
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    store.fill(colorize, "another", 10)
+    assert store.done("another") == 100
+
+
+def test_memory_that_runs_out_in_a_metric_or_in_a_data_worker_is_told_apart():
+    with (
+        pytest.raises(UserError, match="out of memory in the probe: lower it"),
+        naming_out_of_memory("the probe", "lower it"),
+        failing_as("psnr"),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    of_worker = MemoryError("Caught MemoryError in DataLoader worker process 0.\nOriginal Traceback …\nMemoryError")
+    with pytest.raises(MemoryError), naming_out_of_memory("the fakes", "lower it"):
+        raise of_worker
+    assert "a data worker died (MemoryError)" in str(explained(of_worker))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -21,7 +22,7 @@ from nogan.callbacks.checkpoints import AtomicCheckpointIO, newest_first
 from nogan.callbacks.progress import PlanProgress
 from nogan.data import fakes
 from nogan.errors import Interrupted, UserError
-from nogan.lock import only_one
+from nogan.lock import is_held, only_one
 from nogan.plan import build_plan
 from nogan.resume import damage_of, newest_unfinished, newest_whole_checkpoint
 from nogan.run_folder import describe_run
@@ -416,6 +417,34 @@ def test_one_process_at_a_time_is_at_a_run(smallest, tmp_path):
     with only_one(folder):
         pass
     assert not (folder / ".lock").exists()
+
+
+def test_a_run_stays_held_when_its_own_process_asks(tmp_path):
+    """As it does with resume=auto on several devices: the folder is looked up again for the other processes."""
+    ask = "import sys; from pathlib import Path; from nogan.lock import is_held; print(is_held(Path(sys.argv[1])))"
+    with only_one(tmp_path / "run"):
+        assert not is_held(tmp_path / "run"), "by another"
+        asked = subprocess.run([sys.executable, "-c", ask, str(tmp_path / "run")], capture_output=True, text=True)
+        assert asked.stdout == "True\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_to(smallest, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written to: Not a directory"):
+        train(smallest(), tmp_path / "file" / "run", console=QUIET)
+
+
+def test_any_damage_to_a_checkpoint_is_found_and_none_is_a_crash(tmp_path):
+    rng = np.random.default_rng(0)
+    torch.save({"weights": torch.randn(10), "steps": 3}, tmp_path / "whole.ckpt")
+    assert damage_of(tmp_path / "whole.ckpt") is None
+    content = np.frombuffer((tmp_path / "whole.ckpt").read_bytes(), np.uint8)
+    for _ in range(300):
+        broken = content.copy()
+        broken[rng.integers(0, len(content), 8)] = rng.integers(0, 256, 8)
+        (tmp_path / "broken.ckpt").write_bytes(broken.tobytes())
+        damage_of(tmp_path / "broken.ckpt")  # padding may be hit, which no checksum covers
 
 
 def test_what_could_not_begin_leaves_no_folder(smallest, tmp_path):

@@ -55,6 +55,17 @@ def test_jobs_in_one_process_are_isolated(sweep):
     assert all((first[name] == last[name]).all() for name in first)  # what ran before leaves no trace
 
 
+def test_a_sweep_into_the_folder_of_another_is_refused_and_changes_nothing_there(sweep):
+    _, folder = sweep
+    before = {path: path.read_bytes() for path in folder.rglob("*.yaml")}
+    axis = "nogan.critic.phases.c1.batch_size=5,6"
+    ran = train_py(folder.parent, "-m", *TRIAL, "hydra.sweep.dir=sweep", "objective=val/psnr", axis)
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    assert "sweep/0 holds a run already" in ran.stderr and "hydra.sweep.dir=DIR" in ran.stderr
+    assert all(path.read_bytes() == content for path, content in before.items() if path.parent != folder)
+    assert not (folder / "0" / "failed.txt").exists()
+
+
 def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason='needs the sweep extra: pip install -e ".[sweep]"')
     space = "nogan.gan.lr=tag(log,interval(1e-5,1e-3))"

@@ -30,11 +30,12 @@ from rich.console import Console
 
 from nogan import sweeps
 from nogan.config import RunConfig, Trainer, parse_config, unknown_key
-from nogan.errors import Interrupted, UserError, shown
+from nogan.errors import Interrupted, Occupied, UserError, shown
 from nogan.failures import explained
 from nogan.launch import is_first, launched, word_of_the_first
+from nogan.lock import is_held
 from nogan.report.measures import direction
-from nogan.run_folder import check_is_run, saved_config
+from nogan.run_folder import check_is_run, has_checkpoints, saved_config
 
 # A resumed run keeps everything of its own config but these.
 RESUME_ONLY = ("resume", "dry_run")
@@ -163,6 +164,8 @@ def job(task: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
             with _users_mistakes_exit():
                 _check_devices(cfg, HydraConfig.instance().cfg)
             return task(cfg)
+        except Occupied as error:  # so are the other trials', and what is there is not this sweep's to mark as failed
+            sys.exit(str(error))
         except Exception as error:
             sweeps.note_failure(Path(HydraConfig.get().runtime.output_dir), error)
             return None
@@ -253,11 +256,14 @@ def _folder(resume: str | None, fresh: str, root: DictConfig) -> str:
     return str(resume or fresh)
 
 
-def _hydra_dir(resume: str | None) -> str | None:
+def _hydra_dir(resume: str | None, *, _root_: DictConfig) -> str | None:
     if (launch := launched()) and launch.rank > 0:
         return None
-    # The overrides of a resumption do not replace those that the run was started with.
-    return ".hydra/resumed" if resume else ".hydra"
+    # The overrides of a resumption do not replace those that the run was started with; nor do those of a start that is
+    # about to be refused.
+    folder = OmegaConf.select(_root_, "hydra.runtime.output_dir")
+    occupied = folder is not None and (has_checkpoints(Path(folder)) or is_held(Path(folder)))
+    return ".hydra/resumed" if resume else ".hydra/refused" if occupied else ".hydra"
 
 
 def run_config(cfg: DictConfig) -> RunConfig:

@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class Occupied(UserError):
+    """The folder is another run's, which is not to be touched."""
+
+
 class Interrupted(BaseException):
     """The run stopped because a signal told it to, with everything saved.
 

@@ -138,7 +138,8 @@ def trained_size(path: str | os.PathLike[str]) -> int:
     """
     weights = find_weights(path)
     training = describe(weights).get("training") if weights.suffix == ".safetensors" else None
-    return training.get("size", DEOLDIFY_SIZE) if isinstance(training, dict) else DEOLDIFY_SIZE
+    size = training.get("size") if isinstance(training, dict) else None
+    return size if isinstance(size, int) and size > 0 else DEOLDIFY_SIZE
 
 
 def _read(weights: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -7,7 +7,14 @@ from nogan.errors import UserError
 from nogan.files import DiskFull
 
 WORKER = "DataLoader worker"
-OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED")  # GPUs, the CPU, cuBLAS and cuDNN
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "alloc_failed")  # GPUs, the CPU, cuBLAS and cuDNN
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether ``error`` says that this process has no memory left; its data workers' is another matter."""
+    text = str(error)
+    ours = isinstance(error, MemoryError | RuntimeError) and WORKER not in text
+    return ours and (isinstance(error, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY))
 
 
 @contextmanager
@@ -20,7 +27,7 @@ def naming_out_of_memory(where: str, instead: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             raise UserError(f"out of memory in {where}: {instead}") from error
         raise
 
@@ -33,8 +40,9 @@ def explained(error: Exception) -> UserError | None:
             return error
         # One from a data worker comes with that process's traceback in front of its own words.
         return UserError(text.strip().splitlines()[-1].removeprefix("nogan.errors.UserError: "))
-    if isinstance(error, RuntimeError) and WORKER in text:
-        reason = " ".join(text.split())
+    if isinstance(error, RuntimeError | MemoryError) and WORKER in text:
+        lines = text.strip().splitlines()
+        reason = lines[-1] if "Traceback" in text else " ".join(lines)
         return UserError(f"a data worker died ({reason}): often for want of memory; lower data.workers")
     if isinstance(error, DiskFull):
         return UserError(f"{error.filename}: {error.strerror}; make some")

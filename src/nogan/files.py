@@ -11,17 +11,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows knows no quotas
+QUOTA = getattr(errno, "EDQUOT", None)  # not on Windows
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
 class DiskFull(OSError):
     """There is no room for a file, whatever the library that wrote it makes of that."""
-
-    def __init__(self, path: Path, needed: int = 0) -> None:
-        free = in_words(shutil.disk_usage(path.parent).free)
-        wanted = f", {in_words(needed)} needed" if needed else ""
-        super().__init__(errno.ENOSPC, f"no room on the disk ({free} free{wanted})", str(path))
 
 
 @contextlib.contextmanager
@@ -31,13 +26,21 @@ def noticing_a_full_disk(path: Path, needed: int = 0) -> Iterator[None]:
     def too_little() -> bool:
         return needed > 0 and shutil.disk_usage(path.parent).free < needed
 
+    def full(because: str = "") -> DiskFull:
+        wanted = f", {in_words(needed)} needed" if needed else ""
+        because = because or f"{in_words(shutil.disk_usage(path.parent).free)} free{wanted}"
+        return DiskFull(errno.ENOSPC, f"no room on the disk ({because})", str(path))
+
     if too_little():
-        raise DiskFull(path, needed)
+        raise full()
     try:
         yield
     except Exception as error:  # safetensors and torch have errors of their own
-        if getattr(error, "errno", None) in FULL or "No space left" in str(error) or too_little():
-            raise DiskFull(path, needed) from error
+        number = getattr(error, "errno", None)
+        if number is not None and number == QUOTA:
+            raise full("the quota is used up") from error
+        if number == errno.ENOSPC or "No space left" in str(error) or too_little():
+            raise full() from error
         raise
 
 

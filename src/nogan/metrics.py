@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nogan.failures import is_out_of_memory
+
 PSNR_CEILING = 100.0
 """dB given to equal images, whose PSNR is infinite, so that a mean over images stays finite."""
 ORANGE_RED_HUE = (15.0, 65.0)
@@ -50,7 +52,7 @@ class MetricError(Exception):
 
 @contextlib.contextmanager
 def failing_as(metric: str) -> Iterator[None]:
-    """Give whatever goes wrong within the name of the ``metric``.
+    """Give whatever goes wrong within the name of the ``metric``, but for memory that runs out.
 
     Raises:
         MetricError: something did.
@@ -58,6 +60,8 @@ def failing_as(metric: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         kind, reason = type(error).__name__.strip("_"), " ".join(str(error).split())
         raise MetricError(f"metric {metric} failed: {kind}: {reason}") from error
 

@@ -118,6 +118,11 @@ def write_records(folder: Path, records: list[Mapping[str, Any]]) -> None:
     write_json(folder / "records.json", records)
 
 
+def has_checkpoints(folder: Path) -> bool:
+    """Whether the run in ``folder`` has got as far as a checkpoint."""
+    return any((folder / "checkpoints").glob("*.ckpt"))
+
+
 def has_ended(folder: Path) -> bool:
     """Whether the run in ``folder`` has come to its end."""
     return (folder / "records.json").is_file()

@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from rich.console import Console
 
 from nogan import networks
-from nogan.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints, newest_first
+from nogan.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from nogan.callbacks.ema import GeneratorEMA
 from nogan.callbacks.exports import Exports
 from nogan.callbacks.probe import Probe
@@ -26,7 +26,7 @@ from nogan.config import RunConfig
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_held_out, open_photographs, split
 from nogan.disk import check_disk, expected_use
-from nogan.errors import Interrupted, UserError
+from nogan.errors import Interrupted, Occupied, UserError
 from nogan.failures import explained
 from nogan.files import remove_temporary
 from nogan.inflection import Detector, make_detector
@@ -43,7 +43,7 @@ from nogan.plan import Phase, Plan, build_plan
 from nogan.preflight import check_networks
 from nogan.report import write_report
 from nogan.resume import check_changes, newest_whole_checkpoint
-from nogan.run_folder import describe_run, forget_end, write_records
+from nogan.run_folder import describe_run, forget_end, has_checkpoints, write_records
 from nogan.scheduler import NoGANScheduler
 from nogan.summary import clock, photographs, plan_table, summary_table
 
@@ -134,10 +134,10 @@ def _train(config: RunConfig, folder: Path, choices: Mapping[str, str], console:
 def _checkpoint(config: RunConfig, folder: Path) -> Path | None:
     """What the run goes on from; None if it begins."""
     if not config.resume:
-        if newest_first(folder / "checkpoints"):
-            raise UserError(
+        if has_checkpoints(folder):
+            raise Occupied(
                 f"{folder} holds a run already: go on with it by resume={folder}, or give this one another folder, "
-                "hydra.run.dir=DIR"
+                "hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
             )
         return None
     if is_first():

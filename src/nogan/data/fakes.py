@@ -75,7 +75,8 @@ class FakeStore:
             return
         if done == 0 and rank == 0:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._progress.unlink(missing_ok=True)  # it speaks of the pictures that are about to go
+            for old in (self._progress, self._file):  # the note first: it speaks of the pictures
+                old.unlink(missing_ok=True)
             with noticing_a_full_disk(self._file, math.prod(self._shape)):
                 np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
         distributed.barrier()
