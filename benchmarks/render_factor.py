@@ -14,8 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
+from blend import as_tensor
 
 from nogan.colorizer import Colorizer
 from nogan.inflection.quality import QUALITY, quality
@@ -45,12 +44,8 @@ def measure(colorizer: Colorizer, photographs: list[np.ndarray], factor: int | s
         start = time.perf_counter()
         result = colorizer.colorize(gray, factor)
         seconds += time.perf_counter() - start
-        figures.update(_tensor(result), _tensor(photograph))
+        figures.update(as_tensor(result), as_tensor(photograph))
     return figures.compute(), seconds / len(photographs)
-
-
-def _tensor(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def main() -> None:

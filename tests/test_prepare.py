@@ -16,6 +16,7 @@ from nogan.data import prepare as module
 from nogan.data.prepare import GRAY, Settings, convert, find_source, main, prepare
 from nogan.data.sources import FolderSource, PreparedSource, open_source
 from nogan.errors import UserError
+from nogan.lock import only_one
 
 
 def picture(width: int, height: int, key: int = 0) -> Image.Image:
@@ -214,7 +215,7 @@ def test_after_a_kill_it_goes_on_where_it_stopped(many, tmp_path):
     report = prepare(FolderSource(many), copy, Settings(shard=3), workers=1)
     assert report.kept == 60
     assert {path.name: path.stat().st_mtime_ns for path in finished} == written
-    assert not [path.name for path in copy.iterdir() if path.name.startswith(".") and path.name != ".lock"]
+    assert not [path.name for path in copy.iterdir() if path.name.startswith(".")]
     prepare(FolderSource(many), tmp_path / "whole", Settings(shard=3), workers=1)
     assert contents(copy) == contents(tmp_path / "whole")
 
@@ -336,7 +337,7 @@ def test_a_record_that_a_power_cut_took_is_written_again_where_nothing_is_lost(m
     (copy / "prepare.json").touch()
     (copy / ".prepare.0123abcd.json").touch()
     assert prepare(FolderSource(mixed), copy, workers=1).kept == 9
-    assert sorted(path.name for path in copy.glob(".*")) == [".lock"]
+    assert sorted(path.name for path in copy.glob(".*")) == []
     (copy / "prepare.json").write_bytes(b"")
     with pytest.raises(UserError, match=r"prepare\.json cannot be read .*data-00000-of-00001\.arrow.*another") as error:
         prepare(FolderSource(mixed), copy, workers=1)
@@ -362,13 +363,13 @@ def test_a_folder_in_use_for_something_else_is_left_alone(mixed, tmp_path):
     with pytest.raises(UserError, match="expected a new or empty folder"):
         prepare(FolderSource(mixed), mixed, workers=1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot write to DEST"):
+    with pytest.raises(UserError, match=r"DEST .*file: cannot be written to"):
         prepare(FolderSource(mixed), tmp_path / "file", workers=1)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no advisory locks")
 def test_two_at_once_are_refused(mixed, tmp_path):
-    with module._claimed(tmp_path / "copy"), pytest.raises(UserError, match="another process is preparing"):
+    with only_one(tmp_path / "copy"), pytest.raises(UserError, match=r"DEST .*copy: another process is at it"):
         prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
 
 

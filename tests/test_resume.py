@@ -409,7 +409,7 @@ def test_one_process_at_a_time_is_at_a_run(smallest, tmp_path):
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process is at this run"):
+        with pytest.raises(UserError, match="another process is at it"):
             train(smallest(*OVERRIDES, f"resume={folder}"), folder, console=QUIET)
         assert newest_unfinished(tmp_path, wanted) is None
         holder.kill()

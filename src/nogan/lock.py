@@ -1,4 +1,4 @@
-"""One process at a time for a run: two that write into the same folder would spoil it for both."""
+"""One process at a time for a folder of a run or of a prepared copy: two that write would spoil it for both."""
 
 import contextlib
 import os
@@ -8,35 +8,38 @@ from pathlib import Path
 
 from nogan.errors import Occupied, UserError
 
-try:
-    import fcntl
-except ImportError:  # not on Windows, where nothing keeps the second process out
-    fcntl = None  # type: ignore[assignment]
-
 NAME = ".lock"
 _ours: set[Path] = set()  # folders that this process has; to open a lock's file again and close it would let go of it
 
 
 @contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keep other processes out of the run in ``folder`` within.
+def only_one(folder: Path, name: str = "") -> Iterator[None]:
+    """Keep others out of ``folder`` within; it is made if need be, and removed if it is still empty afterwards.
 
-    The lock is the system's, so that it ends with this process however that ends; data workers do not share it.
+    The lock is the system's, so that it ends with this process however that ends; worker processes do not share it.
+
+    Args:
+        folder: of a run, or of a prepared copy.
+        name: what messages call it.
 
     Raises:
-        Occupied: another process has it.
+        Occupied: another process, or this one elsewhere, has it.
         UserError: the folder cannot be written to.
     """
+    name = name or str(folder)
+    busy = Occupied(f"{name}: another process is at it; wait for its end, or stop it")
+    if folder.resolve() in _ours:
+        raise busy
     made = not folder.exists()
     path = folder / NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("w")
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written to: {error.strerror}") from error
+        raise UserError(f"{name}: cannot be written to: {error.strerror}") from error
     try:
         if not _lock_soon(file.fileno()):
-            raise Occupied(f"{folder}: another process is at this run; wait for its end, or stop it")
+            raise busy
         _ours.add(folder.resolve())
         try:
             yield
@@ -52,7 +55,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether another process is at the run in ``folder``."""
+    """Whether another process has ``folder``."""
     if folder.resolve() in _ours:
         return False
     try:
@@ -73,7 +76,9 @@ def _lock_soon(descriptor: int) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    if fcntl is None:
+    try:
+        import fcntl
+    except ImportError:  # not on Windows, where two at once are the user's own care
         return True
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,6 @@ which would teach a colorizer gray. Where the disk does not give a file, which m
 """
 
 import argparse
-import contextlib
 import hashlib
 import io
 import json
@@ -50,6 +49,8 @@ from nogan.data.sources import (
 )
 from nogan.errors import UserError
 from nogan.files import write_atomically
+from nogan.lock import NAME as LOCK
+from nogan.lock import only_one
 
 GRAY = "gray photograph"
 
@@ -107,7 +108,7 @@ def prepare(
             or written for now, or nothing is left.
     """
     dest = Path(dest).expanduser()
-    with _claimed(dest):
+    with only_one(dest, f"DEST {dest}"):
         try:
             _begin(dest, source, settings)
             total = len(source)
@@ -319,34 +320,13 @@ def _cores() -> int:
 # ---------------------------------------------------------------------------------------------------- the folder
 
 
-@contextlib.contextmanager
-def _claimed(dest: Path) -> Iterator[None]:
-    """Hold ``dest`` for this process alone; the system lets go of it however the process ends."""
-    try:
-        dest.mkdir(parents=True, exist_ok=True)
-        lock = (dest / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"cannot write to DEST {dest}: {error.strerror}") from error
-    with lock:
-        try:
-            import fcntl
-        except ImportError:  # Not on Windows, where two at once are the user's own care.
-            pass
-        else:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise UserError(f"another process is preparing {dest} right now") from error
-        yield
-
-
 def _begin(dest: Path, source: Source, settings: Settings) -> None:
     begun_with = {**asdict(settings), "photographs": len(source), "names": _digest(source)}
     record = dest / PREPARING
     for entry in list(dest.iterdir()):
         if _LEFTOVER.fullmatch(entry.name):
             entry.unlink()
-    others = sorted(entry.name for entry in dest.iterdir() if entry.name not in (".lock", PREPARING))
+    others = sorted(entry.name for entry in dest.iterdir() if entry.name not in (LOCK, PREPARING))
     try:
         before = json.loads(record.read_text())
     except (FileNotFoundError, ValueError) as error:
