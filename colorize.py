@@ -1,4 +1,4 @@
-"""Colour photographs and film: ``python colorize.py INPUT... -o OUT --checkpoint RUN_DIR``."""
+"""Color photographs and film: ``python colorize.py INPUT... -o OUT --checkpoint RUN_DIR``."""
 
 import sys
 

@@ -14,8 +14,8 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from nogan.compose import chosen_groups, command_line, job, run_config
-from nogan.summary import show_plan
+from nogan.runs.summary import show_plan
+from nogan.training.compose import chosen_groups, command_line, job, run_config
 
 HERE = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> float | None:
     if config.dry_run:
         show_plan(config, Console())
         return None
-    from nogan.training import train  # torch and Lightning load after the config has been found right
+    from nogan.training.run import train  # torch and Lightning load after the config has been found right
 
     metrics = train(config, Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir), choices=chosen_groups())
     return metrics.get(config.objective) if config.objective else None

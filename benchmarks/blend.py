@@ -1,6 +1,6 @@
-"""The knob between two checkpoints: colourfulness and PSNR against alpha, on held-out scenes or on photographs.
+"""The knob between two checkpoints: colorfulness and PSNR against alpha, on held-out scenes or on photographs.
 
-python -m nogan.snapshots RUN_DIR --pick 0 --cycle 1 -o pretrained.safetensors
+nogan snapshots RUN_DIR --pick 0 --cycle 1 -o pretrained.safetensors
 python benchmarks/blend.py pretrained.safetensors RUN_DIR [-o benchmarks/blend.md]
 """
 
@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nogan.blend import blend
-from nogan.color import REC601_LUMA
-from nogan.colorizer import Colorizer
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.photos import PHOTO_SUFFIXES, read_photo
+from nogan.common.color import REC601_LUMA
 from nogan.data.scenes import draw_scene
-from nogan.exports import load_generator
-from nogan.metrics import colourfulness, psnr
-from nogan.photos import PHOTO_SUFFIXES, read_photo
+from nogan.evaluation.metrics import colorfulness, psnr
+from nogan.networks.blend import blend
+from nogan.networks.generator_file import load_generator
 
 SCENES_SEED = 20_261  # of no experiment's training or validation
 
@@ -41,7 +41,7 @@ def plot(path: Path, alphas: np.ndarray, ratios: list[float], decibels: list[flo
 
     figure, left = plt.subplots(figsize=(5, 3.2), layout="constrained")
     left.plot(alphas, ratios, "o-", color="tab:orange")
-    left.set(xlabel="alpha (0: A, 1: B)", ylabel="colourfulness / truth")
+    left.set(xlabel="alpha (0: A, 1: B)", ylabel="colorfulness / truth")
     left.yaxis.label.set_color("tab:orange")
     right = left.twinx()
     right.plot(alphas, decibels, "s-", color="tab:blue")
@@ -64,23 +64,23 @@ def main() -> None:
     a, b = load_generator(arguments.a), load_generator(arguments.b)
     pictures = truths(arguments.photos, arguments.count, arguments.size)
     grays = [(picture @ np.array(REC601_LUMA)).round().astype(np.uint8) for picture in pictures]
-    true = np.mean([colourfulness(as_tensor(picture)).item() for picture in pictures])
+    true = np.mean([colorfulness(as_tensor(picture)).item() for picture in pictures])
 
     kind = "photographs" if arguments.photos else f"held-out scenes of {arguments.size} px"
     lines = ["# Between two checkpoints", "", f"`python {' '.join(sys.argv)}`: {len(pictures)} {kind}.", ""]
-    lines += ["| alpha | colourfulness / truth | PSNR, dB |", "|---|---|---|"]
+    lines += ["| alpha | colorfulness / truth | PSNR, dB |", "|---|---|---|"]
     alphas, ratios, decibels = np.linspace(0, 1, arguments.steps + 1), [], []
     for alpha in alphas:
         colorizer = Colorizer.of(blend(a, b, float(alpha)))
         results = [colorizer.colorize(gray, arguments.size // 16) for gray in grays]
-        ratios.append(float(np.mean([colourfulness(as_tensor(result)).item() for result in results]) / true))
+        ratios.append(float(np.mean([colorfulness(as_tensor(result)).item() for result in results]) / true))
         pairs = zip(results, pictures, strict=True)
         decibels.append(float(np.mean([psnr(as_tensor(result), as_tensor(truth)).item() for result, truth in pairs])))
         lines.append(f"| {alpha:.3g} | {ratios[-1]:.3f} | {decibels[-1]:.2f} |")
         print(lines[-1], flush=True)
     if arguments.output:
         plot(arguments.output.with_suffix(".png"), alphas, ratios, decibels)
-        lines += ["", f"![colourfulness and PSNR against alpha]({arguments.output.with_suffix('.png').name})"]
+        lines += ["", f"![colorfulness and PSNR against alpha]({arguments.output.with_suffix('.png').name})"]
         arguments.output.write_text("\n".join(lines) + "\n")
 
 

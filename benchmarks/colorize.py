@@ -1,4 +1,4 @@
-"""How fast colour is made: the networks alone, and everything around them.
+"""How fast color is made: the networks alone, and everything around them.
 
 python benchmarks/colorize.py [-o benchmarks/colorize.md]
 """
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nogan.colorizer import Colorizer, gray_square, join_luma, network_size
+from nogan.colorize.colorizer import Colorizer, gray_square, join_luma, network_size
+from nogan.colorize.film import FilmOptions, colorize_film
+from nogan.colorize.photos import read_photo, write_photo
 from nogan.networks import build_generator
-from nogan.photos import read_photo, write_photo
-from nogan.video import FilmOptions, colorize_film
 
 NETWORKS = {"deep": ("resnet34", "deep", 1.5), "wide": ("resnet101", "wide", 2.0)}
 
@@ -43,7 +43,7 @@ def network_table(arguments: argparse.Namespace) -> tuple[list[str], dict[tuple[
     lines = ["| network | render factor | DeOldify's code, s | ours, s | times as fast |", "|---|---|---|---|---|"]
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
-        from nogan.exports import save_generator
+        from nogan.networks.generator_file import save_generator
 
         for name, (encoder, decoder, width) in NETWORKS.items():
             save_generator(build_generator(encoder, decoder, width, pretrained=False), Path(folder) / name)
@@ -112,8 +112,8 @@ def scan_memory(side: int = 20_000) -> tuple[float, float]:
 import re, sys, time
 from pathlib import Path
 import numpy as np
-from nogan.colorizer import Colorizer
-from nogan.photos import read_photo, write_photo
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.photos import read_photo, write_photo
 colorizer = Colorizer([(lambda gray: np.repeat(gray[..., None], 3, axis=-1), 1.0)])
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024 / 1e9
 start, clock = peak(), time.perf_counter()
@@ -148,7 +148,7 @@ def main() -> None:
     gigabytes, scan_seconds = scan_memory()
     where = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else platform.processor() or "CPU"
     lines = [
-        "# Speed of colour",
+        "# Speed of color",
         "",
         f"`python {' '.join(sys.argv)}` on {os.cpu_count()} cores ({where}), {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}, {arguments.precision}{', compiled' if arguments.compile else ''}, "

@@ -18,14 +18,15 @@ from omegaconf import OmegaConf
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from nogan.compose import register
-from nogan.config import RunConfig, parse_config
-from nogan.modules import GANModule, Labelled, Pair
+from nogan.data.batches import Labeled, Pair
 from nogan.networks import trainable_parameters
 from nogan.plan import Phase, Plan, build_plan
+from nogan.plan.config import RunConfig, parse_config
+from nogan.runs.summary import learning_rate, trains
 from nogan.study.record import markdown
-from nogan.summary import learning_rate, trains
-from nogan.training import build_module
+from nogan.training.compose import register
+from nogan.training.modules import GANModule
+from nogan.training.run import build_module
 
 ROOT = Path(__file__).parent.parent
 IMAGES = 2  # of the batch that is counted
@@ -112,7 +113,7 @@ def flops(module: GANModule, phase: Phase, turn: str, size: int) -> float:
         if phase.kind == "generator":
             loss, _ = module.generator.pretrain_loss(pair)
         elif phase.kind == "critic":
-            loss, _ = module.critic.pretrain_loss(Labelled(pair.colour, torch.zeros(IMAGES)))
+            loss, _ = module.critic.pretrain_loss(Labeled(pair.color, torch.zeros(IMAGES)))
         else:
             loss, _ = module.critic_batch(pair) if turn == "critic" else module.generator_batch(pair)
         loss.backward()

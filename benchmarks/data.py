@@ -26,11 +26,11 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
+from nogan.common.rng import torch_rng
 from nogan.data import images
 from nogan.data.augment import CRITIC, NONE, TRAIN, augment
 from nogan.data.prepare import Settings, prepare, write_rows
 from nogan.data.sources import FolderSource, PreparedSource, Source, load_batch
-from nogan.rng import torch_rng
 
 SIZES = (64, 128, 192)
 BATCH = 32
@@ -127,7 +127,7 @@ def print_stages(folder: FolderSource, prepared: PreparedSource, seconds: float)
             f"{name}: uint8 batches of {BATCH}, from a DataLoader worker",
             lambda s, source=source: delivered(source, s, seconds),
         )
-    for config, name in ((TRAIN, "train"), (CRITIC, "critic"), (NONE, "none: resize, centre crop")):
+    for config, name in ((TRAIN, "train"), (CRITIC, "critic"), (NONE, "none: resize, center crop")):
 
         def figure(size: int, config=config) -> float:
             batch = load_batch(prepared, range(BATCH), size)

@@ -1,9 +1,9 @@
-"""``--render-factor auto`` against fixed factors, on photographs with known colours.
+"""``--render-factor auto`` against fixed factors, on photographs with known colors.
 
     python benchmarks/render_factor.py --checkpoint RUN_DIR --photos DIR [-o TABLE.md]
 
 Which is best depends on what is asked: small factors are safe and dull, large ones bold and wrong. So beside PSNR,
-colourfulness and chroma FD there is the one figure by which training weighs them against each other: quality, as in
+colorfulness and chroma FD there is the one figure by which training weighs them against each other: quality, as in
 :mod:`nogan.inflection.quality`, but for its jitter, in natural logarithms (0.1 is a tenth better).
 """
 
@@ -16,18 +16,18 @@ import cv2
 import numpy as np
 from blend import as_tensor
 
-from nogan.colorizer import Colorizer
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.photos import PHOTO_SUFFIXES, read_photo
+from nogan.colorize.render_factor import factors
+from nogan.evaluation.metrics import HeldOutMetrics
 from nogan.inflection.quality import QUALITY, quality
-from nogan.metrics import HeldOutMetrics
-from nogan.photos import PHOTO_SUFFIXES, read_photo
-from nogan.render_factor import factors
 
 FIXED = {8, 10, 12, 15, 18, 21, 26, 30, 35}  # and those that auto looks at
 WEIGHTS = {name: weight for name, weight in QUALITY.items() if name != "jitter"}
 
 
 def read(folder: Path, side: int) -> list[np.ndarray]:
-    """The coloured photographs in ``folder``, reduced to ``side`` px of their longer side."""
+    """The colored photographs in ``folder``, reduced to ``side`` px of their longer side."""
     photographs = []
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in PHOTO_SUFFIXES and (pixels := read_photo(path).pixels).ndim == 3:
@@ -61,14 +61,14 @@ def main() -> None:
     lines = [
         f"`python {' '.join(sys.argv)}`: {len(photographs)} photographs.",
         "",
-        "| render factor | quality | PSNR, dB | colourfulness / truth | chroma FD | s a photograph |",
+        "| render factor | quality | PSNR, dB | colorfulness / truth | chroma FD | s a photograph |",
         "|---|---|---|---|---|---|",
     ]
     for factor in (*sorted(FIXED.union(factors(colorizer.trained_size))), "auto"):
         figures, seconds = measure(colorizer, photographs, factor)
         worth = quality({**figures, "shift_variation": 1.0}, WEIGHTS)  # which is not weighed
         lines.append(
-            f"| {factor} | {worth:.2f} | {figures['psnr']:.2f} | {figures['colourfulness_ratio']:.2f} | "
+            f"| {factor} | {worth:.2f} | {figures['psnr']:.2f} | {figures['colorfulness_ratio']:.2f} | "
             f"{figures['chroma_fd']:.0f} | {seconds:.2f} |"
         )
         print(lines[-1], flush=True)

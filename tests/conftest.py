@@ -15,8 +15,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from PIL import Image
 
-from nogan.compose import register
-from nogan.config import RunConfig, parse_config
+from nogan.plan.config import RunConfig, parse_config
+from nogan.training.compose import register
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,7 +98,7 @@ def finished_run(tmp_path_factory) -> Path:
     """The folder of a complete run with two inflection points and W&B offline; read it, do not change it."""
     from rich.console import Console
 
-    from nogan.training import train
+    from nogan.training.run import train
 
     overrides = (
         "logger=wandb",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nogan import deoldify
+from nogan.networks import deoldify
 
 DATA = Path(__file__).parent / "data" / "deoldify"
 CHUNK = 1 << 18

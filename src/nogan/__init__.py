@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nogan.colorizer import Colorizer
+    from nogan.colorize.colorizer import Colorizer
 
 __version__ = "0.1.0"
 __all__ = ["Colorizer", "__version__"]
@@ -12,7 +12,7 @@ __all__ = ["Colorizer", "__version__"]
 def __getattr__(name: str) -> Any:
     # `import nogan` must stay light: torch comes with the first use of what needs it.
     if name == "Colorizer":
-        from nogan.colorizer import Colorizer
+        from nogan.colorize.colorizer import Colorizer
 
         return Colorizer
     raise AttributeError(f"module 'nogan' has no attribute {name!r}")

@@ -8,9 +8,9 @@ import torch
 from deoldify_golden import arrays, image, network, sized
 from test_augment import batch_of
 
-from nogan.colorizer import Colorizer
+from nogan.colorize.colorizer import Colorizer
+from nogan.common.rng import torch_rng
 from nogan.data.augment import PRESETS, augment
-from nogan.rng import torch_rng
 
 TOLERANCE = 5e-4  # absolute, of outputs in (-3, 3): other kernels add in another order
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
@@ -41,9 +41,9 @@ def test_the_same_draw_augments_alike(name):
 
 
 @pytest.mark.parametrize(("options", "levels"), [({}, 2), ({"precision": "bf16"}, 40), ({"compile": True}, 2)])
-def test_a_photograph_is_coloured_alike(tmp_path, options, levels):
-    from nogan.exports import save_generator
+def test_a_photograph_is_colored_alike(tmp_path, options, levels):
     from nogan.networks import build_generator
+    from nogan.networks.generator_file import save_generator
 
     file = save_generator(build_generator("tiny", "deep", 1.0, pretrained=False), tmp_path / "generator.safetensors")
     here = Colorizer.load(file, device="cpu").colorize(PHOTOGRAPH, 6).astype(int)

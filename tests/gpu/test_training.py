@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from nogan.training import train
+from nogan.training.run import train
 from tests.conftest import ROOT, SMALLEST
 
 QUIET = Console(quiet=True)
@@ -56,17 +56,17 @@ def test_the_first_batches_are_those_of_the_cpu(smallest, tmp_path):
 
 def test_a_cut_run_goes_on(smallest, tmp_path, monkeypatch):
     """Not to the bit, since some of CUDA's kernels add in no fixed order; but nothing is lost or done twice."""
-    import nogan.training
-    from tests.ddp_worker import Cut, Witness
+    import nogan.training.run
+    from tests.training.ddp_worker import Cut, Witness
 
-    build, witness = nogan.training.build_run, Witness(cut_at=10)
+    build, witness = nogan.training.run.build_run, Witness(cut_at=10)
 
     def built(*args):
         run = build(*args)
         run.trainer.callbacks.append(witness)
         return run
 
-    monkeypatch.setattr(nogan.training, "build_run", built)
+    monkeypatch.setattr(nogan.training.run, "build_run", built)
     often = (*ON_GPU, "trainer.checkpoint_every_n_batches=1")
     with pytest.raises(Cut):
         train(smallest(*often), tmp_path / "cut", console=QUIET)
@@ -106,16 +106,16 @@ class Waits(pl.Callback):
 
 
 def test_the_cpu_waits_once_a_batch(smallest, tmp_path, monkeypatch):
-    import nogan.training
+    import nogan.training.run
 
-    build, waits = nogan.training.build_run, Waits()
+    build, waits = nogan.training.run.build_run, Waits()
 
     def built(*args):
         run = build(*args)
         run.trainer.callbacks.append(waits)
         return run
 
-    monkeypatch.setattr(nogan.training, "build_run", built)
+    monkeypatch.setattr(nogan.training.run, "build_run", built)
     train(smallest(*ON_GPU, "trainer.precision=bf16-mixed", "nogan.snapshot_every=1"), tmp_path, console=QUIET)
     assert set(waits.counts) == {"generator", "critic", "gan"}
     assert {kind: min(counts) for kind, counts in waits.counts.items()} == dict.fromkeys(waits.counts, 1)

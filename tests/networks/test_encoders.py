@@ -11,11 +11,11 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from nogan.color import denormalize
-from nogan.errors import UserError
-from nogan.losses import FeatureLoss
+from nogan.common.color import denormalize
+from nogan.common.errors import UserError
 from nogan.networks import build_generator, trainable_parameters
 from nogan.networks.encoders import Renormalize, build_encoder
+from nogan.networks.losses import FeatureLoss
 
 BACKBONES = {  # name: channels of the feature that ends the first layer group
     "resnet18": 128,
@@ -126,7 +126,7 @@ def no_hub(request, monkeypatch, tmp_path):
             monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         return "refused"
     monkeypatch.setattr("nogan.networks.encoders.require_hub", lambda hub_id: None)
-    monkeypatch.setattr("nogan.losses.require_hub", lambda hub_id: None)
+    monkeypatch.setattr("nogan.networks.losses.require_hub", lambda hub_id: None)
     return "unreachable"
 
 

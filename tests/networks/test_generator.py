@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.networks import build_critic, build_generator, fold_spectral_norm, trainable_parameters
 from nogan.networks.blocks import SelfAttention, _shuffle_channels_last, blur, icnr_, resize_like
 
@@ -378,7 +378,7 @@ def test_mistakes_in_the_critic_are_named(arguments):
 
 
 def test_tiny_learns_in_a_few_steps():
-    """A net that cannot overfit one batch of flat colours in 40 steps has a bug."""
+    """A net that cannot overfit one batch of flat colors in 40 steps has a bug."""
     torch.manual_seed(0)
     network = build_generator("tiny", width=0.5)
     x, target = gray(8, 32, 32), torch.randn(8, 3, 1, 1).clamp(-2, 2).expand(-1, -1, 32, 32)

@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from deoldify_golden import arrays, golden, image, image2, layout, network, sized, tensors_of
 
-from nogan import deoldify
-from nogan.networks import fold_spectral_norm, trainable_parameters
+from nogan.networks import deoldify, fold_spectral_norm, trainable_parameters
 
 TOLERANCE = 5e-5  # absolute, fp32 in eval mode; outputs span (-3, 3)
 TRAIN_TOLERANCE = 1e-3  # relative, after one step in train mode

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from nogan.commands.jobs import Job, check_folders, plan_jobs, skipped_text
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from nogan.colorizer import Colorizer
-    from nogan.photos import Photo
+    from nogan.colorize.colorizer import Colorizer
+    from nogan.colorize.photos import Photo
 
 EXAMPLES = """examples:
   python colorize.py old.jpg -o new.jpg --checkpoint outputs/quickstart
-  python colorize.py album/ -o coloured/ --checkpoint ColorizeArtistic_gen.pth --render-factor 30
-  python colorize.py "scans/**/*.tif" -o coloured/ --blend vivid:0.6 stable:0.4
-  python colorize.py film.mkv -o film-colour.mkv --checkpoint generator.safetensors --stabilize
+  python colorize.py album/ -o colored/ --checkpoint ColorizeArtistic_gen.pth --render-factor 30
+  python colorize.py "scans/**/*.tif" -o colored/ --blend vivid:0.6 stable:0.4
+  python colorize.py film.mkv -o film-color.mkv --checkpoint generator.safetensors --stabilize
 """
 
 
@@ -38,7 +38,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked as far as it can be without opening a file."""
     parser = Parser(
         "colorize.py",
-        description="Colour black-and-white photographs and films: the network's chroma, the original's luma.",
+        description="Color black-and-white photographs and films: the network's chroma, the original's luma.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -55,7 +55,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the network sees 16 x N px a side: low is vivid, high is fine; or 'auto' (default 35; film 21)",
     )
     add("--compare", action="store_true", help="write the original and the result side by side")
-    add("--raw", action="store_true", help="the network's own colours, without the original's luma")
+    add("--raw", action="store_true", help="the network's own colors, without the original's luma")
     add("--overwrite", action="store_true", help="replace results that are already there")
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
@@ -87,7 +87,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Colour everything; 0 if all went well, 1 if anything failed, 2 for a wrong command line, 130 if interrupted."""
+    """Color everything; 0 if all went well, 1 if anything failed, 2 for a wrong command line, 130 if interrupted."""
     arguments = parse_arguments(argv)
     try:
         return run(arguments)
@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan the jobs, load the network, do the photographs, then the films; report."""
     import cv2
 
-    from nogan.colorizer import Colorizer, network_size
+    from nogan.colorize.colorizer import Colorizer, network_size
 
     # What these libraries say of damaged files, the failure says too, in one line.
     warnings.filterwarnings("ignore", module="PIL")
@@ -120,8 +120,8 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.blend, device=arguments.device, precision=arguments.precision, compile=arguments.compile
         )
         start = time.perf_counter()
-        failures = colour_photos(colorizer, [job for job in waiting if not job.is_film], arguments)
-        failures += colour_films(colorizer, [job for job in waiting if job.is_film], arguments)
+        failures = color_photos(colorizer, [job for job in waiting if not job.is_film], arguments)
+        failures += color_films(colorizer, [job for job in waiting if job.is_film], arguments)
         seconds = time.perf_counter() - start
     else:
         failures, seconds = [], 0.0
@@ -130,7 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(failures[0])
     done, skipped = len(waiting) - len(failures), len(jobs) - len(waiting)
     where = waiting[0].target if len(jobs) == 1 else arguments.output
-    print(f"Coloured {done} of {len(jobs)} in {seconds:.1f} s: {where}" if done else f"Coloured 0 of {len(jobs)}.")
+    print(f"Colored {done} of {len(jobs)} in {seconds:.1f} s: {where}" if done else f"Colored 0 of {len(jobs)}.")
     if unread:
         print(f"{skipped_text(unread)}.")
     if skipped:
@@ -142,13 +142,13 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argparse.Namespace) -> list[str]:
-    """Colour photographs, reading ahead and writing behind the network; returns why each one that failed did."""
+def color_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argparse.Namespace) -> list[str]:
+    """Color photographs, reading ahead and writing behind the network; returns why each one that failed did."""
     import numpy as np
 
-    from nogan.colorizer import PHOTO_RENDER_FACTOR
-    from nogan.photos import MAX_MEGAPIXELS, check_writable, read_photo, write_photo
-    from nogan.pipeline import WriteBehind, read_ahead
+    from nogan.colorize.colorizer import PHOTO_RENDER_FACTOR
+    from nogan.colorize.photos import MAX_MEGAPIXELS, check_writable, read_photo, write_photo
+    from nogan.common.threads import WriteBehind, read_ahead
 
     factor = arguments.render_factor or PHOTO_RENDER_FACTOR
     limit = arguments.max_megapixels or MAX_MEGAPIXELS
@@ -164,28 +164,28 @@ def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argpar
                 progress.advance(task)
 
     def write(result: tuple) -> None:
-        job, photo, coloured = result
+        job, photo, colored = result
         remarks = photo.remarks
         try:
             if arguments.compare:
                 original = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None].repeat(3, axis=-1)
-                coloured = np.hstack([original, coloured])
+                colored = np.hstack([original, colored])
                 photo = replace(photo, alpha=None if photo.alpha is None else np.hstack([photo.alpha, photo.alpha]))
-            remarks += write_photo(replace(photo, pixels=coloured), job.target, quality=arguments.quality)
+            remarks += write_photo(replace(photo, pixels=colored), job.target, quality=arguments.quality)
         except Exception as error:
             failures.append(_failure(job, error))
         for remark in remarks:
             progress.console.print(f"{job.source}: {remark}", highlight=False, markup=False)
         progress.advance(task)
 
-    def colour(batch: list[tuple[Job, "Photo"]]) -> None:
+    def color(batch: list[tuple[Job, "Photo"]]) -> None:
         try:
             pixels = [photo.pixels for _, photo in batch]
-            coloured = colorizer.colorize_pixels(pixels, factor, raw=arguments.raw)
+            colored = colorizer.colorize_pixels(pixels, factor, raw=arguments.raw)
         except Exception as error:
             reason = _failure(batch[0][0], error)
         else:
-            for (job, photo), result in zip(batch, coloured, strict=True):
+            for (job, photo), result in zip(batch, colored, strict=True):
                 writer.put((job, photo, result))
             return
         # Here, and not in the handler: the error holds the memory of the pass that it ended.
@@ -194,21 +194,21 @@ def colour_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argpar
             progress.advance(task)
         else:  # what is too much for all at once, or wrong with one of them, may not be with each
             for photograph in batch:
-                colour([photograph])
+                color([photograph])
 
     with progress_bar() as progress, WriteBehind(write, 1) as writer:
         task = progress.add_task("photographs", total=len(jobs), visible=len(jobs) > 1)
         for batch in _batches(read_ahead(read(), 1), arguments.batch_size or colorizer.batch_size):
-            colour(batch)
+            color(batch)
             del batch  # else the next photographs are read beside these
     return failures
 
 
-def colour_films(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argparse.Namespace) -> list[str]:
-    """Colour films one after the other; returns why each one that failed did."""
-    from nogan.colorizer import FILM_RENDER_FACTOR
-    from nogan.exports import find_weights
-    from nogan.video import FilmOptions, colorize_film
+def color_films(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argparse.Namespace) -> list[str]:
+    """Color films one after the other; returns why each one that failed did."""
+    from nogan.colorize.colorizer import FILM_RENDER_FACTOR
+    from nogan.colorize.film import FilmOptions, colorize_film
+    from nogan.networks.generator_file import find_weights
 
     weights = [(find_weights(path), weight) for path, weight in arguments.blend.items()]
     options = FilmOptions(

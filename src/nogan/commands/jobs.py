@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 
 READ_SUFFIXES = frozenset({".gif", ".avif", ".jp2"})
 """Photographs that are read and not written: their results are PNG files."""
@@ -17,7 +17,7 @@ READ_SUFFIXES = frozenset({".gif", ".avif", ".jp2"})
 
 @dataclass(frozen=True)
 class Job:
-    """One file to colour."""
+    """One file to color."""
 
     source: Path
     target: Path
@@ -25,7 +25,7 @@ class Job:
     @property
     def is_film(self) -> bool:
         """Whether the name says that this is a film."""
-        from nogan.video import FILM_SUFFIXES
+        from nogan.colorize.film import FILM_SUFFIXES
 
         return self.source.suffix.lower() in FILM_SUFFIXES
 
@@ -60,7 +60,7 @@ def plan_jobs(inputs: Sequence[str], output: str) -> tuple[list[Job], Counter[st
             raise UserError(f"{job.target} is an original and would be overwritten; choose another -o.")
         if job.target in taken:
             raise UserError(
-                f"{taken[job.target]} and {job.source} would both become {job.target}; colour them one by one."
+                f"{taken[job.target]} and {job.source} would both become {job.target}; color them one by one."
             )
         taken[job.target] = job.source
     return jobs, skipped
@@ -92,8 +92,8 @@ def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterato
     Files of folders and globs that are neither photographs nor films are counted in ``skipped``; hidden ones, and those
     below ``out``, which are earlier results, are passed over.
     """
-    from nogan.photos import PHOTO_SUFFIXES
-    from nogan.video import FILM_SUFFIXES
+    from nogan.colorize.film import FILM_SUFFIXES
+    from nogan.colorize.photos import PHOTO_SUFFIXES
 
     suffixes = PHOTO_SUFFIXES | READ_SUFFIXES | FILM_SUFFIXES
     for text in inputs:
@@ -124,12 +124,12 @@ def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterato
 
 
 def _target_name(relative: Path, taken: Mapping[Path, int] = MappingProxyType({})) -> Path:
-    """The result's name: the source's, but for suffixes that nothing coloured is written in.
+    """The result's name: the source's, but for suffixes that nothing colored is written in.
 
     Where film.avi beside film.mkv would become film.mkv too (``taken`` counts the names), it becomes film.avi.mkv.
     """
-    from nogan.photos import PHOTO_SUFFIXES
-    from nogan.video import FILM_SUFFIXES, KEPT_SUFFIXES
+    from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES
+    from nogan.colorize.photos import PHOTO_SUFFIXES
 
     suffix = relative.suffix.lower()
     if suffix in PHOTO_SUFFIXES | KEPT_SUFFIXES:

@@ -3,7 +3,7 @@
 The recipe is DeOldify's (fastai v1's ``get_transforms``): symmetric warp, rotation, zoom, flip and random crop are
 composed into *one* homography for each image, which is sampled once, bilinearly, with reflection at the image's own
 borders; lighting follows on the sampled crop. Input and target of the colorizer get the same draw by construction,
-because the input is derived from the augmented colour batch.
+because the input is derived from the augmented color batch.
 
 Every number is drawn on the CPU from the generator that the caller gives, so that a draw does not depend on the device.
 """
@@ -40,7 +40,7 @@ class AugmentConfig:
 
     @property
     def resamples(self) -> bool:
-        """Whether anything beyond resizing and a centre crop happens to the geometry."""
+        """Whether anything beyond resizing and a center crop happens to the geometry."""
         return bool(self.warp or self.rotate or self.zoom != 1 or self.p_flip or self.random_crop)
 
 
@@ -142,7 +142,7 @@ def homography(sizes: Tensor, out_size: int, draws: Draws) -> Tensor:
     """The matrices ``(B, 3, 3)``, float64, that take a pixel (x, y, 1) of the crop to one of the photograph.
 
     Read from right to left: flip the crop, place it in the resized photograph, go to coordinates in which that spans
-    [-1, 1] (corner pixels' centres at the corners), warp, zoom, rotate, and go to the photograph's pixels. The corners
+    [-1, 1] (corner pixels' centers at the corners), warp, zoom, rotate, and go to the photograph's pixels. The corners
     move in pairs, symmetrically, as in fastai v1: by one magnitude the two at the right apart vertically, by another
     the two at the left, and likewise horizontally those at the bottom and at the top.
     """
@@ -157,7 +157,7 @@ def homography(sizes: Tensor, out_size: int, draws: Draws) -> Tensor:
     flip = _matrix([[1 - 2.0 * draws.flip, 0, last * draws.flip], [0, 1, 0], [0, 0, 1]])
     place = _matrix([[1, 0, offset[:, 0]], [0, 1, offset[:, 1]], [0, 0, 1]])
     span = 2 / (room - 1).clamp(min=1)
-    normalise = _matrix([[span[:, 0], 0, -1], [0, span[:, 1], -1], [0, 0, 1]])
+    normalize = _matrix([[span[:, 0], 0, -1], [0, span[:, 1], -1], [0, 0, 1]])
 
     right, left, bottom, top = draws.warp.unbind(1)
     corners = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=torch.float64).expand(len(sizes), 4, 2)
@@ -165,15 +165,15 @@ def homography(sizes: Tensor, out_size: int, draws: Draws) -> Tensor:
     warp = get_perspective_transform(_matrix(moved), corners.contiguous())
 
     shrink = 1 / draws.zoom
-    centre = (1 - shrink)[:, None] * (2 * draws.focus - 1)
-    zoom = _matrix([[shrink, 0, centre[:, 0]], [0, shrink, centre[:, 1]], [0, 0, 1]])
+    center = (1 - shrink)[:, None] * (2 * draws.focus - 1)
+    zoom = _matrix([[shrink, 0, center[:, 0]], [0, shrink, center[:, 1]], [0, 0, 1]])
 
     cos, sin, aspect = draws.angle.cos(), draws.angle.sin(), height / width
     rotate = _matrix([[cos, -sin * aspect, 0], [sin / aspect, cos, 0], [0, 0, 1]])
 
     half_w, half_h = (width - 1) / 2, (height - 1) / 2
     to_pixels = _matrix([[half_w, 0, half_w], [0, half_h, half_h], [0, 0, 1]])
-    return to_pixels @ rotate @ zoom @ warp @ normalise @ place @ flip
+    return to_pixels @ rotate @ zoom @ warp @ normalize @ place @ flip
 
 
 def _matrix(rows: list[list]) -> Tensor:
@@ -220,7 +220,7 @@ def _reflect(x: Tensor, border: Tensor) -> Tensor:
 def resize_and_crop(images: Tensor, sizes: Tensor, out_size: int) -> Tensor:
     """Resize each shorter side to ``out_size`` and crop the middle: what evaluation and the making of fakes see.
 
-    Equals ``F.interpolate(mode="bilinear", antialias=True)`` of each photograph on its own, then a centre crop, without
+    Equals ``F.interpolate(mode="bilinear", antialias=True)`` of each photograph on its own, then a center crop, without
     a loop over the batch. Takes and returns what :func:`augment` does.
     """
     sizes = sizes.cpu()
@@ -263,9 +263,9 @@ def _taps(old: Tensor, new: Tensor, offset: Tensor, count: int, kernel: Callable
     old, new, offset = (x.double()[:, None, None] for x in (old, new, offset))
     scale = old / new
     reach = scale.clamp(min=1)
-    centre = (torch.arange(count)[None, :, None] + offset + 0.5) * scale
-    source = torch.floor(centre - reach) + torch.arange(math.ceil(2 * reach.max().item()) + 1) + 0.5
-    weight = kernel(source - centre, scale) * ((source > 0) & (source < old))
+    center = (torch.arange(count)[None, :, None] + offset + 0.5) * scale
+    source = torch.floor(center - reach) + torch.arange(math.ceil(2 * reach.max().item()) + 1) + 0.5
+    weight = kernel(source - center, scale) * ((source > 0) & (source < old))
     weight = weight / weight.sum(dim=2, keepdim=True).clamp(min=1e-12)
     return source.long().clamp(min=0).minimum(old.long() - 1), weight.float()
 

@@ -3,8 +3,8 @@
 import logging
 from typing import Any
 
-from nogan import distributed
-from nogan.errors import UserError
+from nogan.common import distributed
+from nogan.common.errors import UserError
 
 log = logging.getLogger(__name__)
 

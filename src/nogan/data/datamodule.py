@@ -1,6 +1,6 @@
 """Batches of each phase: of its kind, at its size, from its share of the data.
 
-Which images a batch holds is a pure function of (seed, phase, step). Workers deliver uint8 pictures; normalisation,
+Which images a batch holds is a pure function of (seed, phase, step). Workers deliver uint8 pictures; normalization,
 augmentation and the making of gray happen on the device, once, for input and target together.
 """
 
@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from nogan import color, distributed
-from nogan.config import RunConfig
+from nogan.common import color, distributed
+from nogan.common.failures import naming_out_of_memory
+from nogan.common.rng import numpy_rng, torch_rng
 from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
+from nogan.data.batches import Labeled, Pair
 from nogan.data.fakes import FakeStore, fingerprint
 from nogan.data.sources import Source, Split, load_batch, subset
-from nogan.failures import naming_out_of_memory
-from nogan.modules import Labelled, Pair
 from nogan.plan import Phase, Plan
-from nogan.rng import numpy_rng, torch_rng
+from nogan.plan.config import RunConfig
 
 
 class RawBatch(NamedTuple):
@@ -189,8 +189,8 @@ class NoGANData(pl.LightningDataModule):
         images = batch.images.to(device, non_blocking=True)
         return batch._replace(images=images, is_real=batch.is_real.to(device, non_blocking=True))
 
-    def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Pair | Labelled:
-        """Augment on the device, and make gray of colour."""
+    def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Pair | Labeled:
+        """Augment on the device, and make gray of color."""
         index = self.trainer.current_epoch
         phase = self.plan[index]
         self.bad_images.note(batch.bad, batch.photographs)
@@ -204,7 +204,7 @@ class NoGANData(pl.LightningDataModule):
         images = augment(batch.images, batch.sizes, phase.size, style, draws)
         images = images.contiguous(memory_format=torch.channels_last)
         if phase.kind == "critic":
-            return Labelled(color.normalize(images), batch.is_real)
+            return Labeled(color.normalize(images), batch.is_real)
         gray = color.to_gray(images)
         if phase.noise:
             gray = add_noise(gray, [torch_rng("noise", *keys, image) for image in range(phase.batch_size)[mine]])
@@ -248,7 +248,7 @@ class NoGANData(pl.LightningDataModule):
         generator.train(was_training)
         return store
 
-    def critic_held_out(self, phase: Phase) -> Iterator[Labelled]:
+    def critic_held_out(self, phase: Phase) -> Iterator[Labeled]:
         """The pictures that the critic never trains on, at the size of ``phase``, on the device, batch by batch."""
         if not phase.held_out:
             return
@@ -256,7 +256,7 @@ class NoGANData(pl.LightningDataModule):
         device = self.trainer.strategy.root_device
         for batch in self._in_order(dataset, np.array_split(np.arange(len(dataset)), -(-len(dataset) // 16)), device):
             images = augment(batch.images.to(device, non_blocking=True), batch.sizes, phase.size, NONE)
-            yield Labelled(color.normalize(images), batch.is_real.to(device, non_blocking=True))
+            yield Labeled(color.normalize(images), batch.is_real.to(device, non_blocking=True))
 
     def _fake_store(self, phase: Phase) -> FakeStore:
         return FakeStore(self.folder / "fakes" / f"cycle-{phase.cycle}", phase.fakes, phase.fakes_size)

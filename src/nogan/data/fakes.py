@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nogan import distributed
-from nogan.files import noticing_a_full_disk, write_atomically
+from nogan.common import distributed
+from nogan.common.files import noticing_a_full_disk, write_atomically
 
 Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_ASPECT = 2
 
 # A picture counts as gray where the 99th percentile of its pixels' max(R, G, B) - min(R, G, B) is at most this. JPEG
-# and scanning put up to 8 on photographs that have no colour; dull ones that have some reach 20 and more.
+# and scanning put up to 8 on photographs that have no color; dull ones that have some reach 20 and more.
 GRAY_SPREAD = 10
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -31,7 +31,7 @@ class BadImage(Exception):
 def decode(data: bytes, size: int | None = None) -> np.ndarray:
     """Decode the bytes of an image file to uint8 RGB ``(H, W, 3)``.
 
-    Upright by its EXIF tag, transparency laid over white, 16-bit scaled to 8, CMYK by its colour profile where it has
+    Upright by its EXIF tag, transparency laid over white, 16-bit scaled to 8, CMYK by its color profile where it has
     one, the first frame of an animation; cut to its middle where it is longer than 2:1.
 
     Args:
@@ -59,7 +59,7 @@ def cut_to_aspect(pixels: np.ndarray, limit: int = MAX_ASPECT) -> np.ndarray:
 
 
 def is_gray(pixels: np.ndarray) -> bool:
-    """Whether the picture, uint8 RGB ``(H, W, 3)``, has no colour of its own: see :data:`GRAY_SPREAD`."""
+    """Whether the picture, uint8 RGB ``(H, W, 3)``, has no color of its own: see :data:`GRAY_SPREAD`."""
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]  # A reduction over so short an axis is slow.
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return bool(np.count_nonzero(spread > GRAY_SPREAD) <= 0.01 * spread.size)
@@ -147,7 +147,7 @@ def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:
 
 
 def _by_profile(image: Image.Image) -> Image.Image | None:
-    """``image`` in sRGB by its embedded colour profile; None where the profile cannot be used."""
+    """``image`` in sRGB by its embedded color profile; None where the profile cannot be used."""
     from PIL import ImageCms
 
     try:

@@ -1,4 +1,4 @@
-"""``python -m nogan.data.prepare SRC DEST``: a copy of ImageNet, or of any photographs, that loads fast.
+"""``nogan prepare SRC DEST``: a copy of ImageNet, or of any photographs, that loads fast.
 
 The copy is a folder that ``datasets.load_from_disk`` opens too: Arrow shards of JPEG files (shorter side 256, quality
 90, chroma at full resolution; what is longer than 2:1 cut to its middle, as the loader would), one row a photograph, in
@@ -37,6 +37,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from nogan.common.errors import UserError
+from nogan.common.files import write_atomically
+from nogan.common.lock import NAME as LOCK
+from nogan.common.lock import only_one
 from nogan.data.images import BadImage, decode, is_gray
 from nogan.data.sources import (
     PREPARING,
@@ -47,10 +51,6 @@ from nogan.data.sources import (
     hub_imagenet,
     ilsvrc_folder,
 )
-from nogan.errors import UserError
-from nogan.files import write_atomically
-from nogan.lock import NAME as LOCK
-from nogan.lock import only_one
 
 GRAY = "gray photograph"
 
@@ -66,7 +66,7 @@ class Settings:
     size: int = 256
     """Shorter side in pixels; smaller photographs stay as they are."""
     quality: int = 90
-    """JPEG quality. Chroma is kept at full resolution (4:4:4): colour is what is learnt from it."""
+    """JPEG quality. Chroma is kept at full resolution (4:4:4): color is what is learnt from it."""
     shard: int = 2048
     """Photographs to a shard."""
 
@@ -347,7 +347,7 @@ def _begin(dest: Path, source: Source, settings: Settings) -> None:
         )
 
 
-# What a process that was killed leaves of a file that it was writing: see :func:`nogan.files.write_atomically`.
+# What a process that was killed leaves of a file that it was writing: see :func:`nogan.common.files.write_atomically`.
 _LEFTOVER = re.compile(r"\.(prepare|data-\d+-of-\d+|left_out|dataset_info|state)\.[0-9a-f]{8}\.(json|arrow|tsv)")
 
 
@@ -405,7 +405,7 @@ def find_source(path: str) -> Source:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     defaults = Settings()
-    parser = argparse.ArgumentParser(prog="python -m nogan.data.prepare", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="nogan prepare", description=__doc__.split("\n\n")[0])
     parser.add_argument(
         "src", metavar="SRC", help="folder of photographs, ILSVRC download, or hub (ILSVRC/imagenet-1k)"
     )

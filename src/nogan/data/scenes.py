@@ -1,13 +1,13 @@
 """Built-in data: procedural scenes of hot-air balloons, drawn from ``(seed, index)`` at any size.
 
-They are made for colorization. The colour of sky, clouds, hills, grass, sea and sand follows from texture, luma and
+They are made for colorization. The color of sky, clouds, hills, grass, sea and sand follows from texture, luma and
 position, so a network that sees the gray picture can learn it. The hue of a balloon follows from nothing: every hue has
 the same distribution of luma, shape and place. The best a pixel loss can do for a balloon is the median of all hues,
 which is a dull brown; only an adversarial loss asks for a vivid one. Photographs are like that too.
 
 Everything lies in unit coordinates (x to the right, y down, both in [0, 1]), and nothing that is drawn at random
 depends on the size: a scene at 64 and at 192 pixels is the same scene. Edges and textures are filtered to the size of
-a pixel analytically, without supersampling. Every colour is a convex mix of colours inside the RGB cube, so nothing is
+a pixel analytically, without supersampling. Every color is a convex mix of colors inside the RGB cube, so nothing is
 clipped.
 """
 
@@ -17,8 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from nogan.color import REC601_LUMA
-from nogan.rng import numpy_rng
+from nogan.common.color import REC601_LUMA
+from nogan.common.rng import numpy_rng
 
 BALLOON_HUES = (30.0, 108.0, 143.0, 245.0, 345.0)
 """Hue modes of the balloons, degrees in the (Cb, Cr) plane: purple, red, amber, green, blue."""
@@ -82,11 +82,11 @@ def _draw(seed: int, index: int, size: int) -> np.ndarray:
 
 
 def _rgb(*hexes: str) -> np.ndarray:
-    """Colours ``(n, 3, 1, 1)`` of hex codes, e.g. ``"ffcc00"``."""
+    """Colors ``(n, 3, 1, 1)`` of hex codes, e.g. ``"ffcc00"``."""
     return np.array([list(bytes.fromhex(code)) for code in hexes], np.float32)[:, :, None, None] / 255
 
 
-def _centres(size: int) -> np.ndarray:
+def _centers(size: int) -> np.ndarray:
     return (np.arange(size, dtype=np.float32) + 0.5) / size
 
 
@@ -109,7 +109,7 @@ def _spline(at: np.ndarray, knots: int, footprint: np.ndarray | float) -> np.nda
 @lru_cache(maxsize=256)
 def _across(size: int, cells: int) -> np.ndarray:
     """Weights ``(cells + 3, size)`` of a lattice of ``cells`` cells laid over the picture's width."""
-    return np.ascontiguousarray(_spline(_centres(size) * cells + 1, cells + 3, cells / size).T)
+    return np.ascontiguousarray(_spline(_centers(size) * cells + 1, cells + 3, cells / size).T)
 
 
 def _lattice(rng: np.random.Generator, rows: int, cells: int) -> np.ndarray:
@@ -120,15 +120,15 @@ def _lattice(rng: np.random.Generator, rows: int, cells: int) -> np.ndarray:
     return lattice
 
 
-def _blend(rgb: np.ndarray, colour: np.ndarray, alpha: np.ndarray) -> None:
-    """Mix ``colour`` into ``rgb`` in place: the share ``alpha`` of it, in [0, 1]."""
-    difference = colour - rgb
+def _blend(rgb: np.ndarray, color: np.ndarray, alpha: np.ndarray) -> None:
+    """Mix ``color`` into ``rgb`` in place: the share ``alpha`` of it, in [0, 1]."""
+    difference = color - rgb
     difference *= alpha
     rgb += difference
 
 
 def _ramp(t: np.ndarray, dark: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Colours from ``dark`` (t = 0) to ``light`` (t = 1)."""
+    """Colors from ``dark`` (t = 0) to ``light`` (t = 1)."""
     return dark + np.clip(t, 0, 1) * (light - dark)
 
 
@@ -147,7 +147,7 @@ class _Sky:
     horizon: float  # y of the horizon
     evening: float  # 0 noon .. 1 late afternoon: warmer and darker
     sun: float  # x of the sun
-    haze: np.ndarray  # colour at the horizon, (3, 1, 1)
+    haze: np.ndarray  # color at the horizon, (3, 1, 1)
 
     @staticmethod
     def random(rng: np.random.Generator) -> "_Sky":
@@ -159,7 +159,7 @@ class _Sky:
 def _paint_sky(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
     size = rgb.shape[1]
     rows = min(size, int(np.ceil(sky.horizon * size)) + 1)
-    x, y = _centres(size), _centres(size)[:rows]
+    x, y = _centers(size), _centers(size)[:rows]
     rgb, height = rgb[:, :rows], np.clip(1 - y / sky.horizon, 0, 1)[:, None]
 
     noon, late, middle = _rgb("2f6fc4", "3f639f", "86b6e3")
@@ -191,9 +191,9 @@ def _paint_sky(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
 
 
 def _paint_hills(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky, ground: str) -> None:
-    """Distant ridges, the farther the nearer to the colour of the haze."""
+    """Distant ridges, the farther the nearer to the color of the haze."""
     size = rgb.shape[1]
-    y = _centres(size)[:, None]
+    y = _centers(size)[:, None]
     near = {"grass": _rgb("4f7350"), "sea": _rgb("5d7f97"), "sand": _rgb("a98a6a")}[ground][0]
     layers = int(rng.integers(2, 4)) if ground != "sea" else int(rng.integers(0, 3))
     for layer in range(layers):
@@ -210,8 +210,8 @@ def _paint_hills(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky, ground: s
             continue
         alpha = np.clip((y[first:last] - top) * size + 0.5, 0, 1)
         mist = np.clip((y[first:last] - top) / 0.09, 0, 1) * np.float32(0.4 * (1 - closeness) + 0.12)
-        colour = sky.haze + np.float32(0.28 + 0.62 * closeness) * (near - sky.haze)
-        _blend(rgb[:, first:last], colour + mist * (sky.haze - colour), alpha)
+        color = sky.haze + np.float32(0.28 + 0.62 * closeness) * (near - sky.haze)
+        _blend(rgb[:, first:last], color + mist * (sky.haze - color), alpha)
 
 
 # ----------------------------------------------------------------------------------------------- ground
@@ -224,7 +224,7 @@ class _Plane:
 
     def __init__(self, size: int, horizon: float):
         self.size, self.first = size, max(0, int(horizon * size - 0.5))
-        self.y = _centres(size)[self.first :]
+        self.y = _centers(size)[self.first :]
         below = np.maximum(self.y - horizon, 0.25 / size)
         self.near = (below / (1 - horizon))[:, None]  # 0 at the horizon, 1 at the bottom
         self.distance = np.minimum(-np.log(self.near[:, 0]), self.KNOTS)  # ln
@@ -252,11 +252,11 @@ class _Plane:
                 total[rows] += (down_octave @ lattice) @ _across(self.size, cells * 2**octave)
         return total
 
-    def paint(self, rgb: np.ndarray, colour: np.ndarray, sky: _Sky, haze: float) -> None:
-        """Lay ``colour`` ``(3, rows, size)`` under the horizon, hazy with the distance."""
+    def paint(self, rgb: np.ndarray, color: np.ndarray, sky: _Sky, haze: float) -> None:
+        """Lay ``color`` ``(3, rows, size)`` under the horizon, hazy with the distance."""
         mist = np.float32(haze) * np.exp(-self.near / 0.10)
-        colour += mist * (sky.haze - colour)
-        _blend(rgb[:, self.first :], colour, self.edge)
+        color += mist * (sky.haze - color)
+        _blend(rgb[:, self.first :], color, self.edge)
 
 
 def _paint_grass(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
@@ -275,11 +275,11 @@ def _paint_sea(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
     waves = plane.texture(rng, cells=9, pitch=15.0, octaves=3)
     deep, shallow, foam = _rgb("124a66", "4f9fae", "f6f4e6")
     t = 0.42 + 0.10 * swell + 0.15 * waves - 0.25 * (plane.near - 0.4)
-    colour = _ramp(t, deep, shallow)
-    path = np.exp(-(((_centres(plane.size) - sky.sun) / (0.10 + 0.14 * plane.near)) ** 2)).astype(np.float32)
+    color = _ramp(t, deep, shallow)
+    path = np.exp(-(((_centers(plane.size) - sky.sun) / (0.10 + 0.14 * plane.near)) ** 2)).astype(np.float32)
     glint = _smoothstep(waves + 0.5 * swell, 0.8, 2.2)
-    _blend(colour, foam, np.clip(glint * (0.22 + 0.75 * path) + 0.25 * path * (1 - plane.near), 0, 1))
-    plane.paint(rgb, colour, sky, haze=0.35)
+    _blend(color, foam, np.clip(glint * (0.22 + 0.75 * path) + 0.25 * path * (1 - plane.near), 0, 1))
+    plane.paint(rgb, color, sky, haze=0.35)
 
 
 def _paint_sand(rgb: np.ndarray, rng: np.random.Generator, sky: _Sky) -> None:
@@ -344,7 +344,7 @@ def _chroma_direction(hue: float) -> np.ndarray:
     return np.array([red, -(REC601_LUMA[0] * red + REC601_LUMA[2] * blue) / REC601_LUMA[1], blue], np.float32)
 
 
-def _colour(luma: np.ndarray, hue: float, saturation: float) -> np.ndarray:
+def _color(luma: np.ndarray, hue: float, saturation: float) -> np.ndarray:
     """RGB ``(3, h, w)`` of ``luma`` ``(h, w)``, with the share ``saturation`` of the greatest chroma allowed there."""
     direction = _chroma_direction(hue)
     chroma = np.minimum(luma / -direction.min(), (1 - luma) / direction.max())
@@ -387,12 +387,12 @@ def _paint_balloon(rgb: np.ndarray, balloon: _Balloon, sky: _Sky) -> None:
     bulge = 0.13 * np.sqrt(1 - across * across)  # seen from below, a parallel is an arch
     belt = _smoothstep(0.28 - np.abs(y - 0.02 + bulge), -pixel, pixel) * balloon.band
     luma = np.clip(balloon.luma - 0.12 + 0.26 * facing * (0.55 + 0.45 * facing) + stripes + belt, *BALLOON_LUMA)
-    _blend(rgb, _colour(luma.astype(np.float32), balloon.hue, balloon.saturation), alpha.astype(np.float32))
+    _blend(rgb, _color(luma.astype(np.float32), balloon.hue, balloon.saturation), alpha.astype(np.float32))
 
 
-def _span(centre: float, low: float, high: float, radius: float, size: int) -> tuple[int, int]:
-    """First and end pixel of ``centre + radius * [low, high]``, a pixel wider, inside the picture."""
-    first, end = (centre + radius * low) * size - 1, (centre + radius * high) * size + 2
+def _span(center: float, low: float, high: float, radius: float, size: int) -> tuple[int, int]:
+    """First and end pixel of ``center + radius * [low, high]``, a pixel wider, inside the picture."""
+    first, end = (center + radius * low) * size - 1, (center + radius * high) * size + 2
     return max(0, int(first)), min(size, int(end))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.inflection.base import Detector, Settings, Verdict
 from nogan.inflection.budget import Budget
 from nogan.inflection.burden import Burden

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ class Settings(BaseModel):
 
 
 class SpikeGuard:
-    """Pulls a value that leaps out of its neighbourhood back to the edge of it, in O(1).
+    """Pulls a value that leaps out of its neighborhood back to the edge of it, in O(1).
 
-    The neighbourhood is the median of the last five raw values; its edge is ``reach`` times the running mean distance
+    The neighborhood is the median of the last five raw values; its edge is ``reach`` times the running mean distance
     from that median. A rise passes (the median follows it within three batches), a lone spike does not.
     """
 
@@ -94,7 +94,7 @@ class Blocks:
 
     Blocks tile the steps from 0 on, whether a loss was seen in each step or not, so that a block's place in time is
     known; one without any loss has count 0. When ``capacity`` closed blocks are full, either the oldest is dropped
-    (``doubling=False``: a trailing window) or neighbours are merged and blocks become twice as wide (the whole past, at
+    (``doubling=False``: a trailing window) or neighbors are merged and blocks become twice as wide (the whole past, at
     a resolution of between half the capacity and the capacity).
     """
 
@@ -135,11 +135,11 @@ class Blocks:
         self.width *= 2
 
     def closed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Centres (in steps), means (0 where there is none) and counts of the blocks that are complete."""
+        """Centers (in steps), means (0 where there is none) and counts of the blocks that are complete."""
         counts = np.array(self.counts[:-1], dtype=float)
         means = np.array(self.sums[:-1]) / np.maximum(counts, 1)
-        centres = (np.arange(self.first, self.first + len(counts)) + 0.5) * self.width - 0.5
-        return centres, means, counts
+        centers = (np.arange(self.first, self.first + len(counts)) + 0.5) * self.width - 0.5
+        return centers, means, counts
 
 
 class Detector:

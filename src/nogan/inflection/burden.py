@@ -30,7 +30,7 @@ class Burden(Detector):
     Assumes the adaptive switch: the critic goes on until a batch's loss is below the threshold, so that the loss stays
     pinned there and the effort rises in its stead. The effort is read from the gaps between the steps of the updates,
     so updates must come at critic batches only; where every batch is given, it says nothing. A one-sided CUSUM runs
-    over the critic's share of the batches in each hundredth of the phase, standardised by the start of the phase (and
+    over the critic's share of the batches in each hundredth of the phase, standardized by the start of the phase (and
     by no less than half the binomial deviation, as an idle switch does not vary at all). The answer is where the CUSUM
     left zero.
 

@@ -28,7 +28,7 @@ class Curvature(Detector):
     Assumes an S-shaped rise, slow against the window: the loss first speeds up, then slows down. A local quadratic is
     fitted by weighted least squares to 32 block means over a trailing window, at each new block. The standard error of
     its second-order term is widened for the autocorrelation of the residuals (lag one, as of an AR(1) process), so
-    that wandering noise does not fire it. The inflection point is where the term, read at the window's centre, crosses
+    that wandering noise does not fire it. The inflection point is where the term, read at the window's center, crosses
     zero. A rise that only slows down (exponential, ramp) has no such point: use `knee` or `shape`.
 
     Source: local polynomial regression (Savitzky & Golay 1964; Cleveland 1979), here one-sided and with a test.
@@ -36,29 +36,29 @@ class Curvature(Detector):
 
     name = "curvature"
     Settings = CurvatureSettings
-    STATE = ("blocks", "armed", "last_centre", "last_bend", "crossing", "crossing_rise")
+    STATE = ("blocks", "armed", "last_center", "last_bend", "crossing", "crossing_rise")
     POINTS = 32
 
     def __init__(self, settings: CurvatureSettings):
         super().__init__(settings)
         self.blocks = Blocks(math.ceil(settings.window * settings.total_steps / self.POINTS), self.POINTS + 1, False)
         self.armed = 0.0  # the strongest upward bend so far, in standard errors; 0 until it is significant
-        self.last_centre = self.last_bend = 0.0
+        self.last_center = self.last_bend = 0.0
         self.crossing, self.crossing_rise = -1.0, 0.0
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
         if not self.blocks.add(step, loss):
             return None
-        centres, means, counts = self.blocks.closed()
-        if len(centres) < self.POINTS or np.count_nonzero(counts) < self.POINTS // 2:
+        centers, means, counts = self.blocks.closed()
+        if len(centers) < self.POINTS or np.count_nonzero(counts) < self.POINTS // 2:
             return None
         rise, bend, error = local_quadratic(means, counts)
-        centre = float(centres[0] + centres[-1]) / 2
+        center = float(centers[0] + centers[-1]) / 2
         self.evidence = {"rise": rise, "bend": bend, "z": bend / error}
         if self.armed and self.last_bend > 0 >= bend:
-            self.crossing = self.last_centre + (centre - self.last_centre) * self.last_bend / (self.last_bend - bend)
+            self.crossing = self.last_center + (center - self.last_center) * self.last_bend / (self.last_bend - bend)
             self.crossing_rise = rise
-        self.last_centre, self.last_bend = centre, bend
+        self.last_center, self.last_bend = center, bend
         if bend > self.settings.z * error:
             self.armed, self.crossing = max(self.armed, bend / error), -1.0
         elif self.crossing >= 0 and -bend > self.settings.z * error:
@@ -79,7 +79,7 @@ def local_quadratic(means: np.ndarray, counts: np.ndarray) -> tuple[float, float
     """Fit a quadratic to equally spaced block means, weighted by their counts.
 
     Returns:
-        The slope at the centre as the rise over the whole span, the second-order coefficient (span scaled to [-1, 1])
+        The slope at the center as the rise over the whole span, the second-order coefficient (span scaled to [-1, 1])
         and its standard error, widened for autocorrelated residuals. A perfect fit has error 1e-12, so that constants
         are no signal.
     """

@@ -30,7 +30,7 @@ class Drift(Detector):
     """Fires when the critic loss has stopped drifting upwards; names the batch where it was half way up.
 
     Assumes one rise between two levels, symmetric about its inflection point. A one-sided CUSUM runs over the means of
-    64 blocks, standardised by the median difference of neighbours (an unscaled alarm of 50, as is common for
+    64 blocks, standardized by the median difference of neighbors (an unscaled alarm of 50, as is common for
     Page–Hinkley, never sounds at losses of 0.6). Each alarm says that the level has risen; the reference then starts
     anew from the last three blocks. Knees are placed far too early, and an oscillation slower than ``patience`` is
     taken for a rise.
@@ -53,9 +53,9 @@ class Drift(Detector):
         if not self.blocks.add(step, loss):
             return None
         settings = self.settings
-        centres, means, counts = self.blocks.closed()
-        keep = (counts > 0) & (centres >= settings.skip * settings.total_steps)
-        centres, means = centres[keep], means[keep]
+        centers, means, counts = self.blocks.closed()
+        keep = (counts > 0) & (centers >= settings.skip * settings.total_steps)
+        centers, means = centers[keep], means[keep]
         if len(means) < 6:
             return None
         scale = float(np.median(np.abs(np.diff(means)))) / (0.6745 * math.sqrt(2))
@@ -69,16 +69,16 @@ class Drift(Detector):
                 self.first_alarm = step
         if self.first_alarm < 0 or step - self.last_alarm < settings.patience * settings.total_steps:
             return None
-        return self._end_of_rise(centres, means)
+        return self._end_of_rise(centers, means)
 
-    def _end_of_rise(self, centres: np.ndarray, means: np.ndarray) -> Verdict | None:
-        high = float(means[centres > self.last_alarm].mean())
+    def _end_of_rise(self, centers: np.ndarray, means: np.ndarray) -> Verdict | None:
+        high = float(means[centers > self.last_alarm].mean())
         low = float(np.sort(means)[:5].mean())
         if high - low < self.settings.min_rise:
             return None
         below = np.flatnonzero(means < (low + high) / 2)
         i = min(int(below[-1]), len(means) - 2)
-        step = np.interp((low + high) / 2, means[i : i + 2], centres[i : i + 2])
+        step = np.interp((low + high) / 2, means[i : i + 2], centers[i : i + 2])
         reason = (
             f"the critic loss rose from {low:.3f} to {high:.3f} between batches {self.first_alarm} and "
             f"{self.last_alarm} (CUSUM alarms), none since; half way at batch {step:.0f}"

@@ -50,11 +50,11 @@ class Knee(Detector):
         settings = self.settings
         if not self.blocks.add(step, loss):
             return None
-        centres, means, counts = self.blocks.closed()
-        keep = (counts > 0) & (centres >= settings.skip * settings.total_steps)
+        centers, means, counts = self.blocks.closed()
+        keep = (counts > 0) & (centers >= settings.skip * settings.total_steps)
         if np.count_nonzero(keep) < 16:
             return None
-        t, y, weights = centres[keep] / settings.total_steps, means[keep], counts[keep]
+        t, y, weights = centers[keep] / settings.total_steps, means[keep], counts[keep]
         candidates = t[(t > t[3]) & (t <= t[-1] - settings.plateau)]
         if not len(candidates):
             return None

@@ -19,7 +19,7 @@ class Probe(Detector):
     """Fires when no snapshot has been better for long, or at the end of the phase; names the best snapshot so far.
 
     Assumes that the probe's held-out pictures tell quality (:func:`~nogan.inflection.quality.quality`), and nothing of
-    the critic's loss, which it does not look at. Colours turn worse before they turn better when the critic first gets
+    the critic's loss, which it does not look at. Colors turn worse before they turn better when the critic first gets
     a hold on them, so it does not fire as long as the snapshot before the phase is the best. Unlike the other
     detectors it has a verdict at the end of every phase: the last snapshot, if the best is the last.
     """

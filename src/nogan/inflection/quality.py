@@ -3,22 +3,22 @@
 import math
 from collections.abc import Mapping
 
-QUALITY = {"chroma_fd": 1.0, "colourfulness": 0.5, "error": 0.5, "jitter": 0.25}
+QUALITY = {"chroma_fd": 1.0, "colorfulness": 0.5, "error": 0.5, "jitter": 0.25}
 """Weights of what :func:`terms` gives; fixed before the first run of the study (experiments/inflection.md)."""
 
 
 def terms(metrics: Mapping[str, float]) -> dict[str, float]:
     """What is wrong with a snapshot's pictures, in natural logarithms: 0.1 is a tenth worse, whatever it is.
 
-    ``chroma_fd``: are the colours distributed as in the truth? ``colourfulness``: too dull, or too vivid?
+    ``chroma_fd``: are the colors distributed as in the truth? ``colorfulness``: too dull, or too vivid?
     ``error``: how wrong are they (root mean square, from the PSNR)? ``jitter``: how much do they change when the
-    picture moves by a few pixels, for their colourfulness (a gray picture does not flicker)?
+    picture moves by a few pixels, for their colorfulness (a gray picture does not flicker)?
     """
     return {
         "chroma_fd": _log(metrics["chroma_fd"]),
-        "colourfulness": abs(_log(metrics["colourfulness_ratio"])),
+        "colorfulness": abs(_log(metrics["colorfulness_ratio"])),
         "error": -metrics["psnr"] * math.log(10) / 20,
-        "jitter": _log(metrics["shift_variation"]) - _log(metrics["colourfulness"]),
+        "jitter": _log(metrics["shift_variation"]) - _log(metrics["colorfulness"]),
     }
 
 

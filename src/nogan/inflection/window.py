@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.inflection.base import Detector, Settings, Verdict
 
 # lr x generator batches at the inflection point, as the author of NoGAN found it by eye (repository jantic/DeOldify).

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
+from nogan.common.rng import derive_seed
 from nogan.networks.blocks import fold_spectral_norm
 from nogan.networks.critic import Critic
 from nogan.networks.encoders import build_encoder
 from nogan.networks.unet import UNet
-from nogan.rng import derive_seed
 
 __all__ = ["Critic", "UNet", "build_critic", "build_generator", "fold_spectral_norm", "trainable_parameters"]
 
@@ -102,7 +102,7 @@ def build_critic(
 def trainable_parameters(network: nn.Module, part: str = "all") -> dict[str, nn.Parameter]:
     """Named parameters that train: "all", or "decoder", which is all behind the encoder and the encoder's norms.
 
-    The frozen encoder of the NoGAN recipe keeps its normalisation layers trainable (and in train mode).
+    The frozen encoder of the NoGAN recipe keeps its normalization layers trainable (and in train mode).
     """
     named = dict(network.named_parameters())
     if part == "all":

@@ -1,4 +1,4 @@
-"""The blocks that the generator and the critic share: normalised convolutions, pixel-shuffle upsampling, attention.
+"""The blocks that the generator and the critic share: normalized convolutions, pixel-shuffle upsampling, attention.
 
 Weights under spectral or weight norm are computed in float32 even under autocast; so are, by PyTorch's own rules, the
 statistics of batch norm. Spectral norm takes one power iteration a forward pass in train mode, and none in eval mode.
@@ -56,7 +56,7 @@ def initialize(conv: nn.Module) -> nn.Module:
 
 
 def icnr_(weight: Tensor, upscale: int = 2) -> Tensor:
-    """Initialise a pixel-shuffle convolution so that it starts as nearest-neighbour upsampling (no checkerboard).
+    """Initialize a pixel-shuffle convolution so that it starts as nearest-neighbor upsampling (no checkerboard).
 
     Source: Aitken et al., "Checkerboard artifact free sub-pixel convolution", arXiv:1707.02937.
     """
@@ -88,7 +88,7 @@ def spectral_norm(conv: nn.Module) -> nn.Module:
 def sn_conv(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int | None = None, bias: bool = False
 ) -> nn.Module:
-    """Convolution under spectral norm (one power iteration a step), Kaiming-initialised; "same" padding by default."""
+    """Convolution under spectral norm (one power iteration a step), Kaiming-initialized; "same" padding by default."""
     padding = kernel // 2 if padding is None else padding
     return spectral_norm(initialize(Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias)))
 

@@ -6,7 +6,7 @@ Source: DeOldify (https://github.com/jantic/DeOldify).
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.networks.blocks import SelfAttention, sn_conv
 
 INPUT_DROPOUT_SHARE = 0.5

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nogan.color import IMAGENET_MEAN, IMAGENET_STD
-from nogan.errors import UserError
+from nogan.common.color import IMAGENET_MEAN, IMAGENET_STD
+from nogan.common.errors import UserError
 from nogan.networks.blocks import halved
 from nogan.networks.weights import check_fit, read_tensors
 

@@ -69,9 +69,9 @@ class SyncBatchNorm(_BatchNorm):
             sums = _SumOverRanks.apply(torch.cat([wide.sum(axes), count]))
             count = sums[-1].detach()
             mean = sums[:-1] / count
-            centred = wide - mean.view(shape)
-            variance = _SumOverRanks.apply(centred.square().sum(axes)) / count
-            out = centred * torch.rsqrt(variance + self.eps).view(shape)
+            centered = wide - mean.view(shape)
+            variance = _SumOverRanks.apply(centered.square().sum(axes)) / count
+            out = centered * torch.rsqrt(variance + self.eps).view(shape)
             if self.affine:
                 out = out * self.weight.view(shape) + self.bias.view(shape)
             if self.track_running_stats:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.networks.blocks import (
     ConvReluNorm,
     SelfAttention,
@@ -78,7 +78,7 @@ class Residual(nn.Module):
 
 
 class UNet(nn.Module):
-    """Gray to colour, model space to model space, any size from 32 px up.
+    """Gray to color, model space to model space, any size from 32 px up.
 
     Args:
         encoder: see :mod:`nogan.networks.encoders`.

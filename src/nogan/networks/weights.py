@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 
 # What optimizer states in old checkpoints hold beside tensors: a learning rate as a slice or as a NumPy scalar.
 _HARMLESS_GLOBALS = [

@@ -1,7 +1,7 @@
 """Pages that show what runs did: ``report.html`` of one, a comparison of several; each one file that needs no network.
 
-python -m nogan.report RUN_DIR
-python -m nogan.compare RUN_DIR... -o compare.html
+nogan report RUN_DIR
+nogan compare RUN_DIR... -o compare.html
 """
 
 from nogan.report.run_page import write_report

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from nogan.errors import UserError
-from nogan.report.measures import measure_of
+from nogan.common.errors import UserError
+from nogan.evaluation.measures import measure_of
 from nogan.report.run_data import RunData, failure_of, overrides_of
 
 # Settings that say how a run is watched, not what it computes.

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from nogan import __version__
-from nogan.errors import UserError
+from nogan.common.errors import UserError
+from nogan.evaluation.measures import MEASURES, Measure, measure_of
 from nogan.report.collect import Entry, best, collect
 from nogan.report.html import FOR_PICTURES, thinned, write_page
-from nogan.report.measures import MEASURES, Measure, measure_of
 from nogan.report.pictures import by_photographs, pack
 from nogan.report.run_data import RunData, Span, repeat_command
 from nogan.report.run_page import from_here
-from nogan.summary import clock, inflection
+from nogan.runs.summary import clock, inflection
 
 OBJECTIVE = "val/chroma_fd"  # where no run names one
 SETTINGS_SHOWN = 6  # columns; further settings that differ have a table of their own
-LEADING = ("colourfulness_ratio", "psnr", "chroma_fd")  # measures that stand before the settings
+LEADING = ("colorfulness_ratio", "psnr", "chroma_fd")  # measures that stand before the settings
 POINTS = 60_000  # of all curves together: about a megabyte
-COLOURS = 8  # with names in the style sheet
+COLORS = 8  # with names in the style sheet
 LOSSES = {
     "gan/critic_loss_smooth": "critic's loss in the GAN, smoothed",
     "gan/generator_loss": "generator's loss in the GAN",
@@ -101,7 +101,7 @@ def _row(number: int, entry: Entry, measures: list[Measure], settings: list[str]
         "number": number,
         "label": entry.label,
         "status": entry.status,
-        "colour": colour(number),
+        "color": color(number),
         "report": from_here(entry.folder),
         "settings": [
             (show(entry.settings.get(key)), _sortable(entry.settings.get(key))) for key in settings[:SETTINGS_SHOWN]
@@ -122,9 +122,9 @@ def _sortable(value: Any) -> Any:
     return "" if value is None else value
 
 
-def colour(number: int) -> str:
-    """A colour for run ``number``: named ones first, then hues far from their neighbours'."""
-    return f"var(--s{number})" if number < COLOURS else f"hsl({number * 137.5 % 360:.0f} 55% 52%)"
+def color(number: int) -> str:
+    """A color for run ``number``: named ones first, then hues far from their neighbors'."""
+    return f"var(--s{number})" if number < COLORS else f"hsl({number * 137.5 % 360:.0f} 55% 52%)"
 
 
 # --- what the script reads --------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ def _data(entries: list[Entry], measures: list[Measure], objective: str) -> dict
         "runs": [
             {
                 "label": entry.label,
-                "colour": colour(number),
+                "color": color(number),
                 "curves": {
                     name: {axis: thinned(points, most) for axis, points in axes.items()}
                     for name, axes in curves.get(number, {}).items()

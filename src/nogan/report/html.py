@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nogan.files import write_atomically
-from nogan.smoothing import DebiasedEMA
+from nogan.common.files import write_atomically
+from nogan.common.smoothing import DebiasedEMA
 
 LIMIT = 10e6  # bytes that a page may have
 FOR_PICTURES = 8e6  # of them

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from nogan.evaluation.held_out import GAP
+
 log = logging.getLogger(__name__)
 
-GAP = 2  # px between the pictures of a grid: the probe draws them so, and here they are cut apart again
 QUALITIES = ((192, 84), (160, 82), (128, 80), (128, 68), (96, 68), (80, 60), (64, 50), (48, 40))  # (px, WebP quality)
 TRIED = 6  # grids from which the size of all is estimated
 

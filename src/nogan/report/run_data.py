@@ -12,10 +12,10 @@ from typing import Any
 
 import yaml
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.plan import Phase, Plan
-from nogan.run_folder import saved_plan
-from nogan.snapshots import SnapshotStore
+from nogan.runs.run_folder import saved_plan
+from nogan.runs.snapshots import SnapshotStore
 
 FAILURE = "failed.txt"  # in the folder of a sweep's trial that failed: why, in one line
 
@@ -226,7 +226,7 @@ def _records_in_checkpoint(folder: Path) -> list[dict[str, Any]]:
         return []
     import torch
 
-    from nogan.callbacks.checkpoints import newest_first
+    from nogan.runs.checkpoints import newest_first
 
     checkpoints = newest_first(folder / "checkpoints")
     if not checkpoints:

@@ -11,14 +11,14 @@ from typing import Any
 import yaml
 
 from nogan import __version__
+from nogan.evaluation.measures import MEASURES
 from nogan.plan import Phase
 from nogan.report.html import FOR_PICTURES, smoothed, thinned, write_page
-from nogan.report.measures import MEASURES
 from nogan.report.pictures import Packed, pack
 from nogan.report.run_data import RunData, Snapshot, Span, repeat_command
-from nogan.summary import clock, learning_rate, trains
+from nogan.runs.summary import clock, learning_rate, trains
 
-GENERATOR_LOSSES = (  # metric, name, colour, hidden at first
+GENERATOR_LOSSES = (  # metric, name, color, hidden at first
     ("generator/loss", "feature loss, alone", "var(--generator)", False),
     ("gan/generator_loss", "GAN: both losses", "var(--gan)", False),
     ("gan/feature_loss", "GAN: feature loss", "var(--s2)", True),
@@ -96,7 +96,7 @@ def _tiles(run: RunData) -> list[dict[str, str]]:
     """The few numbers that say how it went."""
     tiles = []
     before, final = run.before_gan, run.final
-    for key in ("colourfulness_ratio", "psnr", "chroma_fd"):
+    for key in ("colorfulness_ratio", "psnr", "chroma_fd"):
         measure = MEASURES[key]
         if key in final:
             note = f"before the GAN: {measure.show(before[key])}" if key in before else measure.meaning
@@ -185,7 +185,7 @@ def _spent(run: RunData, phase: Phase, span: Span | None) -> dict[str, str]:
     record = span.record if span else {}
     metrics = record.get("metrics", {})
     spent = {
-        key: MEASURES[key].show(metrics[key]) if metrics else "" for key in ("colourfulness_ratio", "psnr", "chroma_fd")
+        key: MEASURES[key].show(metrics[key]) if metrics else "" for key in ("colorfulness_ratio", "psnr", "chroma_fd")
     }
     done = span.steps if span else 0
     critic = record.get("critic")
@@ -220,7 +220,7 @@ def _data(run: RunData, packed: Packed) -> dict[str, Any]:
     present = {name for span in spans for snapshot in span.snapshots for name in snapshot.metrics}
     threshold = _of(run.config, "nogan", "gan", "critic_threshold")
     levels: dict[str, list[dict[str, Any]]] = {
-        "colourfulness_ratio": [{"y": 1.0, "text": "truth"}],
+        "colorfulness_ratio": [{"y": 1.0, "text": "truth"}],
         "a_shift": [{"y": 0.0}],
     }
     levels["b_shift"] = levels["a_shift"]
@@ -277,14 +277,14 @@ def _series(
     spans: list[Span], named: Iterable[tuple[str, str, str, bool]], faint: Iterable[str] = ()
 ) -> list[dict[str, Any]]:
     series = []
-    for metric, name, colour, hidden in named:
+    for metric, name, color, hidden in named:
         lines = [
             _line(index, points, smooth=metric in SMOOTHED)
             for index, span in enumerate(spans)
             if (points := span.series(metric))
         ]
         if lines:
-            series.append({"name": name, "colour": colour, "lines": lines, "hidden": hidden, "faint": metric in faint})
+            series.append({"name": name, "color": color, "lines": lines, "hidden": hidden, "faint": metric in faint})
     return series
 
 

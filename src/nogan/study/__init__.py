@@ -1,1 +1,1 @@
-"""The evidence behind the inflection-point detectors; `python -m nogan.study` repeats it."""
+"""The evidence behind the inflection-point detectors; `nogan study` repeats it."""

@@ -1,9 +1,9 @@
-"""`python -m nogan.study PART`: run one part of the study, or go on with it where it was cut."""
+"""`nogan study PART`: run one part of the study, or go on with it where it was cut."""
 
 import argparse
 import sys
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.study import real, simulated
 
 PARTS = {"simulated": simulated, "real": real}
@@ -11,7 +11,7 @@ PARTS = {"simulated": simulated, "real": real}
 
 def main(argv: list[str] | None = None) -> int:
     """Run the part named on the command line; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m nogan.study", description=__doc__)
+    parser = argparse.ArgumentParser(prog="nogan study", description=__doc__)
     parts = parser.add_subparsers(dest="part", required=True)
     for name, part in PARTS.items():
         part.add_arguments(parts.add_parser(name, help=part.__doc__.splitlines()[0], description=part.__doc__))

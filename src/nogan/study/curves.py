@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nogan.rng import numpy_rng
+from nogan.common.rng import numpy_rng
 
 THRESHOLD = 0.65  # raw critic loss below which a critic batch hands over to the generator
 MAX_CRITIC_RUN = 20  # a starved generator gets its batch after so many of the critic's
@@ -86,16 +86,16 @@ Shape = tuple[np.ndarray, float | None]  # the course of the curve, from 0 to 1 
 def _logistic(rng: np.random.Generator, x: np.ndarray) -> Shape:
     begin, duration = _window(rng)
     scale = duration / (2 * math.log(19))  # from 5 % to 95 % of the rise
-    centre = begin + duration / 2
-    return 1 / (1 + np.exp(-(x - centre) / scale)), centre
+    center = begin + duration / 2
+    return 1 / (1 + np.exp(-(x - center) / scale)), center
 
 
 def _gompertz(rng: np.random.Generator, x: np.ndarray) -> Shape:
     begin, duration = _window(rng)
     low, high = -math.log(-math.log(0.05)), -math.log(-math.log(0.95))
     scale = duration / (high - low)
-    centre = begin - low * scale  # at 1/e of the rise
-    return np.exp(-np.exp(-np.maximum((x - centre) / scale, -50))), centre
+    center = begin - low * scale  # at 1/e of the rise
+    return np.exp(-np.exp(-np.maximum((x - center) / scale, -50))), center
 
 
 def _smoothstep(rng: np.random.Generator, x: np.ndarray) -> Shape:
@@ -128,15 +128,15 @@ def _oscillation(rng: np.random.Generator, x: np.ndarray) -> Shape:
 
 def _sag(rng: np.random.Generator, x: np.ndarray) -> Shape:
     """A logistic rise that loses 20–40 % of its height again, in a straight line from 95 % of the rise to the end."""
-    rise, centre = _logistic(rng, x)
+    rise, center = _logistic(rng, x)
     top = x[np.searchsorted(rise, 0.95)]
-    return rise - rng.uniform(0.2, 0.4) * np.maximum(x - top, 0) / (1 - top), centre
+    return rise - rng.uniform(0.2, 0.4) * np.maximum(x - top, 0) / (1 - top), center
 
 
 def _tremor(rng: np.random.Generator, x: np.ndarray) -> Shape:
     """A logistic rise with an oscillation of 10–25 % of its height on it."""
-    rise, centre = _logistic(rng, x)
-    return rise + rng.uniform(0.1, 0.25) * _oscillation(rng, x)[0], centre
+    rise, center = _logistic(rng, x)
+    return rise + rng.uniform(0.1, 0.25) * _oscillation(rng, x)[0], center
 
 
 def _swell(rng: np.random.Generator, x: np.ndarray) -> Shape:

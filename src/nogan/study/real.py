@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.inflection import DETECTORS
 from nogan.inflection.quality import QUALITY
 from nogan.study import runs
@@ -57,7 +57,7 @@ RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAV
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m nogan.study real`."""
+    """The flags of `nogan study real`."""
     add_places(parser)
     parser.add_argument("--seeds", type=int, default=14, help="runs on the built-in scenes (default 14)")
     parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: run on them, too")
@@ -304,11 +304,11 @@ def draw_runs(rows: Sequence[Row], path: Path, columns: int = 4) -> None:
         below.axhline(of[0], color="0.75", lw=1, zorder=0)
         below.plot(best, of[best], "*", ms=13, color="black")
         below.set(xlabel="GAN batch", ylabel="held-out quality (ln)")
-        for level, (name, colour) in enumerate(marks.items()):
+        for level, (name, color) in enumerate(marks.items()):
             stop = replay(row, name)
             if stop.at is not None:
-                above.plot(stop.at, 0.03 + 0.05 * level, "v", color=colour, ms=7, transform=above.get_xaxis_transform())
-                below.axvline(stop.at, color=colour, lw=1, ls="--")
+                above.plot(stop.at, 0.03 + 0.05 * level, "v", color=color, ms=7, transform=above.get_xaxis_transform())
+                below.axvline(stop.at, color=color, lw=1, ls="--")
         above.axvline(prior(row).at or math.nan, color="black", lw=0.8, ls=":")
         below.axvline(prior(row).at or math.nan, color="black", lw=0.8, ls=":")
     handles = [plt.Line2D([], [], color=c, marker="v", ls="--", label=name) for name, c in marks.items()]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 
 
 def fingerprint(files: Iterable[Path], settings: object = None) -> str:

@@ -127,7 +127,7 @@ def signals(row: Row, width: float = 0.05) -> dict[str, np.ndarray]:
         "the critic's share of the batches": near.sum(axis=1) / batches.sum(axis=1),
         "probe: quality": np.array([quality(metrics) for metrics in probe]),
         "probe: chroma FD": np.array([-metrics["chroma_fd"] for metrics in probe]),
-        "probe: colourfulness": np.array([-abs(np.log(metrics["colourfulness_ratio"])) for metrics in probe]),
+        "probe: colorfulness": np.array([-abs(np.log(metrics["colorfulness_ratio"])) for metrics in probe]),
         "probe: PSNR": np.array([metrics["psnr"] for metrics in probe]),
         "probe: stability under shifts": np.array([-metrics["shift_variation"] for metrics in probe]),
         "probe: change since the last": np.array([-metrics.get("change", np.nan) for metrics in probe]),
@@ -137,7 +137,7 @@ def signals(row: Row, width: float = 0.05) -> dict[str, np.ndarray]:
 
 def bootstrap_median(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
     """95 % percentile interval of the median, over draws of ``values`` with replacement."""
-    from nogan.rng import numpy_rng
+    from nogan.common.rng import numpy_rng
 
     picks = numpy_rng("bootstrap", len(values), draws).integers(len(values), size=(draws, len(values)))
     low, high = np.quantile(np.median(np.asarray(values)[picks], axis=1), [0.025, 0.975])

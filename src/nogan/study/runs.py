@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from nogan.errors import UserError
-from nogan.rng import numpy_rng
+from nogan.common.errors import UserError
+from nogan.common.rng import numpy_rng
 from nogan.study.record import fingerprint
 
 Row = dict[str, Any]
@@ -157,10 +157,10 @@ def _oracle_pictures(data: str, crops: Path | None) -> Any:
 def _oracle(folder: Path, pictures: Any, threads: int) -> dict[str, dict[str, float]]:
     import torch
 
-    from nogan import exports
-    from nogan.callbacks.probe import SHIFT, colorize, shift
-    from nogan.metrics import HeldOutMetrics, chroma_distance
-    from nogan.snapshots import stores
+    from nogan.evaluation.held_out import SHIFT, colorize, shift
+    from nogan.evaluation.metrics import HeldOutMetrics, chroma_distance
+    from nogan.networks import generator_file as exports
+    from nogan.runs.snapshots import stores
 
     torch.set_num_threads(threads)
     network = exports.load_generator(folder)

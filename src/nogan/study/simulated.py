@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
-from nogan import inflection, rng
-from nogan.errors import UserError
+from nogan import inflection
+from nogan.common import rng
+from nogan.common.errors import UserError
 from nogan.inflection import DEFAULT, DETECTORS, make_detector
 from nogan.study import curves
 from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, WITHOUT, Curve
@@ -31,7 +32,7 @@ SPLITS = ("test", "tune")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `python -m nogan.study simulated`."""
+    """The flags of `nogan study simulated`."""
     add_places(parser)
     parser.add_argument("--curves", type=int, default=200, help="curves of each family (default 200)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="test: held out from tuning (default)")
@@ -280,10 +281,10 @@ def draw_examples(rows: list[Row], path: Path) -> None:
         ax.plot(curve.mean, color="0.35", lw=1)
         if curve.truth is not None:
             ax.axvline(curve.truth, color="black", lw=1.2)
-        for level, (name, colour) in enumerate(marks.items()):
+        for level, (name, color) in enumerate(marks.items()):
             at = row["found"][name]["inflection"]
             if at is not None:
-                ax.plot(at, 0.03 + 0.035 * level, "v", color=colour, ms=7, clip_on=False)
+                ax.plot(at, 0.03 + 0.035 * level, "v", color=color, ms=7, clip_on=False)
         ax.set(title=f"{family}, {curve.total} batches", ylim=(0, 0.95))
         ax.tick_params(labelsize=8)
     handles = [plt.Line2D([], [], color=c, marker="v", ls="", label=name) for name, c in marks.items()]

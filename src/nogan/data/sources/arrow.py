@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from nogan.common.errors import UserError
 from nogan.data.images import BadImage, decode
-from nogan.errors import UserError
 
 # What a prepared copy was begun with. A copy that has this and not yet ``state.json`` is unfinished.
 PREPARING = "prepare.json"
 
 
 class PreparedSource:
-    """The copy that ``python -m nogan.data.prepare`` makes: Arrow shards of JPEG files, mapped into memory.
+    """The copy that ``nogan prepare`` makes: Arrow shards of JPEG files, mapped into memory.
 
     Any folder that ``datasets`` wrote with ``save_to_disk`` will do, if it has an ``image`` column. Opening reads only
     what says where the rows are, and the pages that hold them are the system's file cache, shared by all workers.

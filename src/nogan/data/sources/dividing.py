@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nogan.errors import UserError
+from nogan.common.errors import UserError
 from nogan.plan import split_sizes
 
 
@@ -22,7 +22,7 @@ def split(length: int, seed: int, val_share: float, reals_share: float) -> Split
     Raises:
         UserError: a share leaves its part, or training, without a single photograph.
     """
-    from nogan.rng import numpy_rng
+    from nogan.common.rng import numpy_rng
 
     _, reals, val = split_sizes(length, val_share, reals_share)
     order = numpy_rng("split", seed).permutation(length)
@@ -37,7 +37,7 @@ def subset(indices: np.ndarray, share: float, *keys: int | str) -> np.ndarray:
     Raises:
         UserError: the share is so small that nothing is left.
     """
-    from nogan.rng import numpy_rng
+    from nogan.common.rng import numpy_rng
 
     count = round(len(indices) * share)
     if count == 0:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nogan.common.errors import UserError
 from nogan.data.images import BadImage, decode
-from nogan.errors import UserError
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from nogan.common.errors import UserError
 from nogan.data.images import BadImage, decode
-from nogan.errors import UserError
 
 HUB_IMAGENET = "ILSVRC/imagenet-1k"
 

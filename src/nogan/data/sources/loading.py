@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from nogan.common.errors import UserError
 from nogan.data.images import BadImage
 from nogan.data.sources.base import Source
-from nogan.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ def _load_or_replace(
 
 
 def _candidates(index: int, pool: Sequence[int] | np.ndarray) -> Iterator[int]:
-    from nogan.rng import numpy_rng
+    from nogan.common.rng import numpy_rng
 
     yield index
     rng = numpy_rng("replacement", index)

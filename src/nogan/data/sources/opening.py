@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from nogan.config import Data
+from nogan.common.errors import UserError
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
 from nogan.data.sources.base import Source
 from nogan.data.sources.folders import FolderSource, ilsvrc_folder
 from nogan.data.sources.hub import BUILT_IN, HUB_IMAGENET, hub_imagenet
-from nogan.errors import UserError
+from nogan.plan.config import Data
 
 
 def open_source(
@@ -42,7 +42,7 @@ def open_source(
     if path is not None and (folder := arrow_folder(path)):
         return PreparedSource(folder, setting)
     if path is not None and (Path(path).expanduser() / PREPARING).is_file():
-        raise UserError(f"{setting}={path} is half prepared; finish it: `python -m nogan.data.prepare SRC {path}`")
+        raise UserError(f"{setting}={path} is half prepared; finish it: `nogan prepare SRC {path}`")
     if kind == "imagenet":
         found = None if path is None else ilsvrc_folder(path)
         if found is None:

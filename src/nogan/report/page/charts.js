@@ -47,7 +47,7 @@ const equal = (bands) => (x, of) => {
 
 /* spec:
    label        what the chart shows, for screen readers
-   series       [{name, colour, lines: [{band?, points: [[x, y], …], smooth?: [[x, y], …]}], faint?, dots?, hidden?}]
+   series       [{name, color, lines: [{band?, points: [[x, y], …], smooth?: [[x, y], …]}], faint?, dots?, hidden?}]
    bands        [{from, to, kind, title, short}]: phases
    x            "linear" | "equal"
    marks        [{x, band?, text}]; levels [{y, text}]; log: whether y is logarithmic
@@ -74,7 +74,7 @@ class Chart {
   makeLegend() {
     return make("div", { class: "legend" }, ...this.spec.series.map((series) => {
       const key = make("i");
-      key.style.background = series.colour;
+      key.style.background = series.color;
       if (series.faint) key.style.opacity = 0.5;
       const button = make("button", { type: "button", "aria-pressed": String(!series.hidden) }, key, series.name);
       button.addEventListener("click", () => {
@@ -219,7 +219,7 @@ class Chart {
         const placed = this.drawPath(group, line.points, line.band, series, series.faint || line.smooth);
         if (line.smooth) this.drawPath(group, line.smooth, line.band, series, false);
         if (series.dots || placed.length === 1)
-          for (const [cx, cy] of placed) group.append(draw("circle", { cx, cy, r: 3, style: `fill: ${series.colour}` }));
+          for (const [cx, cy] of placed) group.append(draw("circle", { cx, cy, r: 3, style: `fill: ${series.color}` }));
       }
     return [area, group];
   }
@@ -227,7 +227,7 @@ class Chart {
   drawPath(group, points, band, series, faint) {
     const placed = points.map(([x, y]) => [this.place(x, band), this.placeY(y)]).filter(([x]) => x !== null);
     const d = placed.map(([x, y], k) => `${k ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
-    if (placed.length > 1) group.append(draw("path", { class: `line${faint ? " faint" : ""}`, d, style: `stroke: ${series.colour}` }));
+    if (placed.length > 1) group.append(draw("path", { class: `line${faint ? " faint" : ""}`, d, style: `stroke: ${series.color}` }));
     return placed;
   }
 
@@ -304,7 +304,7 @@ class Chart {
     const place = `${this.spec.unit ?? "batch"} ${short(stop.x - (this.spec.from ?? 0))}${band?.title ? ` · ${band.title}` : ""}`;
     this.tip.replaceChildren(make("div", { class: "soft" }, place), ...stop.values.slice(0, 12).map(([series, y]) => {
       const key = make("i", { class: "swatch" });
-      key.style.background = series.colour;
+      key.style.background = series.color;
       return make("div", {}, key, ` ${series.name} `, make("b", {}, (this.spec.format ?? short)(y)));
     }));
     const room = this.width - this.tip.offsetWidth - 4;

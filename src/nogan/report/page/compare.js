@@ -77,13 +77,13 @@ function showCurves() {
       format,
       series: data.runs.flatMap((run, number) => {
         const points = off.has(number) ? undefined : run.curves[name]?.[over];
-        return points ? [{ name: run.label, colour: run.colour, lines: [{ points }], dots: points.length < 40 }] : [];
+        return points ? [{ name: run.label, color: run.color, lines: [{ points }], dots: points.length < 40 }] : [];
       }),
     }));
   $("key").replaceChildren(...data.runs.flatMap((run, number) => {
     if (off.has(number) || !Object.keys(run.curves).length) return [];
     const key = make("i");
-    key.style.background = run.colour;
+    key.style.background = run.color;
     return [make("span", {}, key, run.label)];
   }));
 }
@@ -106,7 +106,7 @@ function showPictures() {
       const title = make("span", line.number === undefined ? { class: "soft" } : { "data-run": line.number });
       if (line.number !== undefined) {
         const key = make("i", { class: "swatch" });
-        key.style.background = data.runs[line.number].colour;
+        key.style.background = data.runs[line.number].color;
         title.append(key);
       }
       title.append(line.name);

@@ -64,7 +64,7 @@ const multiples = data.measures.flatMap((measure) => {
   const levels = data.levels[measure.key] ?? [];
   return [new Chart(host, {
     label: `${measure.label} over the snapshots`,
-    series: [{ name: measure.label, colour: "var(--s0)", lines, dots: lines.every(({ points }) => points.length < 60) }],
+    series: [{ name: measure.label, color: "var(--s0)", lines, dots: lines.every(({ points }) => points.length < 60) }],
     bands: measuredBands,
     marks: inflections.flatMap((mark) => {
       const band = measured.findIndex(({ phase }) => phase === mark.band);
@@ -111,8 +111,8 @@ function chooseCycle(cycle) {
 }
 
 const curveSeries = ({ raw, smooth }) => [
-  { name: "each batch", colour: "var(--gan)", lines: [{ points: raw }], faint: true },
-  { name: "smoothed", colour: "var(--gan)", lines: [{ points: smooth }] },
+  { name: "each batch", color: "var(--gan)", lines: [{ points: raw }], faint: true },
+  { name: "smoothed", color: "var(--gan)", lines: [{ points: smooth }] },
 ];
 
 function label(each, cycle = now()) {
@@ -140,7 +140,7 @@ function choose(index) {
   multiples.forEach((chart) => chart.setCursor(at, measured.findIndex(({ phase }) => phase === now().phase)));
   showPictures();
   showMeasures();
-  $("export").textContent = `python -m nogan.snapshots ${data.folder} --pick ${each.step} --cycle ${now().number}`;
+  $("export").textContent = `nogan snapshots ${data.folder} --pick ${each.step} --cycle ${now().number}`;
   $("export-note").textContent = each.kept ? "" : "The weights of this snapshot are not on disk any more (nogan.snapshot_budget_gb).";
 }
 

@@ -1,0 +1,1 @@
+"""Photographs and film to color, with any generator."""

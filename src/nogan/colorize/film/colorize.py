@@ -1,0 +1,155 @@
+"""A film from one file to another: what a run does, in which order, and what came of it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from nogan.colorize.colorizer import Colorizer, network_size
+from nogan.colorize.film.encoding import Encoding
+from nogan.colorize.film.flicker import Flicker
+from nogan.colorize.film.joining import check_container, join
+from nogan.colorize.film.options import SEGMENT_SECONDS, FilmOptions
+from nogan.colorize.film.reading import Film
+from nogan.colorize.film.segments import SegmentWriter, State, signature_of
+from nogan.common.errors import UserError
+from nogan.common.files import write_atomically
+from nogan.common.threads import WriteBehind, read_ahead
+
+
+@dataclass(frozen=True)
+class FilmReport:
+    """What came of a film.
+
+    Attributes:
+        target: the file written.
+        frames: frames in it.
+        resumed_at: frames that an earlier run had done.
+        seconds: what this run took.
+        remarks: what a user should know.
+        before: flicker as the network colored it, at the network's size.
+        after: flicker after smoothing; None without it.
+    """
+
+    target: Path
+    frames: int
+    resumed_at: int
+    seconds: float
+    remarks: tuple[str, ...]
+    before: Flicker
+    after: Flicker | None
+
+    def lines(self) -> list[str]:
+        """The report as a user reads it."""
+        rate = (self.frames - self.resumed_at) / max(self.seconds, 1e-9)
+        resumed = f", {self.resumed_at} of them by an earlier run" if self.resumed_at else ""
+        lines = [f"{self.target}: {self.frames} frame{'s' * (self.frames != 1)}{resumed}, {rate:.1f} frames/s"]
+        lines += [f"  note: {remark}" for remark in self.remarks]
+        lines.append(f"  flicker of the colors: {_flicker_text(self.before)}")
+        if self.after is not None:
+            lines.append(f"  after smoothing:        {_flicker_text(self.after)}")
+        return lines
+
+
+def colorize_film(
+    colorizer: Colorizer,
+    source: Path,
+    target: Path,
+    options: FilmOptions | None = None,
+    *,
+    progress: Callable[[int, int | None], None] = lambda done, total: None,
+) -> FilmReport:
+    """Color a film; run again after an interruption, it goes on behind the last whole segment.
+
+    Args:
+        colorizer: what colors it.
+        source: any film that ffmpeg reads.
+        target: its suffix names the container.
+        options: see :class:`FilmOptions`.
+        progress: called with frames done and frames in all (None if the film does not say).
+
+    Raises:
+        UserError: in one line, for a source without video or that cannot be read, a codec or container that does not
+            do, or a place that cannot be written to.
+    """
+    import av
+
+    options = options or FilmOptions()
+    start = time.perf_counter()
+    work = target.with_name(f"{target.name}.parts")
+    try:
+        film = Film.open(source)
+        if options.render_factor == "auto":
+            from nogan.colorize.render_factor import best_factor
+
+            options = replace(options, render_factor=best_factor(colorizer, film.samples()))
+        network_size(options.render_factor)
+        encoding = Encoding.of(film, options)
+        check_container(film, encoding, target)
+        state = State.load(work, signature_of(source, options))
+        resumed_at = state.frames
+        _color_frames(colorizer, film, encoding, options, state, work, lambda done: progress(done, film.frames))
+        if not state.segments:
+            raise UserError(f"{source}: not one frame of its video could be decoded.")
+        write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target))
+    except av.FFmpegError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{error.filename or source}: {reason}.") from error
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}.") from error
+    shutil.rmtree(work)
+    return FilmReport(
+        target,
+        state.frames,
+        resumed_at,
+        time.perf_counter() - start,
+        tuple(dict.fromkeys(film.remarks)),
+        state.before.result(),
+        state.after.result() if options.stabilize else None,
+    )
+
+
+def _color_frames(
+    colorizer: Colorizer,
+    film: Film,
+    encoding: Encoding,
+    options: FilmOptions,
+    state: State,
+    work: Path,
+    progress: Callable[[int], None],
+) -> None:
+    """The pipeline: a thread decodes, this one runs the network and smooths, a third fills in chroma and encodes."""
+    size = network_size(options.render_factor)
+    work.mkdir(parents=True, exist_ok=True)
+    writer = SegmentWriter(encoding, state, work)
+    deadline = time.monotonic() + SEGMENT_SECONDS
+    frames = read_ahead(film.decode(after=state.last_pts, done=state.frames), 2 * options.batch_size)
+    progress(state.frames)
+    try:
+        with WriteBehind(writer, 2 * options.batch_size) as output:
+            while batch := list(islice(frames, options.batch_size)):
+                grays = [encoding.gray(frame, size) for frame in batch]
+                for frame, gray, square in zip(batch, grays, colorizer.predict(np.stack(grays)), strict=True):
+                    output.put((frame, state.take(frame, gray, square, options.stabilize)))
+                    if state.open_frames >= options.segment_frames or time.monotonic() > deadline:
+                        deadline = time.monotonic() + SEGMENT_SECONDS
+                        output.put(state.snapshot())
+                progress(state.frames)
+            if state.open_frames:
+                output.put(state.snapshot())
+    finally:
+        frames.close()
+        writer.abandon()
+
+
+def _flicker_text(flicker: Flicker) -> str:
+    parts = [f"CDC({step}) {value:.5f}" for step, value in flicker.cdc.items()]
+    if flicker.warp_error is not None:
+        parts.append(f"warp error {flicker.warp_error:.5f}")
+    return ", ".join(parts) or "a single frame has none"

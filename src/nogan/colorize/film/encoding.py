@@ -1,0 +1,208 @@
+"""The frames that are encoded: the film's luma as it was, chroma of the network, in the film's matrix and range."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from nogan.colorize.colorizer import gray_square
+from nogan.colorize.film.options import FilmOptions
+from nogan.colorize.film.reading import Film, quarter_turns
+from nogan.common.errors import UserError
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.format import VideoFormat
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+_KR_KB = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+"""Weights of red and blue in luma by ffmpeg's color space number (ITU-T H.273); Rec. 601 for all others."""
+
+_CODEC_OPTIONS = {
+    "libx265": {"x265-params": "log-level=error"},
+    # Unofficial is any range but the full one. It has no crf, and would be coarse without a quality (2 of 1 to 31).
+    "mjpeg": {"strict": "unofficial", "flags": "+qscale", "global_quality": "236"},
+}
+
+_BT709, _SMPTE170M, _FULL_RANGE, _UNSPECIFIED = 1, 6, 2, (0, 2)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The frames that are encoded: size, pixel format, color description; and how to make them."""
+
+    codec: str
+    crf: int
+    width: int
+    height: int
+    pixel_format: str
+    depth: int
+    matrix: int
+    full_range: bool
+    source_tags: tuple[int, int]
+    aspect: Fraction | None
+    turns: int
+    time_base: Fraction
+    rate: Fraction
+    compare: bool
+    raw: bool
+    source_is_rgb: bool
+
+    @classmethod
+    def of(cls, film: Film, options: FilmOptions) -> Encoding:
+        """What suits a film: its size upright, its depth, matrix and range as far as the codec goes along."""
+        frame = film.first
+        turns = quarter_turns(frame)
+        width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
+        planar = frame.format
+        is_rgb = planar.is_rgb
+        bits = _bits(planar)
+        pixel_format = _pixel_format(film, options.codec, bits, odd=bool(width % 2 or height % 2))
+        depth = _bits(pixel_format)
+        if depth < bits:
+            keeps = "" if depth == 10 else "; --codec libx265 keeps 10"
+            film.remarks.append(f"its {bits} bits a channel became {depth} ({options.codec}){keeps}")
+        matrix = int(frame.colorspace)
+        if is_rgb or matrix in (0, 2):
+            matrix = _BT709 if frame.height >= 720 else _SMPTE170M
+        aspect = film.aspect or None
+        return cls(
+            codec=options.codec,
+            crf=options.crf,
+            width=width,
+            height=height,
+            pixel_format=pixel_format.name,
+            depth=depth,
+            matrix=matrix,
+            full_range=(int(frame.color_range) == _FULL_RANGE or planar.name.startswith("yuvj")) and not is_rgb,
+            source_tags=(int(frame.color_primaries), int(frame.color_trc)),
+            aspect=1 / aspect if aspect and turns % 2 else aspect,
+            turns=turns,
+            time_base=film.time_base,
+            rate=film.rate,
+            compare=options.compare,
+            raw=options.raw,
+            source_is_rgb=is_rgb,
+        )
+
+    def gray(self, frame: VideoFrame, size: int) -> np.ndarray:
+        """What the network is shown: the luma, upright, full range, stretched to ``(size, size)`` uint8."""
+        luma = np.rot90(_plane(self._working(frame), 0, self.depth), self.turns)
+        if self.depth == 10:
+            luma = (luma >> 2).astype(np.uint8)
+        square = gray_square(np.ascontiguousarray(luma), size)
+        if self.full_range:
+            return square
+        return ((square.astype(np.float32) - 16) * (255 / 219)).round().clip(0, 255).astype(np.uint8)
+
+    def colored(self, frame: VideoFrame, square: np.ndarray) -> VideoFrame:
+        """The frame to encode: upright, the film's luma, chroma of ``square`` (RGB ``(S, S, 3)`` float32)."""
+        import av
+
+        original = self._working(frame)
+        shown = av.VideoFrame(2 * self.width if self.compare else self.width, self.height, self.pixel_format)
+        shown.pts, shown.time_base = frame.pts, frame.time_base
+        for index, values in enumerate(self._planes(square)):
+            source = np.rot90(_plane(original, index, self.depth), self.turns)
+            plane = _plane(shown, index, self.depth)
+            if self.compare:
+                plane[:, : source.shape[1]] = source
+                plane = plane[:, source.shape[1] :]
+            if values is None:
+                plane[:] = source
+            else:
+                # Averaged where the film is smaller than the network's square, interpolated where it is larger.
+                larger = plane.shape[0] >= values.shape[0] and plane.shape[1] >= values.shape[1]
+                method = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
+                plane[:] = cv2.resize(values, plane.shape[::-1], interpolation=method).round()
+        return shown
+
+    def add_stream(self, container: OutputContainer) -> VideoStream:
+        """A video stream in ``container`` with this encoder."""
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; this encoder has no other switch
+        options = {"crf": str(self.crf)} | _CODEC_OPTIONS.get(self.codec, {})
+        stream = container.add_stream(self.codec, rate=self.rate, options=options)
+        context = stream.codec_context
+        stream.width, stream.height = 2 * self.width if self.compare else self.width, self.height
+        stream.pix_fmt = self.pixel_format
+        context.time_base = stream.time_base = self.time_base
+        if self.aspect:
+            context.sample_aspect_ratio = self.aspect
+        self.describe_color(stream)
+        return stream
+
+    def describe_color(self, stream: VideoStream) -> None:
+        """Tell players how to read the colors."""
+        context = stream.codec_context
+        context.color_range = 2 if self.full_range else 1
+        context.colorspace = self.matrix
+        primaries, transfer = self.source_tags
+        if primaries not in _UNSPECIFIED:
+            context.color_primaries = primaries
+        if transfer not in _UNSPECIFIED:
+            context.color_trc = transfer
+
+    def _working(self, frame: VideoFrame) -> VideoFrame:
+        """The frame in the encoder's pixel format, its luma values as they were (RGB gets the matrix chosen for it)."""
+        both = {"src_color_range": "JPEG", "dst_color_range": "MPEG"} if self.source_is_rgb else {}
+        if not self.source_is_rgb:
+            side = "JPEG" if self.full_range else "MPEG"
+            both = {"src_color_range": side, "dst_color_range": side}
+        size = (self.height, self.width) if self.turns % 2 else (self.width, self.height)
+        if frame.format.name == self.pixel_format and (frame.width, frame.height) == size:
+            return frame
+        return frame.reformat(*size, self.pixel_format, src_colorspace=self.matrix, dst_colorspace=self.matrix, **both)
+
+    def _planes(self, square: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """Y (None: the film's own), Cb and Cr of the network's picture, in the film's levels, ``(S, S)`` float32."""
+        kr, kb = _KR_KB.get(self.matrix, (0.299, 0.114))
+        red, green, blue = square[..., 0], square[..., 1], square[..., 2]
+        y = kr * red + (1 - kr - kb) * green + kb * blue
+        cb, cr = (blue - y) / (2 * (1 - kb)), (red - y) / (2 * (1 - kr))
+        scale = 1 << (self.depth - 8)
+        span, top = (255, 255) if self.full_range else (224, 240)
+        low = 0 if self.full_range else 16
+        chroma = [((128 + span * c).clip(low, top) * scale).astype(np.float32) for c in (cb, cr)]
+        luma = ((low + (255 if self.full_range else 219) * y).clip(low, 235 if low else 255) * scale).astype(np.float32)
+        return luma if self.raw else None, *chroma
+
+
+def _bits(pixel_format: VideoFormat) -> int:
+    return max(component.bits for component in pixel_format.components)
+
+
+def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoFormat:
+    """The encoder's format nearest to what suits a film: 8 or 10 bits as it has, 4:2:0, but 4:4:4 for odd sizes."""
+    import av
+
+    try:
+        encoder = av.Codec(codec, "w")
+    except ValueError as error:
+        raise UserError(f"{film.path}: --codec {codec}: this ffmpeg has no such encoder.") from error
+    if encoder.type != "video":
+        raise UserError(f"{film.path}: --codec {codec} encodes {encoder.type}; expected a video encoder.")
+    names = {known.name for known in encoder.video_formats or ()}
+    depths = ("10le", "") if bits > 8 and codec != "libx264" else ("", "10le")  # 10-bit H.264 plays nearly nowhere
+    samplings = ("444", "420", "422") if odd else ("420", "422", "444")
+    wanted = [f"yuv{sampling}p{depth}" for depth in depths for sampling in samplings]
+    # An encoder that does not tell its formats is asked for the best, and the trial shows whether it takes it.
+    name = next((name for name in wanted if name in names), None if names else wanted[0])
+    if name is None:
+        raise UserError(
+            f"{film.path}: --codec {codec} takes none of {', '.join(wanted)}, only {', '.join(sorted(names))}."
+        )
+    return av.VideoFormat(name)
+
+
+def _plane(frame: VideoFrame, index: int, depth: int) -> np.ndarray:
+    """A plane of a frame as a writable array without the padding of its lines."""
+    plane = frame.planes[index]
+    dtype = np.uint8 if depth == 8 else np.dtype("<u2")
+    lines = np.frombuffer(memoryview(plane), dtype).reshape(-1, plane.line_size // np.dtype(dtype).itemsize)
+    return lines[: plane.height, : plane.width]

@@ -1,0 +1,250 @@
+"""Reading photographs: any mode to upright gray or RGB pixels, 8 or 16 bits, and what goes along with them."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+
+from nogan.colorize.photos import tags, tiff16
+from nogan.colorize.photos.metadata import image_metadata, tiff_metadata
+from nogan.colorize.photos.photo import Photo, upright
+from nogan.colorize.photos.tags import Directory
+from nogan.common.errors import UserError
+
+MAX_MEGAPIXELS = 500
+"""A photograph with more pixels is refused: a 20,000 px square scan passes, a decompression bomb does not."""
+
+_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+_NO_WHITE = "of mode {mode!r} (32 bits a pixel) has no fixed white: convert it to 16 bits first."
+_STRIP_PIXELS = 1 << 20
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
+    """Read any photograph that Pillow knows, and 16-bit color too.
+
+    Palettes, CMYK and gray with a profile of its own become RGB or gray in sRGB; an RGB profile stays with its pixels.
+
+    Raises:
+        UserError: in one line, for a file that is missing, empty, truncated, damaged, no image, or too large.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise UserError(f"{path}: the file is empty (0 bytes).")
+        with path.open("rb") as file:
+            start = file.read(64)
+            tiff = tags.read_directory(file) if start[:4] in tags.TIFF_SIGNATURES else None
+        if tiff is not None and tiff16.is_deep(path, tiff):
+            size = [tiff.numbers(code, (0,))[0] for code in (tiff16.WIDTH, tiff16.HEIGHT)]
+            _check_size(path, size, max_megapixels)
+            return _read_tiff16(path, tiff)
+        if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS and b"avif" not in start:
+            _open_heic(path)
+        with _any_size(), Image.open(path) as image:
+            _check_size(path, image.size, max_megapixels)
+            if image.mode in ("I", "F"):
+                raise UserError(f"{path}: an image {_NO_WHITE.format(mode=image.mode)}")
+            flat, orientation = _read_png16(path, image) if _is_png16(image) else _flat(image, tiff)
+        # Turned when the image is closed: it holds the pixels a second time.
+        return _turned(flat, orientation)
+    except UserError:
+        raise
+    except UnidentifiedImageError as error:
+        raise UserError(f"{path}: no image that can be read (whatever its name says).") from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
+    except MemoryError as error:
+        raise UserError(f"{path}: not enough memory to read it.") from error
+    except Exception as error:
+        # On damaged files the decoders raise nearly everything: struct.error, KeyError, zlib.error.
+        raise UserError(
+            f"{path}: truncated or damaged: {' '.join(str(error).split()) or type(error).__name__}"
+        ) from error
+
+
+def from_image(image: Image.Image) -> Photo:
+    """A Pillow image, from wherever it is, as a file of its kind would be read; it stays as it is.
+
+    Raises:
+        UserError: for a mode of 32 bits a pixel, which has no fixed white.
+    """
+    file = getattr(image, "fp", None)
+    tiff = None
+    if image.format == "TIFF" and file is not None and not file.closed:
+        position = file.tell()
+        with contextlib.suppress(ValueError):  # not the file that it was; Pillow knows some of its tags too
+            tiff = tags.read_directory(file)
+        file.seek(position)
+    return _turned(*_flat(image, tiff))
+
+
+def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """A Pillow image of any mode as ``(H, W)`` gray or ``(H, W, 3)`` RGB, and its alpha ``(H, W)`` or None.
+
+    uint8, but uint16 for the 16-bit gray modes.
+    """
+    if image.mode.startswith("I;16"):
+        return np.array(image).astype(np.uint16), None
+    if image.mode in ("I", "F"):
+        raise UserError(f"An image {_NO_WHITE.format(mode=image.mode)}")
+    alpha = None
+    if image.has_transparency_data:
+        gray = image.mode in ("L", "LA", "La")
+        image = image.convert("LA" if gray else "RGBA")
+        alpha = np.array(image.getchannel("A"))
+    if image.mode in ("L", "LA", "1"):
+        return np.array(image.getchannel("L") if image.mode == "LA" else image.convert("L")), alpha
+    if image.mode == "LAB":
+        image = ImageCms.profileToProfile(
+            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    return _rgb(image), alpha
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    """RGB ``(H, W, 3)``, strip by strip: numpy's own way goes through two copies more of the whole picture."""
+    width, height = image.size
+    result = np.empty((height, width, 3), np.uint8)
+    step = max(1, _STRIP_PIXELS // max(width, 1))
+    for top in range(0, height, step):
+        strip = image.crop((0, top, width, min(top + step, height)))
+        result[top : top + step] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
+    return result
+
+
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Lift Pillow's own limit, which a large scan exceeds, while ours is checked."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _check_size(path: Path, size: Sequence[int], max_megapixels: float) -> None:
+    width, height = size
+    if width * height > max_megapixels * 1e6:
+        raise UserError(
+            f"{path}: {width} x {height} px, {width * height / 1e6:,.0f} megapixels, may be a decompression bomb; "
+            f"--max-megapixels (now {max_megapixels:g}) allows more."
+        )
+
+
+def _open_heic(path: Path) -> None:
+    """Teach Pillow the format of telephones, where the package for it is installed."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise UserError(f"{path}: a HEIC image needs pillow-heif: pip install pillow-heif.") from error
+    pillow_heif.register_heif_opener()
+
+
+def _is_png16(image: ImageFile.ImageFile) -> bool:
+    """Whether the file has 16 bits a channel, which Pillow would cut to 8 for color."""
+    return image.format == "PNG" and any(tile.args in ("I;16B", "RGB;16B", "LA;16B", "RGBA;16B") for tile in image.tile)
+
+
+def _flat(image: Image.Image, tiff: Directory | None) -> tuple[Photo, int]:
+    """A photograph as it lies in the file, and the orientation that turns it upright."""
+    frames = getattr(image, "n_frames", 1)
+    compression = image.info.get("compression")
+    image.load()  # PNG's EXIF may stand behind the pixels, and TIFF comes out upright
+    metadata, remarks = image_metadata(image, tiff)
+    if frames > 1:
+        remarks.append(f"it has {frames} pages or frames; the first one was used")
+    orientation = _orientation(image)
+    if image.mode == "CMYK":
+        image, remark = _from_cmyk(image, metadata.get("icc_profile", b""))
+        remarks += remark
+    pixels, alpha = to_pixels(image)
+    pixels, metadata, more = _to_rgb_profile(pixels, metadata)
+    if compression in ("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"):
+        metadata["tiff_compression"] = compression
+    return Photo(pixels, alpha, metadata, (*remarks, *more)), orientation
+
+
+def _turned(photo: Photo, orientation: int) -> Photo:
+    alpha = None if photo.alpha is None else upright(photo.alpha, orientation)
+    return replace(photo, pixels=upright(photo.pixels, orientation), alpha=alpha)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(tags.ORIENTATION, 1)
+    except Exception:  # a damaged block, of which image_metadata makes a remark
+        return 1
+
+
+def _from_cmyk(image: Image.Image, profile: bytes) -> tuple[Image.Image, list[str]]:
+    """RGB in sRGB, by the profile where it is one for CMYK, and a remark where it is damaged."""
+    if profile[16:20] == b"CMYK":
+        try:
+            srgb = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB"), []
+        except ImageCms.PyCMSError:
+            return image, ["its CMYK profile is damaged; converted without it"]
+    return image, []
+
+
+def _read_png16(path: Path, image: ImageFile.ImageFile) -> tuple[Photo, int]:
+    import cv2
+
+    gray = image.mode in ("L", "LA", "I;16")
+    metadata, remarks = image_metadata(image, None)
+    orientation = _orientation(image)
+    image.close()
+    data = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if data is None or data.dtype != np.uint16:
+        raise UserError(f"{path}: truncated or damaged, or a kind of 16-bit file that cannot be read.")
+    alpha = data[..., 3] if data.ndim == 3 and data.shape[2] == 4 else None
+    if data.ndim == 3:
+        data = data[..., 0] if gray else data[..., 2::-1]
+    pixels, metadata, more = _to_rgb_profile(data, metadata)
+    return Photo(pixels, alpha, metadata, (*remarks, *more)), orientation
+
+
+def _read_tiff16(path: Path, tiff: Directory) -> Photo:
+    metadata, profile = tiff_metadata(tiff), tiff.tags.get(tags.ICC_PROFILE)
+    if tiff.numbers(tiff16.COMPRESSION, (1,))[0] == 1:
+        metadata["tiff_compression"] = "raw"
+    pixels, alpha, remarks = tiff16.read_samples(path, tiff)
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        image = Image.fromarray((pixels >> 8).astype(np.uint8), "CMYK")
+        image, remark = _from_cmyk(image, profile.data if profile else b"")
+        pixels = _rgb(image)
+        alpha = None if alpha is None else (alpha >> 8).astype(np.uint8)
+        remarks += ["its CMYK of 16 bits was read at 8", *remark]
+    if tiff.next:
+        remarks.append("it has several pages; the first one was used")
+    pixels, metadata, more = _to_rgb_profile(pixels, metadata)
+    alpha = None if alpha is None else np.ascontiguousarray(alpha)
+    return Photo(np.ascontiguousarray(pixels), alpha, metadata, (*remarks, *more))
+
+
+def _to_rgb_profile(pixels: np.ndarray, metadata: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any], list[str]]:
+    """Leave only a profile that fits RGB pixels: a gray one is applied (the result is sRGB), any other is dropped."""
+    profile = metadata.get("icc_profile", b"")
+    if not profile or profile[16:20] == b"RGB ":
+        return pixels, metadata, []
+    metadata = {name: value for name, value in metadata.items() if name != "icc_profile"}
+    if profile[16:20] == b"CMYK":
+        return pixels, {**metadata, "icc_profile": _SRGB}, []
+    if profile[16:20] != b"GRAY" or pixels.ndim == 3:
+        return pixels, metadata, ["its ICC profile does not fit its pixels and was dropped"]
+    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    try:
+        srgb = ImageCms.createProfile("sRGB")
+        curve = np.array(ImageCms.profileToProfile(ramp, io.BytesIO(profile), srgb, outputMode="RGB"))[0, :, 1]
+    except ImageCms.PyCMSError:
+        return pixels, metadata, ["its ICC profile is damaged and was dropped"]
+    if pixels.dtype == np.uint16:
+        # A table of all 16-bit values, through the 8-bit curve that the color engine gives.
+        curve = np.interp(np.arange(65536) / 257, np.arange(256), curve.astype(np.float64)) * 257
+        curve = np.round(curve).astype(np.uint16)
+    return curve[pixels], {**metadata, "icc_profile": _SRGB}, []

@@ -1,0 +1,62 @@
+"""How a generator in memory is measured on held-out photographs, and what a grid of samples looks like."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nogan.common import color
+
+SHIFT = 3  # px by which the input moves for `shift_variation`
+SCALE = 1.25  # factor on its size for `scale_variation`
+STABILITY_IMAGES = 16  # photographs that the two variations are measured on
+GAP = 2  # px between the pictures of a grid
+
+
+def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: torch.device) -> Tensor:
+    """What a user gets of ``photographs``, RGB ``(N, 3, H, W)`` in [0, 1] on the CPU, from ``network`` as it is."""
+    outputs = [
+        color.denormalize(network(color.normalize(color.to_gray(batch)).to(device)).float()).cpu()
+        for batch in photographs.split(batch_size)
+    ]
+    return color.with_luma_of(torch.cat(outputs), photographs)
+
+
+def shift(images: Tensor, pixels: int) -> Tensor:
+    """``(N, 3, H, W)`` moved right and down by ``pixels`` (left and up where negative); the border is mirrored."""
+    before, after = max(pixels, 0), max(-pixels, 0)
+    height, width = images.shape[-2:]
+    return F.pad(images, (before, after, before, after), mode="reflect")[
+        ..., after : after + height, after : after + width
+    ]
+
+
+def rescale(images: Tensor, to: float) -> Tensor:
+    """``(N, 3, S, S)`` to ``to`` px if that is an int, else to ``to`` times its size, up to a multiple of 16 px."""
+    size = to if isinstance(to, int) else math.ceil(images.shape[-1] * to / 16) * 16
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Eval mode within, and every module's own mode as it was afterwards."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def draw_grid(photographs: Tensor, outputs: Tensor) -> Image.Image:
+    """A row for each of gray, output and truth; a column for each picture. Inputs RGB ``(N, 3, H, W)`` in [0, 1]."""
+    rows = torch.stack([color.to_gray(photographs), outputs, photographs])  # (3, N, 3, H, W)
+    padded = F.pad(rows.flatten(0, 1), (0, GAP, 0, GAP), value=1.0).unflatten(0, rows.shape[:2])
+    picture = padded.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (3 H, N W, 3)
+    pixels = picture[:-GAP, :-GAP].mul(255).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(pixels.numpy())

@@ -1,0 +1,172 @@
+"""The generator as a file: ``generator.safetensors`` (the weights) beside ``generator.json`` (how to rebuild it).
+
+The JSON is also stored in the header of the ``.safetensors`` file, so that the weights file alone is enough and the two
+can never disagree about the weights they travel with; the file beside it is for people and for other programs.
+
+torch is imported when weights are read or written: finding a checkpoint needs none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nogan import __version__
+from nogan.common.errors import UserError
+from nogan.common.files import bytes_of, write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT = "nogan-generator"
+VERSION = 1
+WEIGHTS_NAME = "generator.safetensors"
+DEOLDIFY_SIZE = 192  # px
+_HEADER_KEY = "nogan"
+
+
+def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_info: Any) -> Path:
+    """Write a generator and its description; readers see the old files or the new ones, never a half of one.
+
+    Args:
+        network: what :func:`nogan.networks.build_generator` built; its ``config`` (the arguments it was built from) is
+            what rebuilds it.
+        path: the ``.safetensors`` file to write, or a folder, in which it is called ``generator.safetensors``.
+        training_info: anything that JSON can hold, kept under ``training`` for the reader's information; of it, the
+            program itself reads ``size``: see :func:`trained_size`.
+
+    Returns:
+        The path of the ``.safetensors`` file.
+
+    Raises:
+        UserError: where ``path`` cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    weights = Path(path)
+    if weights.suffix != ".safetensors":
+        weights = weights / WEIGHTS_NAME
+    description = {
+        "format": FORMAT,
+        "version": VERSION,
+        "network": dict(network.config),
+        "training": training_info,
+        "nogan_version": __version__,
+    }
+    text = json.dumps(description, indent=2) + "\n"
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+
+    try:
+        weights.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(weights.with_suffix(".json"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        write_atomically(
+            weights,
+            lambda temporary: save_file(tensors, temporary, metadata={_HEADER_KEY: text}),
+            needed=bytes_of(tensors),
+        )
+    except OSError as error:
+        raise UserError(f"Cannot write the generator to {weights}: {error.strerror or error}.") from error
+    return weights
+
+
+def load_generator(path: str | os.PathLike[str]) -> nn.Module:
+    """Rebuild a generator, in eval mode, on the CPU, with its spectral norm still in place.
+
+    Args:
+        path: a run folder (with ``generator.safetensors`` in it), a ``.safetensors`` file that :func:`save_generator`
+            wrote, or one of DeOldify's ``.pth`` files.
+
+    Raises:
+        UserError: in one line, where there is no such file or it holds no generator.
+    """
+    from nogan.networks import build_generator
+
+    weights = find_weights(path)
+    if weights.suffix == ".pth":
+        from nogan.networks import deoldify
+
+        return deoldify.load_generator(weights, setting="--checkpoint")
+    if weights.suffix == ".onnx":
+        raise UserError(f"{weights}: ONNX files can only be run; take the run folder or the .safetensors instead.")
+    description, tensors = _read(weights)
+    try:
+        network = build_generator(**{**description["network"], "pretrained": False})
+        network.load_state_dict(tensors)
+    except RuntimeError as error:  # of load_state_dict, one line for each tensor
+        reason = str(error).splitlines()[-1].strip()
+        raise UserError(f"{weights}: its weights do not fit the network it describes: {reason}") from error
+    except (TypeError, ValueError, KeyError, UserError) as error:
+        raise UserError(f"{weights}: its description does not make a generator: {_one_line(error)}") from error
+    return network.eval()
+
+
+def find_weights(path: str | os.PathLike[str]) -> Path:
+    """The weights file that a user's ``--checkpoint`` means: the file itself, or the one of a run folder.
+
+    Raises:
+        UserError: where there is none.
+    """
+    given = Path(path)
+    if not os.access(given, os.R_OK) and given.exists():
+        raise UserError(f"{given}: no permission to read it.")
+    if given.is_dir():
+        if (given / WEIGHTS_NAME).is_file():
+            return given / WEIGHTS_NAME
+        raise UserError(f"{given} holds no {WEIGHTS_NAME}: expected the folder of a finished run (or a weights file).")
+    if not given.exists():
+        raise UserError(
+            f"No checkpoint at {given}: expected a run folder, a .safetensors, .onnx or DeOldify .pth file."
+        )
+    if given.suffix not in (".safetensors", ".pth", ".onnx"):
+        raise UserError(
+            f"{given} is no checkpoint: expected a run folder, a .safetensors, .onnx or DeOldify .pth file."
+        )
+    return given
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The description stored with a ``.safetensors`` generator (or run folder): network, training, versions."""
+    return _read(find_weights(path), tensors=False)[0]
+
+
+def trained_size(path: str | os.PathLike[str]) -> int:
+    """Side in px of the pictures that a generator last trained on.
+
+    Where its file does not say, as DeOldify's do not, 192: that of all of DeOldify's recipes.
+    """
+    weights = find_weights(path)
+    training = describe(weights).get("training") if weights.suffix == ".safetensors" else None
+    size = training.get("size") if isinstance(training, dict) else None
+    return size if isinstance(size, int) and size > 0 else DEOLDIFY_SIZE
+
+
+def _read(weights: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER_KEY)
+            state = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no mapping)
+        beside = weights.with_suffix(".json")
+        if header is None and not beside.is_file():
+            raise UserError(
+                f"{weights} does not say how to rebuild its network, and there is no {beside.name} beside it."
+            )
+        description = json.loads(header if header is not None else beside.read_text(encoding="utf-8"))
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{weights} is damaged or no generator: {_one_line(error)}") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise UserError(f"{weights} is no generator: expected the format {FORMAT!r}.")
+    if description.get("version") != VERSION:
+        raise UserError(
+            f"{weights} has format version {description.get('version')}; this nogan {__version__} reads {VERSION}."
+        )
+    if not isinstance(description.get("network"), dict):
+        raise UserError(f"{weights} does not say how to rebuild its network (its 'network' is missing).")
+    return description, state
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

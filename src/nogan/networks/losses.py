@@ -1,0 +1,238 @@
+"""The losses: what makes a coloring look right (pixels and features), and what makes it fool the critic.
+
+All of them are computed in float32, also under autocast; a feature network itself runs in autocast's precision.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nogan.common.errors import UserError
+from nogan.common.rng import derive_seed
+from nogan.networks.encoders import Renormalize, create_timm, hub_error, require_hub
+from nogan.networks.weights import assign, check_fit, read_tensors
+
+TORCHVISION = "torchvision/"
+"""Prefix of feature networks that are torchvision's, not timm's."""
+
+
+class FeatureLoss(nn.Module):
+    """L1 of the pixels plus weighted L1 of a frozen classifier's features, as DeOldify's (after Johnson et al.).
+
+    The feature network follows the loss from device to device, but has no part in its parameters, its state dict or its
+    mode: it takes no gradient, stays in eval mode and lands in no checkpoint.
+
+    Args:
+        network: a VGG by its plain name ("vgg16_bn"), any other timm network with a feature pyramid, a torchvision
+            network as "torchvision/NAME", or None for the pixels alone.
+        layers: which features: indices into ``features`` of a VGG or a torchvision network, levels of the pyramid of a
+            timm network (0 is the shallowest).
+        weights: weight of each layer's L1.
+        pixel_weight: weight of the pixels' L1.
+        network_weights: file with the network's weights, in place of a download.
+        pretrained: whether to download weights where no file is given; False leaves them random.
+
+    Raises:
+        UserError: unknown network, layers that it does not have, weights that cannot be had or do not fit.
+
+    Source: Johnson et al., "Perceptual losses for real-time style transfer and super-resolution", arXiv:1603.08155.
+    """
+
+    def __init__(
+        self,
+        network: str | None = "vgg16_bn",
+        layers: Sequence[int] = (22, 32, 42),
+        weights: Sequence[float] = (20, 70, 10),
+        pixel_weight: float = 1.0,
+        network_weights: str | Path | None = None,
+        pretrained: bool = True,
+    ) -> None:
+        super().__init__()
+        self.pixel_weight = pixel_weight
+        self.layers, self.weights = (tuple(layers), tuple(weights)) if network else ((), ())
+        if len(self.layers) != len(self.weights):
+            raise UserError(
+                f"loss.weights={list(self.weights)}: expected one for each of loss.layers={list(self.layers)}"
+            )
+        if list(self.layers) != sorted(set(self.layers)):
+            raise UserError(f"loss.layers={list(self.layers)}: expected different numbers in rising order")
+        # In a list, so that it is not registered as a submodule.
+        self._hidden: list[nn.Module] = []
+        if self.layers:
+            build = _sequential_features if check_feature_network(network) else _pyramid_features
+            features = build(network, self.layers, network_weights, pretrained)
+            self._hidden.append(features.eval().requires_grad_(False))
+
+    @property
+    def network(self) -> nn.Module | None:
+        """The feature network, which gives the tapped features as a list; None where pixels alone count."""
+        return self._hidden[0] if self._hidden else None
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "FeatureLoss":
+        for network in self._hidden:
+            network._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def forward(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of ``output`` against ``target``, both model space ``(B, 3, H, W)``.
+
+        Returns:
+            The total, and its weighted parts (detached): "pixel", and "feature_N" for each layer N.
+        """
+        terms = {"pixel": self.pixel_weight * _l1(output, target)}
+        if self.network is not None:
+            with torch.no_grad():
+                wanted = self.network(target)
+            found = self.network(output)
+            for layer, weight, ours, theirs in zip(self.layers, self.weights, found, wanted, strict=True):
+                terms[f"feature_{layer}"] = weight * _l1(ours, theirs)
+        return sum(terms.values()), {name: term.detach() for name, term in terms.items()}
+
+
+def check_feature_network(network: str) -> bool:
+    """Refuse a name that is no network's; returns whether its features are a sequence, not a pyramid.
+
+    Raises:
+        UserError: nobody knows it.
+    """
+    if network.startswith(("vgg", TORCHVISION)):
+        import torchvision
+
+        if network.removeprefix(TORCHVISION) not in torchvision.models.list_models():
+            version = torchvision.__version__
+            raise UserError(f"loss.network={network}: torchvision {version} knows no network of this name")
+        return True
+    import timm
+
+    if not timm.is_model(network):
+        raise UserError(f"loss.network={network}: expected a VGG, torchvision/NAME, or a network of timm's")
+    return False
+
+
+def _l1(output: Tensor, target: Tensor) -> Tensor:
+    return F.l1_loss(output.float(), target.float())
+
+
+class _Taps(nn.Module):
+    """A sequence of layers that returns the results of some, and ends with the last of them."""
+
+    def __init__(self, layers: nn.Sequential, taps: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = layers[: taps[-1] + 1]
+        self.taps = taps
+        for tap in taps[:-1]:  # a result must not be overwritten by what follows it
+            if hasattr(self.layers[tap + 1], "inplace"):
+                self.layers[tap + 1].inplace = False
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        results = []
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in self.taps:
+                results.append(x)
+        return results
+
+
+def _sequential_features(
+    network: str, taps: tuple[int, ...], weights: str | Path | None, pretrained: bool
+) -> nn.Module:
+    """Layers of a torchvision network's ``features``; a plain VGG's weights come from timm's hub (the same ones)."""
+    import timm
+    import torchvision
+
+    name = network.removeprefix(TORCHVISION)
+    with torch.device("meta"):
+        layers = getattr(torchvision.models.get_model(name, weights=None), "features", None)
+    if not isinstance(layers, nn.Sequential):
+        raise UserError(f"loss.network={network}: has no sequence 'features' to take layers of; expected a VGG's kind")
+    if not 0 <= taps[0] <= taps[-1] < len(layers):
+        raise UserError(f"loss.layers={list(taps)}: {network} has features 0 … {len(layers) - 1}")
+    features = _Taps(layers, taps)
+
+    if weights is None and not pretrained:
+        features.to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("losses", "features"))
+            for module in features.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+        return features
+    if weights is not None:
+        tensors = read_tensors(weights, setting="loss.network_weights")
+    else:
+        hub_id = timm.get_pretrained_cfg(f"{name}.tv_in1k").hf_hub_id if network == name else None
+        try:
+            if hub_id:
+                require_hub(hub_id)
+                tensors = timm.models.load_state_dict_from_hf(hub_id, weights_only=True)
+            else:
+                tensors = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)
+        except Exception as error:  # whatever the hub's client raises: its kinds differ by version
+            wanted = (
+                f"huggingface.co/{hub_id}, model.safetensors"
+                if hub_id
+                else torchvision.models.get_model_weights(name).DEFAULT.url
+            )
+            raise hub_error(
+                network, wanted, "loss.network_weights", "loss.network=null (pixels alone)", error
+            ) from error
+    expected = {f"features.{key}": tensor for key, tensor in features.layers.state_dict().items()}
+    used = {key: tensor for key, tensor in tensors.items() if key in expected}
+    check_fit(used, expected, source=f"loss.network_weights={weights}", target=network)
+    assign(features, {f"layers.{key.removeprefix('features.')}": tensor for key, tensor in used.items()})
+    return features
+
+
+def _pyramid_features(network: str, levels: tuple[int, ...], weights: str | Path | None, pretrained: bool) -> nn.Module:
+    """Levels of a timm network's feature pyramid."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("losses", "features"))
+            pyramid = create_timm(
+                network,
+                pretrained=pretrained,
+                weights=weights,
+                weights_setting="loss.network_weights",
+                without="loss.network=null (pixels alone)",
+                features_only=True,
+                feature_cls="getter",  # of timm's extractors the one that always ends with the last level asked for
+                out_indices=levels,
+            )
+    except (AssertionError, IndexError) as error:
+        raise UserError(
+            f"loss.layers={list(levels)}: {network} has no such levels in its feature pyramid; 0 is the shallowest"
+        ) from error
+    return nn.Sequential(Renormalize.for_timm(pyramid.pretrained_cfg), pyramid)
+
+
+def adversarial_loss(logits: Tensor, is_real: bool | Tensor) -> Tensor:
+    """Binary cross-entropy of the critic's logits ``(B, N)``, the target expanded to every patch.
+
+    Args:
+        logits: ``(B, N)``, high for "real".
+        is_real: one answer for all images, or ``(B,)`` with one for each.
+    """
+    logits = logits.float()
+    if isinstance(is_real, Tensor):
+        target = is_real.to(logits).view(-1, 1).expand_as(logits)
+    else:
+        target = torch.full_like(logits, is_real)
+    return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def generator_adversarial_loss(fake_logits: Tensor) -> Tensor:
+    """BCE(D(G(x)), 1): the generator wants its pictures to be taken for photographs."""
+    return adversarial_loss(fake_logits, True)
+
+
+def critic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """½ [BCE(D(y), 1) + BCE(D(G(x)), 0)]: 0.693 is chance."""
+    return (adversarial_loss(real_logits, True) + adversarial_loss(fake_logits, False)) / 2
+
+
+def critic_pretrain_loss(logits: Tensor, is_real: Tensor) -> Tensor:
+    """BCE of a mixed batch: logits ``(B, N)``, ``is_real`` ``(B,)`` with 1 for a photograph and 0 for a fake."""
+    return adversarial_loss(logits, is_real)

@@ -1,0 +1,155 @@
+"""Generators for other programs: ``nogan export RUN_DIR -o model.onnx`` (or ``--format deoldify``)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nogan import __version__
+from nogan.common.errors import UserError
+from nogan.common.files import write_atomically
+from nogan.networks.generator_file import load_generator, trained_size
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ONNX_OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference from torch, in model space, that an export may show."""
+
+CHECKED_SIZES = ((1, 64, 96), (2, 80, 112))
+"""Batch, height and width of the check, neither of them the size that is traced; 80 and 112 are no multiples of 32."""
+
+_TRACED_SIZE = (2, 96, 128)
+
+
+def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
+    """Write a generator as ONNX, spectral norm folded; batch, height and width stay free (height and width: 16 x n).
+
+    The model has one input, ``gray``: ImageNet-normalized gray, ``(B, 3, H, W)`` float32, and one output, ``color``,
+    in the same space. Its metadata say ``mean`` and ``std`` of that space, so that the file explains itself, and the
+    ``size`` in px that it was trained at.
+
+    Args:
+        checkpoint: what ``--checkpoint`` takes, but ``.onnx``.
+        path: the file to write; whole and checked, or not at all.
+
+    Returns:
+        The largest difference between torch and onnxruntime on noise, in model space.
+
+    Raises:
+        UserError: no checkpoint, a missing package, a difference above :data:`TOLERANCE`, or no permission to write.
+    """
+    try:
+        import onnxruntime  # noqa: F401 (wanted for the check, and better missed now than afterwards)
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UserError(f'The ONNX export needs {error.name}: pip install -e ".[onnx]"') from error
+    import torch
+    from torch.export import Dim
+
+    from nogan.common.color import IMAGENET_MEAN, IMAGENET_STD
+    from nogan.networks import fold_spectral_norm
+
+    network = fold_spectral_norm(load_generator(checkpoint)).requires_grad_(False)
+    batch, height, width = _TRACED_SIZE
+    program = torch.onnx.export(
+        network,
+        (torch.zeros(batch, 3, height, width),),
+        dynamo=True,
+        opset_version=ONNX_OPSET,
+        input_names=["gray"],
+        output_names=["color"],
+        dynamic_shapes={"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}},
+        verbose=False,
+    )
+    program.model.metadata_props.update(
+        {
+            "format": "nogan-generator",
+            "nogan_version": __version__,
+            "size": str(trained_size(checkpoint)),
+            "mean": " ".join(map(str, IMAGENET_MEAN)),
+            "std": " ".join(map(str, IMAGENET_STD)),
+        }
+    )
+    difference = 0.0
+
+    def write(temporary: Path) -> None:
+        nonlocal difference
+        program.save(temporary)
+        difference = onnx_difference(network, temporary)
+        if not difference <= TOLERANCE:
+            raise UserError(f"{path}: the ONNX model differs from torch by {difference:.2g}, above {TOLERANCE:g}.")
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, write)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    return difference
+
+
+def onnx_difference(network: nn.Module, path: Path) -> float:
+    """Largest absolute difference between a network and its ONNX file, over :data:`CHECKED_SIZES` of noise."""
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    differences = []
+    for seed, (batch, height, width) in enumerate(CHECKED_SIZES):
+        x = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            expected = network(x)
+        (found,) = session.run(None, {"gray": x.numpy()})
+        differences.append((torch.from_numpy(found) - expected).abs().max().item())
+    return max(differences)
+
+
+def export_deoldify(checkpoint: str | os.PathLike[str], path: Path) -> None:
+    """Write a generator in DeOldify's own format, for the tools built around its files.
+
+    Raises:
+        UserError: no checkpoint, an architecture that DeOldify does not know, or no permission to write.
+    """
+    from nogan.networks import deoldify
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        deoldify.save_generator(load_generator(checkpoint), path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 1 with one line that says what is wrong."""
+    parser = argparse.ArgumentParser("nogan export", description=__doc__)
+    parser.add_argument("checkpoint", metavar="RUN_DIR", help="run folder, .safetensors export, or DeOldify .pth")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pth")
+    parser.add_argument("--format", choices=("onnx", "deoldify"), help="by default what the suffix of FILE says")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
+    arguments = parser.parse_args(argv)
+    path: Path = arguments.output
+    try:
+        form = arguments.format or {".onnx": "onnx", ".pth": "deoldify"}.get(path.suffix)
+        if form is None:
+            raise UserError(f"-o {path}: expected a name that ends with .onnx or .pth, or --format.")
+        if path.exists() and not arguments.overwrite:
+            raise UserError(f"{path} is there already; --overwrite replaces it.")
+        if form == "onnx":
+            difference = export_onnx(arguments.checkpoint, path)
+            print(f"{path}: differs from torch by {difference:.1g} at most. python colorize.py --checkpoint {path} …")
+        else:
+            export_deoldify(arguments.checkpoint, path)
+            print(f"{path}: for DeOldify's models/ folder.")
+    except UserError as error:
+        print(f"nogan.networks.onnx: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

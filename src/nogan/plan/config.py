@@ -1,0 +1,409 @@
+"""What a run may be told: the schema behind ``conf/``, checked whole before any data or network is touched.
+
+The YAML files under ``conf/`` hold every default; this module holds none, so that there is one place to read a value
+and one place to read what is allowed. :func:`parse_config` turns a plain mapping into a :class:`RunConfig` or raises a
+:class:`~nogan.common.errors.UserError` with one line for each mistake.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from nogan import inflection
+from nogan.common.errors import UserError, shown
+
+
+def _no_booleans(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("expected a number, not a truth value")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_booleans), Field(ge=1)]
+Natural = Annotated[int, BeforeValidator(_no_booleans), Field(ge=0)]
+Pixels = Annotated[int, BeforeValidator(_no_booleans), Field(ge=32, le=2048)]
+Number = Annotated[float, BeforeValidator(_no_booleans), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(gt=0, le=1)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Rate = Annotated[Number, Field(gt=0, le=1)]
+Weight = Annotated[Number, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """A mapping of the config: immutable, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GeneratorPhase(Section):
+    """One conventional pretraining pass of the generator."""
+
+    size: Pixels
+    batch_size: Count
+    share: Share
+    epochs: Count = 1
+    lr: Rate | tuple[Rate, Rate]
+    pct_start: Share
+    trains: Literal["all", "decoder"] = "all"
+    noise: bool = False
+
+    @model_validator(mode="after")
+    def _ordered_pair(self) -> "GeneratorPhase":
+        if isinstance(self.lr, tuple) and self.lr[0] > self.lr[1]:
+            raise ValueError(f"lr={list(self.lr)}: expected [encoder, decoder] rates in ascending order")
+        return self
+
+
+class CriticPhase(Section):
+    """One training of the critic on fakes of the generator as it stands."""
+
+    size: Pixels
+    batch_size: Count
+    epochs: Count
+    lr: Rate
+    pct_start: Share
+    cycles: Literal["first", "all"] = "all"
+
+
+class Fakes(Section):
+    """The generator's pictures that the critic trains on, made anew in each cycle."""
+
+    size: Pixels
+    batch_size: Count
+    share: Share
+
+
+class Critic(Section):
+    """Critic pretraining: ``nogan.critic``."""
+
+    fakes: Fakes
+    reals: Literal["heldout", "train"]
+    val_share: Fraction
+    restart: Literal["pre_gan", "post_gan"]
+    phases: dict[str, CriticPhase | None]
+
+
+class LossWeights(Section):
+    """Weights of the generator's two losses in the GAN phase."""
+
+    adversarial: Weight
+    feature: Weight
+
+
+class Gan(Section):
+    """Direct adversarial training: ``nogan.gan``."""
+
+    size: Pixels
+    batch_size: Count
+    share: Share
+    epochs: Count
+    lr: Rate
+    critic_lr_mult: Positive
+    critic_threshold: Positive
+    max_critic_steps: Count | None
+    weights: LossWeights
+    betas: tuple[Fraction, Fraction]
+    noise: bool
+
+
+class _Inflection(Section):
+    name: Literal[tuple(inflection.DETECTORS)]
+    action: Literal["stop", "mark"]
+
+    @model_validator(mode="after")
+    def _the_detector_takes_them(self) -> "_Inflection":
+        # Any phase will do: what a detector makes of its parameters does not depend on it.
+        known = {"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6}
+        inflection.make_detector(self.name, **known, **self.parameters)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The chosen detector's own parameters, as ``make_detector`` takes them."""
+        return getattr(self, self.name).model_dump()
+
+
+def _parameters(detector: type[inflection.Detector]) -> type[Section]:
+    """What ``detector`` can be told beside the facts of the phase, as a section of the config."""
+    fields = detector.Settings.model_fields
+    own = {name: (fields[name].annotation, fields[name]) for name in detector.own_parameters()}
+    return create_model(f"{detector.__name__}Parameters", __base__=Section, __doc__=detector.__doc__, **own)
+
+
+Inflection = create_model(
+    "Inflection",
+    __base__=_Inflection,
+    __doc__="The detector of the inflection point, what follows its verdict, and what each detector can be told.",
+    **{name: (_parameters(detector), {}) for name, detector in inflection.DETECTORS.items()},
+)
+
+
+class Optimizer(Section):
+    """Adam with decoupled weight decay on every parameter that trains."""
+
+    weight_decay: Weight
+    eps: Positive
+    beta2: Fraction
+
+
+class Nogan(Section):
+    """The recipe."""
+
+    repeats: Natural
+    scale: Positive
+    pretrain: dict[str, GeneratorPhase | None]
+    critic: Critic
+    gan: Gan
+    inflection: Inflection
+    snapshot_every: Share
+    snapshot_budget_gb: Positive
+    optimizer: Optimizer
+    ema: Fraction | None
+
+
+class CriticNetwork(Section):
+    """The critic's architecture."""
+
+    width: Count
+    doublings: Count
+    dropout: Fraction
+
+
+class Model(Section):
+    """The two networks."""
+
+    name: str
+    encoder: str
+    decoder: Literal["deep", "wide"]
+    width: Positive
+    pretrained: bool
+    encoder_weights: str | None
+    init: str | None
+    init_critic: str | None
+    init_stage: Literal["final", "pretrained"]
+    init_required: bool
+    critic: CriticNetwork
+
+
+class Loss(Section):
+    """The generator's conventional loss: pixels and the features of a frozen network (``network: null`` for none)."""
+
+    network: str | None
+    layers: tuple[Natural, ...]
+    weights: tuple[Weight, ...]
+    pixel_weight: Weight
+    pretrained: bool
+    network_weights: str | None
+
+    @model_validator(mode="after")
+    def _a_weight_a_layer(self) -> "Loss":
+        if len(self.layers) != len(self.weights):
+            raise ValueError(
+                f"loss.layers has {len(self.layers)} entries and loss.weights {len(self.weights)}: expected as many"
+            )
+        if self.network is not None and not self.layers:
+            raise ValueError(
+                f"loss.network={self.network}, but loss.layers=[] takes nothing of it: expected layers and their "
+                "loss.weights, or loss.network=null (pixels alone)"
+            )
+        return self
+
+
+class Data(Section):
+    """Where the photographs come from and how they are divided."""
+
+    kind: Literal["scenes", "folder", "imagenet"]
+    path: str | None
+    val_path: str | None
+    images: Count | None
+    seed: Natural
+    val_share: Fraction
+    reals_share: Fraction
+    augment: bool
+    workers: Natural
+    max_bad_share: Fraction
+
+    @property
+    def held_out_share(self) -> float:
+        """The share of the training folder that is held out: none where ``val_path`` is."""
+        return 0.0 if self.val_path else self.val_share
+
+
+class Trainer(Section):
+    """What the run is run on."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    devices: Count | Literal["auto"]
+    num_nodes: Count | Literal["auto"]
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
+    sync_batchnorm: bool
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    limit_batches: Count | None
+    accumulate: Count
+    max_bad_batches: Natural
+    log_every_n_steps: Count
+    checkpoint_every_n_batches: Count
+    checkpoint_every_n_minutes: Positive
+
+
+class Logger(Section):
+    """Where metrics go beside ``metrics.csv``, which is always written."""
+
+    kind: Literal["wandb", "csv", "tensorboard"]
+    project: str
+    entity: str | None
+    upload_weights: bool
+
+
+class ProbeConfig(Section):
+    """The held-out measurement at phase ends and snapshots."""
+
+    images: Count
+    size: Pixels
+    grid: Count
+    batch_size: Count
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    name: str
+    seed: Natural
+    model: Model
+    loss: Loss
+    data: Data
+    nogan: Nogan
+    trainer: Trainer
+    logger: Logger
+    probe: ProbeConfig
+    objective: str | None
+    resume: str | None
+    dry_run: bool
+
+    @model_validator(mode="after")
+    def _photographs_for_every_part(self) -> "RunConfig":
+        if self.data.val_share == 0 and not self.data.val_path:
+            raise ValueError(
+                "data.val_share=0 holds no photographs out to measure on: expected data.val_share above 0, "
+                "or data.val_path=DIR"
+            )
+        critic = self.nogan.critic
+        if self.data.reals_share == 0 and critic.reals == "heldout" and any(critic.phases.values()):
+            raise ValueError(
+                "nogan.critic.reals=heldout, but data.reals_share=0 holds none: expected data.reals_share above 0, "
+                "or nogan.critic.reals=train"
+            )
+        return self
+
+
+def parse_config(config: Mapping[str, Any]) -> RunConfig:
+    """Check ``config`` and return it typed.
+
+    Raises:
+        UserError: a line for each mistake, with the key, the value found and what is allowed.
+    """
+    try:
+        return RunConfig.model_validate(config)
+    except ValidationError as error:
+        raise UserError("\n".join(_one_line_a_key(error.errors(include_url=False)))) from None
+
+
+def _one_line_a_key(errors: list[Any]) -> list[str]:
+    # A value that fits no alternative of a union has an error for each. The first names the usual one; for a list, the
+    # alternative that takes lists has more to say, about one of its entries most of all.
+    keys = [_key(error) for error in errors]
+    lines: dict[str, str] = {}
+    for key, error in zip(keys, errors, strict=True):
+        if any(other.startswith(f"{key}.") for other in keys):
+            continue
+        if isinstance(error["input"], list) and error["type"] not in _NO_LIST:
+            lines[key] = _one_line(error)
+        else:
+            lines.setdefault(key, _one_line(error))
+    return list(lines.values())
+
+
+_NO_LIST = ("float_type", "int_type", "literal_error")
+
+
+def _key(error: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in error["loc"] if not _is_union_branch(str(part)))
+
+
+def _one_line(error: Mapping[str, Any]) -> str:
+    key = _key(error)
+    parent, _, name = key.rpartition(".")
+    if error["type"] == "extra_forbidden":
+        return unknown_key(key)
+    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
+        return f"{parent}={shown(list(error['input']))}: expected more than {name} value{'s' if name != '1' else ''}"
+    if error["type"] == "missing":
+        return f"{key} is missing: expected beside {', '.join(_keys_at(parent.split('.')))}"
+    if error["type"] == "value_error":
+        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
+    found = f"{key}={shown(error['input'])}"
+    if error["type"] in ("model_type", "dict_type"):
+        keys = ", ".join(_keys_at(key.split("."))) or "names, each with keys of its own"
+        return f"{found}: expected {keys} below it"
+    if error["type"] == "tuple_type":
+        return f"{found}: expected a list"
+    if error["type"] == "too_long":
+        return f"{found}: expected at most {error['ctx']['max_length']} values"
+    expected = (
+        error["msg"]
+        .replace("Input should be", "expected")
+        .replace("a valid ", "a ")
+        .replace("a integer", "an integer")
+        .split(", unable")[0]
+        .split(", got")[0]
+    )
+    return f"{found}: {expected}"
+
+
+def _is_union_branch(part: str) -> bool:
+    # pydantic adds the tried alternative of a union to the location: "float", "tuple[...]", "literal[...]", …
+    return part in {"int", "float", "str"} or "[" in part
+
+
+def unknown_key(key: str, groups: Iterable[str] = ()) -> str:
+    """The one line for a key that the schema does not have: the nearest known one, and all that stand beside it.
+
+    Args:
+        key: the unknown one.
+        groups: what can be set at the top level beside the schema's keys.
+    """
+    *parents, name = key.split(".")
+    allowed = sorted({*_keys_at(parents), *(() if parents else groups)})
+    deeper = [f"{section}.{name}" for section in allowed if name in _keys_at([*parents, section])]
+    close = difflib.get_close_matches(name, allowed, n=1) or deeper[:1]
+    hint = f"did you mean {'.'.join([*parents, close[0]])}? " if close else ""
+    where = ".".join(parents) or "the top level"
+    return f"unknown key {key}: {hint}allowed in {where}: {', '.join(allowed)}"
+
+
+def _keys_at(path: list[str]) -> list[str]:
+    section: type[BaseModel] | None = RunConfig
+    for part in path:
+        if section is None:
+            return []
+        field = section.model_fields.get(part)
+        # An unknown name inside a mapping of phases is a phase: look into the mapping's value type.
+        section = next(_sections(field.annotation), None) if field else None
+        if field is not None and _is_mapping(field.annotation):
+            rest = path[path.index(part) + 1 :]
+            return list(section.model_fields) if section and len(rest) == 1 else []
+    return list(section.model_fields) if section else []
+
+
+def _is_mapping(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) is dict
+
+
+def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)

@@ -1,0 +1,81 @@
+"""How much disk a run will take, said before it starts, and refused where there is not enough."""
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from nogan.common.errors import UserError
+from nogan.common.files import bytes_of
+from nogan.plan import Phase, Plan, fakes_bytes
+from nogan.runs.checkpoints import KEPT_WITHIN_A_PHASE
+
+MOMENTS = 2  # that Adam keeps of each parameter that trains
+SPARED = 3  # snapshots of a GAN phase that no budget thins out: the first, the last and the best
+EXPORTS = 3  # of the generator: as it stands, pretrained, at the inflection point
+CRITICS = 2  # likewise: before and after the GAN phase
+
+
+class DiskUse(NamedTuple):
+    """Bytes at the most, by what takes them."""
+
+    fakes: int  # of one cycle: those of the one before are removed first
+    checkpoints: int
+    snapshots: int
+    exports: int  # generator and critic as files that other programs start from
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return sum(self)
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in self._asdict().items())
+        return f"up to {self.total / 1e9:.2f} GB of disk ({parts})"
+
+
+def expected_use(
+    plan: Plan, generator: nn.Module, critic: nn.Module, snapshot_budget: float, averaged: bool = False
+) -> DiskUse:
+    """What a whole run of ``plan`` takes at most; ``averaged`` where each snapshot has one of the moving average."""
+    sizes = {name: bytes_of(network.state_dict()) for name, network in (("generator", generator), ("critic", critic))}
+    average = sizes["generator"] if averaged else 0
+
+    def checkpoint(phase: Phase) -> int:
+        trained = sum(sizes.values()) if phase.kind == "gan" else sizes[phase.kind]
+        return sum(sizes.values()) + average + MOMENTS * trained
+
+    checkpoints = [checkpoint(phase) for phase in plan]
+    gans = [phase for phase in plan if phase.kind == "gan"]
+    snapshot = sizes["generator"] * (1 + averaged)
+    budget = max(int(snapshot_budget), len(gans) * SPARED * snapshot)
+    snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in gans) * snapshot
+    return DiskUse(
+        fakes=fakes_bytes(plan),
+        # Those within a phase are still there while the last of the run is written, under a temporary name.
+        checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * max(checkpoints),
+        snapshots=min(budget, snapshots) + len(gans) * sizes["critic"],
+        exports=EXPORTS * sizes["generator"] + average + CRITICS * sizes["critic"],
+    )
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files under ``folder``; a file with two names counts once."""
+    found = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum({(stat.st_dev, stat.st_ino): stat.st_size for stat in found}.values())
+
+
+def check_disk(folder: Path, use: DiskUse) -> None:
+    """Raise a UserError unless the disk of ``folder`` has room for what a run in it has not yet written.
+
+    Raises:
+        UserError: names what is needed, what is free, and the keys that lower the need.
+    """
+    there = bytes_in(folder)
+    free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
+    if free + there < use.total:
+        raise UserError(
+            f"{folder} has {free / 1e9:.2f} GB free and the run may need {(use.total - there) / 1e9:.2f} GB more: "
+            f"{use}; lower nogan.snapshot_budget_gb or nogan.critic.fakes.share, or set hydra.run.dir to another disk"
+        )

@@ -1,0 +1,218 @@
+"""Snapshots of the generator within a GAN phase, on disk: what a rollback goes back to, and what a person may pick.
+
+Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it. Beside each stand
+the probe's metrics of that moment.
+
+    nogan snapshots RUN_DIR                        # list them with their metrics
+    nogan snapshots RUN_DIR --pick 40 --cycle 2    # export one as a generator of its own
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nogan.common.errors import UserError
+from nogan.common.files import bytes_of, write_atomically
+from nogan.inflection.quality import quality
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FILE = re.compile(r"step-(\d+)\.safetensors")
+SHOWN = ("colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "change", "shift_variation", "scale_variation")
+
+
+class SnapshotStore:
+    """The snapshots of one phase, in one folder.
+
+    Args:
+        folder: made at the first save.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def averages(self) -> "SnapshotStore":
+        """The moving averages of the generator at the same steps, where the run keeps one."""
+        return SnapshotStore(self.folder / "ema")
+
+    def path(self, step: int) -> Path:
+        """Where snapshot ``step`` is or would be."""
+        return self.folder / f"step-{step:06d}.safetensors"
+
+    def steps(self) -> list[int]:
+        """The steps that have a snapshot, ascending."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(int(match[1]) for file in self.folder.iterdir() if (match := FILE.fullmatch(file.name)))
+
+    def metrics(self, step: int) -> dict[str, float]:
+        """The probe's metrics of snapshot ``step``; empty if it was not probed."""
+        note = self.path(step).with_suffix(".json")
+        return json.loads(note.read_text()) if note.is_file() else {}
+
+    def save(self, step: int, network: "nn.Module") -> Path:
+        """Write the state of ``network``, atomically."""
+        path = self.path(step)
+        save_state(network, path)
+        return path
+
+    def nearest(self, step: int) -> int | None:
+        """The step of the snapshot nearest to ``step``, the earlier of two as near; None without snapshots."""
+        return min(self.steps(), key=lambda have: (abs(have - step), have), default=None)
+
+    def restore(self, step: int, network: "nn.Module") -> None:
+        """Put snapshot ``step`` back into ``network``."""
+        load_state(network, self.path(step))
+
+    def discard_after(self, step: int) -> None:
+        """Remove the snapshots later than ``step``: a resumed phase makes them again."""
+        for later in self.steps():
+            if later > step:
+                self.path(later).unlink()
+                self.path(later).with_suffix(".json").unlink(missing_ok=True)
+
+    def best(self) -> int | None:
+        """The step of the snapshot that is best on held-out pictures; None if none was probed."""
+        measured = {step: quality(metrics) for step in self.steps() if (metrics := self.metrics(step))}
+        return max((step for step in measured if isfinite(measured[step])), key=measured.__getitem__, default=None)
+
+    def files(self, step: int) -> list[Path]:
+        """What there is of snapshot ``step``: the generator, and its moving average."""
+        return [path for path in (self.path(step), self.averages.path(step)) if path.is_file()]
+
+    def size(self, step: int | None = None) -> int:
+        """Bytes on disk of snapshot ``step``, or of all."""
+        steps = self.steps() if step is None else [step]
+        return sum(file.stat().st_size for step in steps for file in self.files(step))
+
+
+def stores(run: Path) -> dict[str, SnapshotStore]:
+    """The snapshots of a run by phase name, in the order of the cycles."""
+    folders = [folder for folder in (run / "snapshots").glob("gan@*") if folder.is_dir()]
+    return {f.name: SnapshotStore(f) for f in sorted(folders, key=lambda f: int(f.name.removeprefix("gan@")))}
+
+
+def prune(run: Path, budget: float) -> list[Path]:
+    """Thin the snapshots of a run until they take at most ``budget`` bytes.
+
+    The oldest cycle goes first, and in it the snapshot whose neighbors lie closest together; the first, the last and
+    the best of each phase stay. Metrics are kept: they are small, and a curve with gaps says less.
+
+    Returns:
+        The files removed.
+    """
+    removed = []
+    every = list(stores(run).values())
+    total = sum(store.size() for store in every)
+    for store in every:
+        steps, best = store.steps(), store.best() if total > budget else None
+        while total > budget and (inner := [i for i in range(1, len(steps) - 1) if steps[i] != best]):
+            step = steps.pop(min(inner, key=lambda i: (steps[i + 1] - steps[i - 1], i)))
+            total -= store.size(step)
+            for file in store.files(step):
+                file.unlink()
+                removed.append(file)
+    return removed
+
+
+def save_state(network: "nn.Module", path: Path) -> None:
+    """Write the state dict of ``network`` as safetensors, atomically."""
+    save_tensors(network.state_dict(), path)
+
+
+def save_tensors(tensors: "Mapping[str, Tensor]", path: Path) -> None:
+    """Write ``tensors`` as safetensors, atomically; the folder is made."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_atomically(path, lambda temporary: save_file(plain, temporary), needed=bytes_of(plain))
+
+
+def load_state(network: "nn.Module", path: Path) -> None:
+    """Read what :func:`save_state` wrote."""
+    from safetensors.torch import load_file
+
+    network.load_state_dict(load_file(path))
+
+
+def pick(run: Path, step: int, cycle: int | None = None, output: Path | None = None) -> Path:
+    """Export snapshot ``step`` of ``cycle`` (the last one that has snapshots) as a generator file.
+
+    Returns:
+        The file written: ``output``, or ``generator@cycle-N-step-M.safetensors`` in the run folder.
+
+    Raises:
+        UserError: there is no such snapshot.
+    """
+    from nogan.networks import generator_file as exports
+    from nogan.runs.run_folder import saved_plan
+
+    store = _store(run, cycle)
+    if step not in store.steps():
+        have = ", ".join(map(str, store.steps()))
+        raise UserError(f"--pick {step}: {store.folder.name} of {run} has no such snapshot; it has {have}")
+    network = exports.load_generator(run)
+    store.restore(step, network)
+    output = output or run / f"generator@cycle-{store.folder.name.removeprefix('gan@')}-step-{step}.safetensors"
+    phase = next(phase for phase in saved_plan(run) if phase.name == store.folder.name)
+    about = {"run": run.name, "phase": phase.name, "step": step, "size": phase.size, "metrics": store.metrics(step)}
+    return exports.save_generator(network, output, **about)
+
+
+def _store(run: Path, cycle: int | None) -> SnapshotStore:
+    have = stores(run)
+    if not have:
+        raise UserError(f"{run} has no snapshots: expected a run folder whose GAN phase has begun")
+    name = f"gan@{cycle}" if cycle is not None else list(have)[-1]
+    if name not in have:
+        raise UserError(f"--cycle {cycle}: {run} has snapshots of {', '.join(have)}")
+    return have[name]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """List the snapshots of a run, or export one of them."""
+    parser = argparse.ArgumentParser("nogan snapshots", description=main.__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run folder")
+    parser.add_argument("--pick", type=int, metavar="STEP", help="export the snapshot after this many GAN batches")
+    parser.add_argument("--cycle", type=int, help="of this critic/GAN cycle (default: the last)")
+    parser.add_argument("-o", "--output", type=Path, help="the .safetensors file to write")
+    args = parser.parse_args(argv)
+    try:
+        if args.pick is None:
+            _list(args.run, args.cycle)
+        else:
+            print(pick(args.run, args.pick, args.cycle, args.output))
+    except UserError as error:
+        sys.exit(str(error))
+
+
+def _list(run: Path, cycle: int | None) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    records_file = run / "records.json"
+    records = {r["name"]: r for r in json.loads(records_file.read_text())} if records_file.is_file() else {}
+    chosen = [_store(run, cycle)] if cycle is not None or not stores(run) else stores(run).values()
+    for store in chosen:
+        record = records.get(store.folder.name, {})
+        table = Table(title=store.folder.name, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
+        for column in ("step", *SHOWN, ""):
+            table.add_column(column.replace("_", " "), justify="right")
+        for step in store.steps():
+            metrics = store.metrics(step)
+            values = [f"{metrics[name]:.3f}" if name in metrics else "" for name in SHOWN]
+            table.add_row(str(step), *values, "← chosen" if record.get("rolled_back_to") == step else "")
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

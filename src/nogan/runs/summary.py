@@ -1,0 +1,125 @@
+"""The tables that a run prints: the plan before it starts, and what became of it at the end."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from nogan.plan import Phase, Plan, fakes_bytes
+
+
+def plan_table(plan: Plan) -> Table:
+    """Every phase with its size, batch, share, images, steps, learning rate and what trains."""
+    images = sum(phase.steps * phase.batch_size for phase in plan)
+    fakes = max((phase.fakes for phase in plan), default=0)
+    table = Table(
+        title=f"Plan: {len(plan)} phases, {sum(p.steps for p in plan):,} batches, {images:,} images",
+        caption="lr: encoder … decoder, after the warm-up; GAN: generator ⇄ critic\n"
+        "decoder: and the encoder's normalization layers; by turns: decoder, critic\n"
+        f"fakes of a cycle: {fakes:,} pictures, {fakes_bytes(plan) / 1e9:.2f} GB of disk",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        caption_justify="left",
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for column in ("phase", "px", "batch", "share", "images", "steps"):
+        table.add_column(column, justify="left" if column == "phase" else "right", no_wrap=True)
+    for column in ("lr", "warm-up", "trains"):
+        table.add_column(column, no_wrap=True)
+    for number, phase in enumerate(plan, 1):
+        table.add_row(
+            phase.name,
+            str(phase.size),
+            str(phase.batch_size),
+            f"{phase.share:.3g}",
+            f"{phase.images:,}" + (f" ×{phase.epochs}" if phase.epochs > 1 else ""),
+            f"{phase.steps:,}",
+            learning_rate(phase),
+            "–" if phase.pct_start is None or phase.pct_start * phase.steps < 1 else f"{phase.pct_start:.0%}",
+            trains(phase),
+            end_section=number < len(plan) and plan[number].cycle != phase.cycle,
+        )
+    return table
+
+
+def learning_rate(phase: Phase) -> str:
+    """The maximum rate of the parameter groups: encoder … decoder, the critic's, or generator ⇄ critic."""
+    if phase.kind == "gan":
+        return f"{short(phase.lr[0])} ⇄ {short(phase.lr[1])}"
+    lowest, highest = phase.lr[0], phase.lr[-1]
+    return short(highest) if lowest == highest else f"{short(lowest)} … {short(highest)}"
+
+
+def short(number: float) -> str:
+    """A rate as people write it: ``1e-3``, ``3.2e-7``."""
+    mantissa, exponent = f"{number:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def trains(phase: Phase) -> str:
+    """What trains in ``phase``, in words."""
+    what = "by turns" if phase.kind == "gan" else phase.trains
+    return what + (", noisy input" if phase.noise else "")
+
+
+def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:
+    """Each phase with its time, images/s, how it ended, and the held-out metrics after it (of a critic, accuracy)."""
+    table = Table(
+        title="What became of it", box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, padding=(0, 1, 0, 0)
+    )
+    table.add_column("phase")
+    for column in ("time", "images/s", "steps"):
+        table.add_column(column, justify="right")
+    table.add_column("inflection")
+    table.add_column("critic", justify="right")
+    for column in ("colorful", "PSNR", "chroma FD"):
+        table.add_column(column, justify="right")
+    phases = {phase.name: phase for phase in plan}
+    for record in records:
+        phase = phases[record["name"]]
+        rate = record["steps"] * phase.batch_size / max(record["seconds"], 1e-9)
+        table.add_row(
+            phase.name,
+            clock(record["seconds"] + record["probe_seconds"]),
+            f"{rate:.0f}",
+            f"{record['steps']}/{phase.steps}" if record["steps"] != phase.steps else str(phase.steps),
+            inflection(record),
+            f"{record['critic']['accuracy']:.0%}" if "critic" in record else "",
+            *_metrics(record.get("metrics")),
+        )
+    return table
+
+
+def inflection(record: Mapping[str, Any]) -> str:
+    """Where a GAN phase had its inflection point, in words; empty for other phases."""
+    if record["kind"] != "gan":
+        return ""
+    verdict = record.get("verdict")
+    if verdict is None:
+        return "none"
+    if not verdict["inflection"]:
+        return "no gain → 0" if "rolled_back_to" in record else "no gain (marked)"
+    if "rolled_back_to" in record:
+        return f"{verdict['inflection']} → {record['rolled_back_to']}"
+    return f"{verdict['inflection']} (marked)"
+
+
+def _metrics(metrics: Mapping[str, float] | None) -> tuple[str, str, str]:
+    if not metrics:
+        return "", "", ""
+    return (
+        f"{metrics['colorfulness_ratio']:.0%}",
+        f"{metrics['psnr']:.1f} dB",
+        f"{metrics['chroma_fd']:.1f}",
+    )
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as ``m:ss`` or ``h:mm:ss``."""
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

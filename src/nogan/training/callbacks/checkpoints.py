@@ -1,0 +1,123 @@
+"""Checkpoints of the whole run: by batches, by minutes, when told to stop, and at every phase boundary."""
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
+
+from nogan.common import distributed
+from nogan.common.errors import Interrupted, UserError
+from nogan.common.files import DiskFull, bytes_of, write_atomically
+from nogan.runs.checkpoints import KEPT_WITHIN_A_PHASE, LAST, newest_first
+from nogan.training.modules import GANModule
+from nogan.training.scheduler import NoGANScheduler
+from nogan.training.signals import StopOnSignal
+
+
+class RunCheckpoints(Checkpoint):
+    """Writes ``checkpoints/PHASE-NAME-BATCH.ckpt``; ``last.ckpt`` is a link to the newest.
+
+    The checkpoints at phase boundaries are kept; of those within a phase, the newest two. Those later than the newest
+    go: they are of a course that the run has left, because they were damaged or led nowhere.
+
+    Args:
+        scheduler: says where the run stands.
+        folder: the run folder.
+        every_n_batches: within a phase.
+        every_n_minutes: within a phase, whatever the batches.
+        stop: asked at each batch end whether a signal has come; then saves and raises :class:`Interrupted`.
+    """
+
+    def __init__(
+        self,
+        scheduler: NoGANScheduler,
+        folder: Path,
+        *,
+        every_n_batches: int,
+        every_n_minutes: float,
+        stop: StopOnSignal,
+    ) -> None:
+        super().__init__()
+        self.scheduler = scheduler
+        self.folder = folder / "checkpoints"
+        self.every_n_batches, self.every_n_seconds = every_n_batches, every_n_minutes * 60
+        self.stop = stop
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+    ) -> None:
+        """Save within a phase, but not at its last batch: Lightning would resume that one into the next phase.
+
+        Nor after a bad batch, unless told to stop: a run that goes back for too many of them is to find a good state.
+        """
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        late = time.monotonic() - self._saved_at > self.every_n_seconds
+        stop, late = distributed.highest(self.stop.received, late)  # all ranks save, and all stop, if one must
+        due = late or (batch_idx + 1) % self.every_n_batches == 0
+        if stop or (due and not module.bad_in_a_row):
+            self._save(trainer, f"{batch_idx + 1:07d}")
+        if stop:
+            raise Interrupted(stop)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Save at the phase boundary."""
+        self._save(trainer, "end")
+        self.stop.raise_if_received()
+
+    def _save(self, trainer: pl.Trainer, suffix: str) -> None:
+        path = self.folder / f"{trainer.current_epoch:03d}-{self.scheduler.phase(trainer).name}-{suffix}.ckpt"
+        trainer.save_checkpoint(path)  # every rank must call it; rank 0 writes
+        self._saved_at = time.monotonic()
+        if trainer.is_global_zero:
+            self._link_last(path)
+            self._prune(path)
+
+    def _link_last(self, path: Path) -> None:
+        link = self.folder / f".{LAST}.partial"
+        link.unlink(missing_ok=True)
+        try:
+            os.link(path, link)  # a hard link: works where symbolic links need a privilege
+        except OSError:  # a disk without
+            with contextlib.suppress(OSError):
+                link.symlink_to(path.name)
+        if link.exists():
+            link.replace(self.folder / LAST)
+        else:  # neither: better no name than that of an older checkpoint
+            (self.folder / LAST).unlink(missing_ok=True)
+
+    def _prune(self, newest: Path) -> None:
+        """Remove what is later than ``newest``, of a course that the run has left, and what is older than needed."""
+        every = newest_first(self.folder)
+        for path in every[: every.index(newest)]:
+            path.unlink()
+        for path in newest_first(self.folder, within_phases=True)[KEPT_WITHIN_A_PHASE:]:
+            path.unlink()
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint to a temporary name, synced to disk and renamed, and says so when the disk is full."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write ``checkpoint``, or leave what was there before.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), needed=bytes_of(checkpoint))
+        except DiskFull as error:
+            kept = newest_first(path.parent)
+            before = f"the one before it is whole ({kept[0].name})" if kept else "it would have been the first"
+            raise UserError(f"{path}: {error.strerror} for this checkpoint; {before}") from error

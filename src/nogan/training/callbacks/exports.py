@@ -1,0 +1,60 @@
+"""The weights that a run hands on: after pretraining, at each inflection point, and at the end."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from nogan.networks import generator_file as exports
+from nogan.plan import Phase, Plan
+from nogan.runs.snapshots import save_state
+from nogan.training.modules import GANModule
+from nogan.training.scheduler import NoGANScheduler
+
+PRETRAINED = "generator@pretrained.safetensors"
+INFLECTION = "generator@inflection.safetensors"
+CRITIC = "critic.safetensors"
+GAN_CRITIC = "critic@gan.safetensors"
+
+
+class Exports(pl.Callback):
+    """Writes generator and critic as files that other runs and programs start from.
+
+    ``generator.safetensors`` is the generator as it stands after the latest phase that trained it,
+    ``generator@pretrained.safetensors`` the one before the first GAN phase, ``generator@inflection.safetensors`` the
+    one at the latest inflection point, ``critic.safetensors`` the critic that a further cycle would go on from, and
+    ``critic@gan.safetensors`` the one that the latest GAN phase trained.
+
+    Args:
+        plan: all phases.
+        scheduler: says how a phase ended.
+        folder: the run folder.
+        name: of the run.
+        model: of the config.
+    """
+
+    def __init__(self, plan: Plan, scheduler: NoGANScheduler, folder: Path, *, name: str, model: str) -> None:
+        self.plan, self.scheduler, self.folder = plan, scheduler, folder
+        self.about = {"run": name, "model": model}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Write what this phase finished."""
+        if not trainer.is_global_zero:
+            return
+        index = trainer.current_epoch
+        phase = self.plan[index]
+        if phase.kind == "critic":
+            save_state(module.critic.network, self.folder / CRITIC)
+            return
+        self._save(module, exports.WEIGHTS_NAME, phase)
+        if phase.kind == "generator" and (index + 1 == len(self.plan) or self.plan[index + 1].cycle > 0):
+            self._save(module, PRETRAINED, phase)
+        if self.scheduler.record["end"] == "inflection":
+            self._save(module, INFLECTION, phase)
+        if phase.kind == "gan":
+            for name in (GAN_CRITIC, *([CRITIC] if self.scheduler.restart == "post_gan" else [])):
+                save_state(module.critic.network, self.folder / name)
+
+    def _save(self, module: GANModule, name: str, phase: Phase) -> None:
+        record = self.scheduler.record
+        about = {**self.about, "after": phase.name, "size": phase.size, "metrics": record.get("metrics", {})}
+        exports.save_generator(module.generator.network, self.folder / name, **about)

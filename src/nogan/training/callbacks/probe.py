@@ -1,0 +1,193 @@
+"""The probe: the same held-out photographs, measured and shown at the start, at every snapshot and at every phase end.
+
+What is measured is the picture that a user gets: the network's chroma with the photograph's luma. The network runs in
+eval mode and nothing of the training state moves. It looks for what the author of NoGAN looked for by eye:
+
+==========================  ============================================================================================
+``colorfulness_ratio``     vivid enough? Hasler–Süsstrunk colorfulness of the output to that of the truth
+``chroma_fd``, ``psnr``     colors distributed as in the truth; the right ones
+``a_shift``, ``b_shift``    a cast over everything (mean a* and b* against the truth)
+``orange_red``              share of orange-red pixels (``_truth``: of the photographs): skin goes orange first
+``change``                  mean chroma distance to the output at the last snapshot
+``shift_variation``         mean chroma distance when the input moves by a few pixels, and …
+``scale_variation``         … when it is colorized at another size: what flickers and glitches first
+==========================  ============================================================================================
+
+Chroma distances are in CIELAB units (ΔE of a* and b* alone).
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nogan.common import distributed
+from nogan.common.errors import UserError
+from nogan.common.failures import naming_out_of_memory
+from nogan.common.files import write_atomically
+from nogan.data.datamodule import NoGANData
+from nogan.evaluation.held_out import SCALE, SHIFT, STABILITY_IMAGES, colorize, draw_grid, evaluating, rescale, shift
+from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
+from nogan.plan import Phase
+from nogan.training.callbacks.telemetry import Telemetry
+from nogan.training.modules import GANModule
+from nogan.training.scheduler import NoGANScheduler
+
+log = logging.getLogger(__name__)
+
+
+class Probe(pl.Callback):
+    """Measures the networks on held-out pictures and draws the grid of samples; the first rank does it for all.
+
+    Args:
+        scheduler: says where the run stands, and keeps the results in its records.
+        telemetry: logs them, as ``val/…``.
+        folder: the run folder; grids go to ``samples/``, a snapshot's metrics beside the snapshot.
+        images: photographs measured.
+        size: px, square.
+        grid: photographs shown.
+        batch_size: of the measurement.
+    """
+
+    def __init__(
+        self,
+        scheduler: NoGANScheduler,
+        telemetry: Telemetry,
+        folder: Path,
+        *,
+        images: int,
+        size: int,
+        grid: int,
+        batch_size: int,
+    ) -> None:
+        self.scheduler, self.telemetry, self.folder = scheduler, telemetry, folder
+        self.images, self.size, self.grid, self.batch_size = images, size, grid, batch_size
+        self._photographs: Tensor | None = None
+        self._last: Tensor | None = None  # output at the last snapshot, uint8
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Measure before the first batch of the run, and of every GAN phase: snapshot 0."""
+        phase = self.scheduler.phase(trainer)
+        if phase.kind == "gan":
+            self._measure_snapshot(trainer, module, phase, 0)
+        elif trainer.current_epoch == 0:
+            self._measure(trainer, module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+    ) -> None:
+        """Measure at snapshots."""
+        phase = self.scheduler.phase(trainer)
+        if phase.is_snapshot(batch_idx + 1):
+            self._measure_snapshot(trainer, module, phase, batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Keep what the phase made of its network: after a rollback, the metrics of that snapshot."""
+        record, phase = self.scheduler.record, self.scheduler.phase(trainer)
+        if phase.kind == "generator":
+            record["metrics"] = self._measure(trainer, module)
+        elif phase.kind == "critic" and phase.held_out:
+            with naming_out_of_memory(f"the critic's measurement after {phase.title}", f"lower {phase.key}.size"):
+                record["critic"] = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
+        elif phase.kind == "gan":
+            step = record.get("rolled_back_to", record["steps"])
+            known = distributed.from_first(self.scheduler.snapshots(phase).metrics(step))
+            record["metrics"] = known or self._measure(trainer, module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The output at the last snapshot, which ``change`` is measured against."""
+        return {"last": self._last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of :meth:`state_dict`."""
+        self._last = state["last"]
+
+    # --- measuring ----------------------------------------------------------------------------------------------------
+
+    def _measure_snapshot(self, trainer: pl.Trainer, module: GANModule, phase: Phase, step: int) -> None:
+        metrics = self._measure(trainer, module)
+        if trainer.is_global_zero:
+            note = self.scheduler.snapshots(phase).path(step).with_suffix(".json")
+            write_atomically(note, lambda path: path.write_text(json.dumps(metrics)))
+        self.scheduler.measured(module, step, metrics)
+
+    def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
+        where = self._where(trainer)
+        batches = f"the probe's pictures, at {self.size} px in batches of {self.batch_size}, {where}"
+        try:
+            with naming_out_of_memory(batches, "lower probe.batch_size or probe.size"):
+                return self._report(trainer, "val/", lambda: self._values(trainer, module))
+        except MetricError as error:
+            raise UserError(f"{error}; in {where}") from error
+
+    def _where(self, trainer: pl.Trainer) -> str:
+        return f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record['steps']}"
+
+    def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        started = time.monotonic()
+        values = distributed.from_first(measure() if trainer.is_global_zero else {})
+        self.telemetry.report(trainer, {f"{prefix}{name}": value for name, value in values.items()})
+        self.scheduler.leave_out(time.monotonic() - started)
+        return values
+
+    def _values(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
+        photographs = self._load(trainer)
+        network = module.generator.network
+        with evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
+            device = trainer.strategy.root_device
+            outputs = colorize(network, photographs, self.batch_size, device)
+            few, few_outputs = photographs[:STABILITY_IMAGES], outputs[:STABILITY_IMAGES]
+            shifted = colorize(network, shift(few, SHIFT), self.batch_size, device)
+            scaled = colorize(network, rescale(few, SCALE), self.batch_size, device)
+        metrics = HeldOutMetrics()
+        metrics.update(outputs, photographs)
+        values = metrics.compute()
+        if not outputs.isfinite().all():
+            log.warning("%s: the generator's held-out pictures have values not finite", self._where(trainer))
+        with failing_as("shift_variation"):
+            values["shift_variation"] = float(chroma_distance(shift(shifted, -SHIFT), few_outputs).mean())
+        with failing_as("scale_variation"):
+            values["scale_variation"] = float(chroma_distance(rescale(scaled, few.shape[-1]), few_outputs).mean())
+        rounded = outputs.mul(255).round().to(torch.uint8)
+        if self._last is not None:
+            with failing_as("change"):
+                values["change"] = float(chroma_distance(rounded / 255, self._last / 255).mean())
+        self._last = rounded
+        self._show(trainer, draw_grid(photographs[: self.grid], outputs[: self.grid]))
+        return values
+
+    def _load(self, trainer: pl.Trainer) -> Tensor:
+        if self._photographs is None:
+            data: NoGANData = trainer.datamodule
+            self._photographs = data.probe_photographs(self.images, self.size)
+        return self._photographs
+
+    def _show(self, trainer: pl.Trainer, grid: Image.Image) -> None:
+        path = self.folder / "samples" / f"step-{trainer.global_step:06d}.png"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, grid.save)
+        except OSError as error:  # a picture is not worth a run
+            log.warning("no grid of samples: %s: %s", path, error.strerror or error)
+        for logger in trainer.loggers:
+            if hasattr(logger, "log_image"):
+                logger.log_image("samples", [grid], step=trainer.global_step, caption=[self._where(trainer)])
+
+
+def critic_values(trainer: pl.Trainer, module: GANModule, phase: Phase) -> dict[str, float]:
+    """Loss and accuracy of the critic on the pictures that it does not train on."""
+    data: NoGANData = trainer.datamodule
+    total: dict[str, float] = {}
+    with evaluating(module.critic.network), torch.no_grad(), trainer.precision_plugin.forward_context():
+        for batch in data.critic_held_out(phase):
+            _, metrics = module.critic.pretrain_loss(batch)
+            share = len(batch.images) / (2 * phase.held_out)
+            total = {name: total.get(name, 0.0) + float(value) * share for name, value in metrics.items()}
+    return total

@@ -1,0 +1,49 @@
+"""Tells W&B what happens once: the plan, inflection points, and how it ended."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+
+from nogan.plan import Plan
+from nogan.training.loggers.wandb import WandB
+from nogan.training.modules import GANModule
+from nogan.training.scheduler import NoGANScheduler
+
+
+class WandBEvents(pl.Callback):
+    """Logs to the run's W&B logger; without one it does nothing.
+
+    Args:
+        plan: all phases.
+        scheduler: says how a phase ended.
+        folder: the run folder, with the grids of samples.
+    """
+
+    def __init__(self, plan: Plan, scheduler: NoGANScheduler, folder: Path) -> None:
+        self.plan, self.scheduler, self.folder = plan, scheduler, folder
+
+    def on_train_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Log the plan."""
+        for logger in _wandb(trainer):
+            logger.begin(self.plan)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Mark the inflection point, if this was a GAN phase that had one."""
+        record = self.scheduler.record
+        if "verdict" not in record:
+            return
+        start = trainer.global_step - record["steps"]
+        shown = start + record.get("rolled_back_to", record["verdict"]["inflection"])
+        picture = self.folder / "samples" / f"step-{shown:06d}.png"
+        for logger in _wandb(trainer):
+            images = self.scheduler.images_seen
+            logger.inflection(record, picture if picture.is_file() else None, images, trainer.global_step)
+
+    def on_train_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+        """Sum up."""
+        for logger in _wandb(trainer):
+            logger.conclude(self.scheduler.records)
+
+
+def _wandb(trainer: pl.Trainer) -> list[WandB]:
+    return [logger for logger in trainer.loggers if isinstance(logger, WandB)]

@@ -1,0 +1,76 @@
+"""Where the networks of a fresh run start from: ``model.init``."""
+
+from pathlib import Path
+
+from nogan.common.errors import UserError
+from nogan.networks.deoldify import load_weights
+from nogan.networks.generator_file import WEIGHTS_NAME
+from nogan.networks.weights import read_tensors
+from nogan.plan.config import Model
+from nogan.training.callbacks.exports import CRITIC, PRETRAINED
+from nogan.training.modules import GANModule
+
+CHECKPOINT = ".ckpt"
+
+
+def initial_files(model: Model) -> tuple[Path | None, Path | None]:
+    """The files with the generator's and the critic's weights that ``model.init`` and ``model.init_critic`` mean.
+
+    ``model.init`` is a run folder or one of its checkpoints (generator and, where it has one, critic), or a file with
+    weights: our export or DeOldify's.
+    ``model.init_stage`` says which generator of a run folder: the final one, or the one before its first GAN phase.
+
+    Raises:
+        UserError: no such file; or none is given though the recipe starts from one.
+    """
+    if model.init is None:
+        if model.init_required:
+            raise UserError(
+                f"model={model.name} goes on from another run's networks: set model.init=RUN_DIR "
+                "(or model.init=GENERATOR_FILE model.init_critic=CRITIC_FILE)"
+            )
+        return None, None
+    generator = Path(model.init).expanduser()
+    critic = Path(model.init_critic).expanduser() if model.init_critic else None
+    if generator.is_dir():
+        critic = critic or (generator / CRITIC if (generator / CRITIC).is_file() else None)
+        generator = generator / (PRETRAINED if model.init_stage == "pretrained" else WEIGHTS_NAME)
+        if not generator.is_file():
+            raise UserError(
+                f"model.init={model.init}: expected a run folder with {generator.name} in it, or a weights file"
+            )
+    for key, file in (("model.init", generator), ("model.init_critic", critic)):
+        if file is not None and not file.is_file():
+            expected = "a run folder or a weights file" if key == "model.init" else "a weights file"
+            raise UserError(f"{key}={file} is not there: expected {expected}")
+    if generator.suffix == CHECKPOINT and critic is None and _holds_critic(generator):
+        critic = generator
+    if model.init_required and critic is None:
+        raise UserError(
+            f"model={model.name} needs a critic to go on from, and {model.init} has none: set model.init_critic"
+        )
+    return generator, critic
+
+
+def start_from(module: GANModule, model: Model) -> list[str]:
+    """Load the weights of :func:`initial_files`, if any, into both networks.
+
+    Returns:
+        A line for each network that was started from a file.
+
+    Raises:
+        UserError: as there; or a file does not fit its network.
+    """
+    generator, critic = initial_files(model)
+    if generator is None:
+        return []
+    load_weights(module.generator.network, generator)
+    started = [f"generator from {generator}"]
+    if critic is not None:
+        load_weights(module.critic.network, critic, setting="model.init_critic")
+        started.append(f"critic from {critic}")
+    return started
+
+
+def _holds_critic(checkpoint: Path) -> bool:
+    return any(name.startswith("critic.network.") for name in read_tensors(checkpoint, setting="model.init"))

@@ -1,0 +1,172 @@
+"""How the processes of a run on several devices came to be, and what that says of devices and machines.
+
+Either the first process starts the others (``trainer=ddp`` on one machine), or torchrun or SLURM's srun starts all.
+Then each composes its own config, and what may differ between them, the clock in the run folder's name above all, is
+the first one's word (:func:`word_of_the_first`).
+"""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from nogan.common.errors import UserError
+from nogan.plan import Plan
+from nogan.plan.config import Trainer
+
+INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that Lightning, too, takes for a shell
+PORT_OFFSET = 10_000  # from the port that training itself uses
+LAST_PORT = 65_535
+TIMEOUT = timedelta(minutes=10)  # for the slowest machine to get as far
+
+
+class Launch(NamedTuple):
+    """The place of this process in a job that was started from outside."""
+
+    by: str
+    rank: int
+    world: int  # processes in all
+    local: int  # processes on this machine
+
+
+def launched() -> Launch | None:
+    """Where this process stands among those that torchrun or srun started; None where it was started alone."""
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        launch = Launch("torchrun", int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"]))
+    elif "SLURM_NTASKS" in env and env.get("SLURM_JOB_NAME") not in INTERACTIVE:
+        world = int(env["SLURM_NTASKS"])
+        if world > 1 and "SLURM_NTASKS_PER_NODE" not in env:
+            raise UserError(
+                f"srun started {world} tasks: expected --ntasks-per-node=N, with as many GPUs on each machine"
+            )
+        launch = Launch("srun", int(env["SLURM_PROCID"]), world, int(env.get("SLURM_NTASKS_PER_NODE", "1")))
+    else:
+        return None
+    return launch
+
+
+def is_first() -> bool:
+    """Whether this process is the one that prints, logs and writes."""
+    if launch := launched():
+        return launch.rank == 0
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+
+
+def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
+    """``devices`` and ``num_nodes`` for Lightning's Trainer: what torchrun or srun started, or what the config says.
+
+    Raises:
+        UserError: the config contradicts what was started.
+    """
+    launch = launched()
+    if launch is None:
+        return {"devices": trainer.devices, "num_nodes": 1 if trainer.num_nodes == "auto" else trainer.num_nodes}
+    found = {"devices": launch.local, "num_nodes": launch.world // launch.local}
+    if launch.world > 1 and not trainer.strategy.startswith("ddp"):
+        raise UserError(
+            f"{launch.by} started {launch.world} processes, but trainer.strategy={trainer.strategy} is for one: "
+            "expected trainer=ddp"
+        )
+    for key, value in found.items():
+        if getattr(trainer, key) not in ("auto", value):
+            raise UserError(
+                f"trainer.{key}={getattr(trainer, key)}, but {launch.by} started {launch.local} processes a machine, "
+                f"{launch.world} in all: expected auto, or {value}; or start one process for each device"
+            )
+    return found
+
+
+def cluster_environment() -> list[Any]:
+    """What Lightning's Trainer is told of the cluster beside what it finds out itself.
+
+    On SLURM it would answer the preemption signal on its own, with a checkpoint under another name and a requeueing;
+    :class:`~nogan.training.signals.StopOnSignal` does.
+    """
+    if (launch := launched()) is None or launch.by != "srun":
+        return []
+    from pytorch_lightning.plugins.environments import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)]
+
+
+def check_devices(trainer: Trainer) -> None:
+    """Refuse devices that this machine does not have, and a precision that they do not compute in.
+
+    Raises:
+        UserError: names the key.
+    """
+    import torch
+
+    found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    kind = trainer.accelerator
+    count = found[kind] if kind in found else 0 if kind == "cpu" else sum(found.values())
+    if count == 0 and kind not in ("auto", "cpu"):
+        raise UserError(
+            f"trainer.accelerator={kind}: PyTorch {torch.__version__} finds no such GPU here: expected trainer=cpu, "
+            "or a machine that has one"
+        )
+    devices = devices_and_nodes(trainer)["devices"]
+    if count and devices != "auto" and devices > count:
+        raise UserError(f"trainer.devices={devices}: expected at most {count}, which is what this machine has")
+    if count == 0 and trainer.precision == "16-mixed":  # Lightning would compute in bfloat16, and say so in a warning
+        raise UserError(
+            "trainer.precision=16-mixed is for GPUs, and this is to run on the CPU: expected 32-true or bf16-mixed"
+        )
+
+
+def check_batches(plan: Plan, processes: int, accumulate: int) -> None:
+    """Every process must have a part of each batch, and may have to split it further.
+
+    Raises:
+        UserError: a phase's batch is too small; names its key.
+    """
+    least = processes * accumulate
+    for phase in plan:
+        if processes > 1 and phase.batch_size < least:
+            raise UserError(
+                f"{phase.key}.batch_size={phase.batch_size} is over all {processes} processes (trainer.devices), each "
+                f"of which splits its part by trainer.accumulate={accumulate}: expected at least {least}"
+            )
+
+
+_stores: list[Any] = []  # the first process keeps its open: others may ask later
+_words: dict[str, str] = {}
+
+
+def word_of_the_first(word: Callable[[], str], topic: str) -> str:
+    """What ``word()`` gives in the first process, in every process that torchrun or srun started; alone, just that.
+
+    Args:
+        word: called in the first process only.
+        topic: names what it is about; asked again, the answer is the same.
+    """
+    launch = launched()
+    if launch is None or launch.world == 1:
+        return word()
+    if topic not in _words:
+        if not _stores:
+            _stores.append(_store(launch))
+        key = f"nogan/{topic}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+        if launch.rank == 0:
+            _stores[0].set(key, word())
+        _words[topic] = _stores[0].get(key).decode()
+    return _words[topic]
+
+
+def _store(launch: Launch) -> Any:
+    from torch.distributed import TCPStore
+
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun keeps a store of its own
+        address, port, host = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), False
+    else:
+        address, port = _main_address()
+        port, host = port + PORT_OFFSET if port + PORT_OFFSET <= LAST_PORT else port - PORT_OFFSET, launch.rank == 0
+    return TCPStore(address, port, None, host, TIMEOUT, wait_for_workers=False)
+
+
+def _main_address() -> tuple[str, int]:
+    from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    environment = (TorchElasticEnvironment if "TORCHELASTIC_RUN_ID" in os.environ else SLURMEnvironment)()
+    return environment.main_address, environment.main_port

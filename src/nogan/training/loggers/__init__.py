@@ -1,0 +1,171 @@
+"""Where metrics go: ``metrics.csv`` in the run folder always, and W&B or TensorBoard beside it."""
+
+import csv
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers.logger import Logger, rank_zero_experiment
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from nogan.common.errors import UserError
+from nogan.common.files import noticing_a_full_disk, write_atomically
+from nogan.plan.config import RunConfig
+from nogan.training.launch import is_first
+from nogan.training.loggers.wandb import WandB, sync_hint
+
+log = logging.getLogger(__name__)
+
+__all__ = ["MetricsCSV", "TensorBoard", "check_logger", "finish", "make_loggers", "sync_hint"]
+
+
+class MetricsCSV(Logger):
+    """``metrics.csv``: a row for each logged step, a column for each metric, in the order of their first appearance.
+
+    Lightning's own ``CSVLogger`` removes the files of an earlier run in the same folder, which a resumed run must not.
+
+    Args:
+        path: the file; an existing one is continued.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.rows = 0
+        self.columns: list[str] = ["step"]
+        if path.is_file():
+            with path.open(newline="") as file:
+                reader = csv.reader(file)
+                self.columns = next(reader, self.columns)
+                self.rows = sum(1 for _ in reader)
+
+    @property
+    def name(self) -> str:
+        """Lightning's name of this logger."""
+        return "metrics.csv"
+
+    @property
+    def version(self) -> str:
+        """Lightning wants one; the run folder has a single file."""
+        return ""
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> "MetricsCSV":
+        """The logger itself."""
+        return self
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Append one row; a metric not seen before gets a new last column."""
+        new = [name for name in metrics if name not in self.columns]
+        if new:
+            self.columns += new
+            self._rewrite(self.rows)
+        with noticing_a_full_disk(self.path), self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, restval="").writerow({"step": step, **metrics})
+        self.rows += 1
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The config is written beside the metrics, not into them."""
+
+    @rank_zero_only
+    def truncate(self, rows: int) -> None:
+        """Keep the first ``rows`` rows: a resumed run writes the later ones again."""
+        if self.rows > rows:
+            self._rewrite(rows)
+
+    def _rewrite(self, rows: int) -> None:
+        kept: list[dict[str, str]] = []
+        if self.path.is_file():
+            with self.path.open(newline="") as file:
+                kept = [row for row, _ in zip(csv.DictReader(file), range(rows), strict=False)]
+
+        def write(path: Path) -> None:
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, self.columns, restval="")
+                writer.writeheader()
+                writer.writerows(kept)
+
+        write_atomically(self.path, write)
+        self.rows = len(kept)
+
+
+def _never_raising(method: Callable[..., None]) -> Callable[..., None]:
+    """``method`` of a logger, which at its first trouble says so, and from then on does nothing."""
+
+    @functools.wraps(method)
+    def guarded(self: "TensorBoard", *args: Any, **kwargs: Any) -> None:
+        if self.trouble is not None:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            cause = error.__cause__ or error  # Lightning takes every error for a value that cannot be logged
+            self.trouble = " ".join(str(cause).split()) or type(cause).__name__
+            log.warning(
+                "TensorBoard: %s. The run goes on without it; metrics.csv and report.html have everything", self.trouble
+            )
+
+    return guarded
+
+
+class TensorBoard(TensorBoardLogger):
+    """Lightning's logger for TensorBoard, with pictures; it never raises, since no logger is worth a run."""
+
+    trouble: str | None = None
+
+    log_metrics = _never_raising(TensorBoardLogger.log_metrics)
+    log_hyperparams = _never_raising(TensorBoardLogger.log_hyperparams)
+    save = _never_raising(TensorBoardLogger.save)
+    finalize = _never_raising(TensorBoardLogger.finalize)
+
+    @_never_raising
+    @rank_zero_only
+    def log_image(
+        self, key: str, images: Sequence[Image.Image], step: int | None = None, caption: Sequence[str] | None = None
+    ) -> None:
+        """Log pictures of one size; TensorBoard shows no captions."""
+        self.experiment.add_images(key, np.stack([np.asarray(image) for image in images]), step, dataformats="NHWC")
+
+
+def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> list[Logger]:
+    """``metrics.csv`` and what ``logger=`` asks for.
+
+    Args:
+        config: the run's configuration.
+        folder: the run folder.
+        choices: the chosen config groups (``model: artistic``), for dashboards to group by.
+    """
+    loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
+    if not is_first():  # of several processes; the CSV knows by itself not to write
+        return loggers
+    if config.logger.kind == "wandb":
+        loggers.append(WandB(config, folder, choices))
+    elif config.logger.kind == "tensorboard":
+        loggers.append(TensorBoard(folder, name="tensorboard", version=""))
+    return loggers
+
+
+def check_logger(config: RunConfig) -> None:
+    """Refuse a logger whose package is missing, before anything is built.
+
+    Raises:
+        UserError: names the extra that brings it.
+    """
+    if config.logger.kind == "tensorboard" and not find_spec("tensorboard"):
+        raise UserError('logger=tensorboard needs a package that is not there: pip install -e ".[tensorboard]"')
+
+
+def finish(loggers: list[Logger]) -> None:
+    """Close the W&B run, if there is one: the next job of a sweep in this process must not go on with it."""
+    for logger in loggers:
+        if isinstance(logger, WandB):
+            logger.close()

@@ -1,0 +1,305 @@
+"""The run in W&B: what it is told, under which axes; and that no trouble with W&B stops or slows training.
+
+Everything goes through a thread of its own: training hands over and goes on. If W&B fails, at the start or later, the
+log says so once and the run goes on without it; ``metrics.csv`` has everything.
+
+=====================================  =================================================================================
+config                                 the whole config, and ``choices`` (``model: artistic``), versions, git commit
+group, job type, tags                  the sweep or experiment; ``trial`` or ``train``; model, data and recipe
+``val/*``, ``generator/*`` …           against ``nogan/images_seen``
+``gan/*``                              against ``gan/total_step``: GAN batches of the run
+``samples``                            the fixed grid (gray | output | truth) at each snapshot
+``inflection/*``                       at the end of a GAN phase: where its inflection point was, metrics and grid there
+``plan``                               every phase, as a table
+summary                                ``val/*`` of the final generator, ``best/*``, ``inflection/*``
+=====================================  =================================================================================
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from pytorch_lightning.loggers.logger import Logger
+
+from nogan.common.files import write_atomically
+from nogan.evaluation.measures import MEASURES
+from nogan.plan import Plan, as_rows
+from nogan.plan.config import RunConfig
+from nogan.report.run_data import metrics_of
+from nogan.runs.run_folder import environment
+from nogan.training.sweeps import sweep_of
+
+log = logging.getLogger(__name__)
+
+PENDING = 10_000  # calls that may wait for W&B; beyond them points are left out
+PATIENCE = 10.0  # s that training waits for W&B to be there, before it begins without
+INIT_TIMEOUT = 30.0  # s until a W&B that does not answer is taken for unreachable
+FINISH_TIMEOUT = 60.0  # s that the end of a run waits for uploads
+OFFLINE = {"offline", "disabled", "dryrun"}
+
+
+class WandB(Logger):
+    """Lightning's logger for W&B, which never raises and never waits for long.
+
+    Args:
+        config: the run's configuration.
+        folder: the run folder; W&B's files go to ``wandb/`` in it.
+        choices: the chosen config groups.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, choices: Mapping[str, str]) -> None:
+        super().__init__()
+        self.config, self.folder, self.choices = config, folder, dict(choices)
+        self.run: Any = None
+        self.trouble: str | None = None
+        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(PENDING)
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="wandb", daemon=True)
+        self._left_out = 0
+        self._do(self._init)
+        self._thread.start()
+        self._ready.wait(PATIENCE)
+
+    @property
+    def name(self) -> str:
+        """The project."""
+        return self.config.logger.project
+
+    @property
+    def version(self) -> str:
+        """The id of the run."""
+        return run_id(self.folder)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log one point."""
+        point = dict(metrics)
+        self._do(lambda: self.run.log(point, step=step))
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """W&B has the whole config from the start."""
+
+    def log_image(
+        self, key: str, images: Sequence[Image.Image], step: int | None = None, caption: Sequence[str] | None = None
+    ) -> None:
+        """Log pictures."""
+
+        def send() -> None:
+            import wandb
+
+            captions = caption or [None] * len(images)
+            self.run.log({key: [wandb.Image(i, caption=c) for i, c in zip(images, captions, strict=True)]}, step=step)
+
+        self._do(send)
+
+    def begin(self, plan: Plan) -> None:
+        """Log the plan, as a table."""
+
+        def send() -> None:
+            import wandb
+
+            rows = as_rows(plan)
+            data = [[str(v) if isinstance(v, list | tuple) else v for v in row.values()] for row in rows]
+            self.run.log({"plan": wandb.Table(columns=list(rows[0]), data=data)}, step=self.run.step)
+
+        self._do(send)
+
+    def inflection(self, record: Mapping[str, Any], picture: Path | None, images_seen: int, step: int) -> None:
+        """Mark the inflection point of a GAN phase that has ended, with the metrics and the grid there."""
+
+        def send() -> None:
+            import wandb
+
+            verdict = record["verdict"]
+            marked = {
+                "inflection/cycle": record["cycle"],
+                "inflection/step": verdict["inflection"],
+                "inflection/seen_at": verdict["step"],
+                "nogan/cycle": record["cycle"],
+                "nogan/images_seen": images_seen,
+                **{f"inflection/{name}": value for name, value in record.get("metrics", {}).items()},
+            }
+            self.run.summary.update({"inflection/detector": verdict["detector"]})
+            if picture:
+                point = f"inflection at batch {verdict['inflection']}" if verdict["inflection"] else "no gain"
+                caption = f"cycle {record['cycle']}, {point}: {verdict['reason']}"
+                marked["inflection/samples"] = wandb.Image(str(picture), caption=caption)
+            self.run.log(marked, step=step)
+
+        self._do(send)
+
+    def conclude(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Sum up: metrics of the final generator (after a rollback not those logged last), best ones, cost, weights."""
+        final = next((record["metrics"] for record in reversed(records) if record.get("metrics")), {})
+        summary = {f"val/{name}": value for name, value in final.items()}
+        summary |= self._best()
+        summary["nogan/seconds"] = sum(record["seconds"] for record in records)
+        # The point under way goes out first: it would overwrite the summary.
+        self._do(lambda: self.run.log({"nogan/phase": len(records) - 1}, commit=True))
+        self._do(lambda: self.run.summary.update(summary))
+        if self.config.logger.upload_weights:
+            self._do(lambda: self._upload(final))
+
+    def _best(self) -> dict[str, float]:
+        """The best of each measure that has a better way: of the whole run, also where it was cut and resumed."""
+        rows = metrics_of(self.folder)
+        values = {m: [row[f"val/{m.key}"] for row in rows if f"val/{m.key}" in row] for m in MEASURES.values()}
+        return {f"best/{m.key}": min(v, key=m.badness) for m, v in values.items() if v and m.better is not None}
+
+    def close(self) -> None:
+        """End the W&B run, so that the next job in this process begins its own; waits for uploads, but not for ever."""
+        self._do(self._finish)
+        with contextlib.suppress(queue.Full):
+            self._tasks.put(None, timeout=1)
+        self._thread.join(FINISH_TIMEOUT + 5)
+        if self._thread.is_alive():
+            self._give_up(TimeoutError(f"still not done after {FINISH_TIMEOUT:.0f} s"))
+        if self._left_out:
+            log.warning("W&B did not keep up: %d points are missing there; metrics.csv has all", self._left_out)
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _do(self, task: Callable[[], None]) -> None:
+        try:
+            self._tasks.put_nowait(task)
+        except queue.Full:
+            self._left_out += 1
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            if self.trouble is None:
+                try:
+                    task()
+                except Exception as error:  # whatever W&B raises, training goes on
+                    self._give_up(error)
+            self._ready.set()
+
+    def _give_up(self, error: Exception) -> None:
+        if self.trouble is None:
+            self.trouble = " ".join(str(error).split()) or type(error).__name__
+            log.warning(
+                "W&B: %s. The run goes on without it; metrics.csv and report.html have everything", self.trouble
+            )
+
+    def _init(self) -> None:
+        import wandb
+
+        offline = not logged_in()
+        try:
+            self.run = wandb.init(**self._settings(offline))
+        except Exception as error:
+            if offline:
+                raise
+            log.warning("W&B is out of reach (%s): offline for this run", " ".join(str(error).split())[:200])
+            wandb.teardown()  # its service holds on to the run's id
+            self.run = wandb.init(**self._settings(offline=True))
+        for axis, metrics in AXES.items():
+            self.run.define_metric(axis)
+            for name in metrics:
+                self.run.define_metric(name, step_metric=axis)
+
+    def _settings(self, offline: bool) -> dict[str, Any]:
+        import wandb
+
+        config, about = self.config, environment()
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=INIT_TIMEOUT,
+            finish_timeout=FINISH_TIMEOUT,
+            reinit="finish_previous",
+        )
+        in_sweep = "WANDB_SWEEP_ID" in os.environ  # a W&B agent has chosen project and id itself
+        project = {"project": config.logger.project, "entity": config.logger.entity}
+        where = {} if in_sweep else {**project, "id": self.version}
+        return {
+            **where,
+            "name": f"{config.name}/{self.folder.resolve().name}",
+            "group": None if in_sweep else self.group,
+            "job_type": "trial" if in_sweep or self.sweep else "train",
+            "tags": self.tags,
+            "dir": str(self.folder),
+            "mode": "offline" if offline else "online",
+            "resume": None if offline or in_sweep else "allow",
+            "settings": settings,
+            "config": {
+                **config.model_dump(mode="json"),
+                "choices": self.choices,
+                "packages": about["packages"],
+                "git": about["git"],
+                "command": about["command"],
+            },
+        }
+
+    @property
+    def sweep(self) -> Path | None:
+        """The folder of the sweep that this run is a trial of."""
+        return sweep_of(self.folder)
+
+    @property
+    def group(self) -> str:
+        """The sweep, or else the experiment, or else the run's name."""
+        if self.sweep:
+            return f"{self.sweep.parent.name}/{self.sweep.name}"
+        experiment = self.choices.get("experiment")
+        return experiment if experiment and experiment != "None" else self.config.name
+
+    @property
+    def tags(self) -> list[str]:
+        """Model, data and recipe."""
+        scale = self.choices.get("recipe_scale", "x1")
+        recipe = self.choices.get("nogan", self.config.model.name)
+        tags = [f"model:{self.config.model.name}", f"data:{self.config.data.kind}", f"recipe:{recipe}"]
+        return tags + ([f"recipe:{scale}"] if scale != "x1" else [])
+
+    def _upload(self, metrics: Mapping[str, float]) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"generator-{self.run.id}", "model", metadata={"run": self.config.name, **metrics})
+        for name in ("generator.safetensors", "generator.json"):
+            artifact.add_file(str(self.folder / name))
+        self.run.log_artifact(artifact)
+
+    def _finish(self) -> None:
+        if self.run is not None:
+            self.run.finish()
+
+
+AXES = {
+    "nogan/images_seen": ("val/*", "generator/*", "critic/*", "lr/*", "inflection/*", "nogan/phase", "nogan/cycle"),
+    "gan/total_step": ("gan/*",),
+}
+
+
+def logged_in() -> bool:
+    """Whether W&B has credentials (and is not told to stay offline), without asking it over the network."""
+    if os.environ.get("WANDB_MODE") in OFFLINE:
+        return False
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    import wandb
+
+    return bool(wandb.login(prompt=False, verify=False))
+
+
+def run_id(folder: Path) -> str:
+    """The W&B id of the run in ``folder``, the same when it is resumed."""
+    path = folder / "wandb-id.txt"
+    if not path.is_file():
+        new = uuid.uuid4().hex[:8]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda temporary: temporary.write_text(new))
+    return path.read_text().strip()
+
+
+def sync_hint(folder: Path) -> str | None:
+    """How to upload the offline W&B runs in ``folder`` (several if it was resumed); None if there is none."""
+    runs = sorted((folder / "wandb").glob("offline-run-*"))
+    paths = " ".join(os.path.relpath(run) for run in runs)
+    return f"W&B is offline; to upload: wandb sync {paths}" if runs else None

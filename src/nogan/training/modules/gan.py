@@ -1,0 +1,260 @@
+"""The root module of a run: generator and critic, each phase training what the plan says.
+
+Optimization is manual, and every ``training_step`` takes exactly one optimizer step, since each batch serves one
+network: so Lightning's ``global_step`` is the number of batches trained on.
+"""
+
+from typing import Any, NamedTuple
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from nogan.common import distributed
+from nogan.common.failures import naming_out_of_memory
+from nogan.common.rng import derive_seed
+from nogan.data.batches import Labeled, Pair
+from nogan.networks import trainable_parameters
+from nogan.networks.losses import critic_loss, generator_adversarial_loss
+from nogan.plan import Phase
+from nogan.plan.schedule import Hyper
+from nogan.training.modules.critic import CriticModule
+from nogan.training.modules.generator import GeneratorModule, Metrics
+from nogan.training.modules.step import Bad, Safeguard, TooManyBadBatches, accumulate
+from nogan.training.switch import Turn
+
+
+class Service(NamedTuple):
+    """What a batch for one network needs, which is looked up once a phase."""
+
+    training: list[nn.Parameter]
+    resting: list[nn.Parameter]  # of both networks
+    safeguard: Safeguard
+
+
+USUAL_OVERFLOWS = 20  # on end: more halvings than bring a gradient scaler's first scale of 65,536 below one
+
+
+class GANModule(pl.LightningModule):
+    """Generator and critic under one roof.
+
+    The scheduler callback tells it which phase is on (:meth:`enter_phase`) and, batch by batch, whose turn it is and
+    with which rates (:meth:`prepare_batch`).
+
+    Args:
+        generator: trained in generator phases and on its turns of a GAN phase.
+        critic: trained in critic phases and on its turns of a GAN phase.
+        adversarial_weight: of the critic's judgment in the generator's GAN loss.
+        feature_weight: of the feature loss in the generator's GAN loss.
+        seed: of what the networks draw themselves (dropout), with the rank, phase and step.
+        accumulate: parts that each batch is split into, to save memory.
+        max_bad_batches: batches in a row that may be skipped because their loss or gradient is not finite.
+    """
+
+    def __init__(
+        self,
+        generator: GeneratorModule,
+        critic: CriticModule,
+        *,
+        adversarial_weight: float = 1.0,
+        feature_weight: float = 1.0,
+        seed: int = 0,
+        accumulate: int = 1,
+        max_bad_batches: int = 10,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.generator = generator
+        self.critic = critic
+        self.adversarial_weight = adversarial_weight
+        self.feature_weight = feature_weight
+        self.seed = seed
+        self.accumulate = accumulate
+        self.max_bad_batches = max_bad_batches
+        self.bad_batches = 0
+        self.bad_in_a_row: list[Bad] = []
+        self.overflows_in_a_row = 0  # steps that a gradient scaler skipped
+        self.phase: Phase | None = None
+        self.skipped = False  # whether the last batch changed nothing, for it went wrong
+        self.phase_over = False  # set by the scheduler: no further batch in this phase
+        self._serving: str | None = None
+        self._services: dict[Turn, Service] = {}
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """The generator's optimizer and the critic's."""
+        return [self.generator.configure_optimizers(), self.critic.configure_optimizers()]
+
+    @property
+    def generator_optimizer(self) -> torch.optim.Optimizer:
+        """The generator's own Adam, as Lightning wrapped it."""
+        return self.optimizers()[0]
+
+    @property
+    def critic_optimizer(self) -> torch.optim.Optimizer:
+        """The critic's own Adam, as Lightning wrapped it."""
+        return self.optimizers()[1]
+
+    def enter_phase(self, phase: Phase) -> None:
+        """Make ready for ``phase``; calling it again changes nothing."""
+        self.phase = phase
+        self.phase_over = False
+        self._serving = None
+        self._services = {}
+
+    def start_optimizers_afresh(self) -> None:
+        """Forget both optimizers' moments: every phase starts without any."""
+        for optimizer in self.optimizers():
+            optimizer.optimizer.state.clear()
+
+    def prepare_batch(self, turn: Turn, hyper: Hyper) -> None:
+        """Set modes, trainable parameters and rates for a batch that serves the network whose ``turn`` it is."""
+        if turn != self._serving:
+            self._serve(turn)
+        optimizer = self.critic_optimizer if turn == "critic" else self.generator_optimizer
+        groups = optimizer.param_groups
+        rates = hyper.lr if len(hyper.lr) == len(groups) else hyper.lr * len(groups)
+        for group, lr in zip(groups, rates, strict=True):
+            group["lr"] = lr
+            group["betas"] = hyper.betas
+
+    def _serve(self, turn: Turn) -> None:
+        if turn not in self._services:
+            self._services[turn] = self._service(turn)
+        # The other network is in eval mode: no dropout, running statistics, no power iteration.
+        self.generator.train(turn == "generator")
+        self.critic.train(turn == "critic")
+        for parameter in self._services[turn].resting:
+            parameter.requires_grad_(False)
+        for parameter in self._services[turn].training:
+            parameter.requires_grad_(True)
+        self._serving = turn
+
+    def _service(self, turn: Turn) -> Service:
+        assert self.phase is not None
+        if turn == "critic":
+            network, training = self.critic.network, list(self.critic.network.parameters())
+        else:
+            network = self.generator.network
+            training = list(trainable_parameters(network, self.phase.trains).values())
+        trained = set(map(id, training))
+        both = (*self.generator.network.parameters(), *self.critic.network.parameters())
+        resting = [parameter for parameter in both if id(parameter) not in trained]
+        return Service(training, resting, Safeguard(network))
+
+    @property
+    def _safeguard(self) -> Safeguard:
+        return self._services[self._serving].safeguard
+
+    @property
+    def _serving_network(self) -> nn.Module:
+        return self.critic.network if self._serving == "critic" else self.generator.network
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        """End the epoch once the scheduler has called the phase over (Lightning's convention: -1)."""
+        return -1 if self.phase_over else None
+
+    def training_step(self, batch: Pair | Labeled, batch_idx: int) -> Metrics:
+        """One batch for one network; returns detached metrics on the CPU, ``loss`` among them."""
+        assert self.phase is not None
+        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
+        optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
+        # Batches are global: a rank's mean counts by its share of the images, and all ranks see the same losses.
+        weight = distributed.weight(len(batch[0]), self.phase.batch_size)
+        self._safeguard.remember()
+        optimizer.zero_grad()
+        with naming_out_of_memory(*self._too_much(self.phase)):
+            metrics = accumulate(
+                batch,
+                self.accumulate,
+                self._serving_network,
+                self._loss,
+                lambda loss: self.manual_backward(loss * weight),
+            )
+            metrics = distributed.mean_over_ranks(metrics, weight)
+            went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
+            if not went_well:  # the optimizer's step that follows then changes nothing
+                self._safeguard.undo(drop_gradients=not self._scales_gradients)
+            self.skipped = not self._step(optimizer) or not went_well
+        if went_well and self.overflows_in_a_row <= USUAL_OVERFLOWS:
+            self.bad_in_a_row.clear()
+        else:
+            self._count(Bad(batch_idx, float(metrics["loss"])), self.phase)
+        return metrics
+
+    def _step(self, optimizer: Any) -> bool:
+        """Take the optimizer's step; False where a gradient scaler found the gradients too large, and skipped it."""
+        if not self._scales_gradients:
+            optimizer.step()
+            return True
+        scaler = self.trainer.precision_plugin.scaler
+        before = scaler.get_scale()
+        optimizer.step()
+        taken = scaler.get_scale() >= before
+        self.overflows_in_a_row = 0 if taken else self.overflows_in_a_row + 1
+        return taken
+
+    def _loss(self, batch: Pair | Labeled) -> tuple[Tensor, Metrics]:
+        assert self.phase is not None
+        if self.phase.kind == "generator":
+            return self.generator.pretrain_loss(batch)
+        if self.phase.kind == "critic":
+            return self.critic.pretrain_loss(batch)
+        return self.critic_batch(batch) if self._serving == "critic" else self.generator_batch(batch)
+
+    @property
+    def _scales_gradients(self) -> bool:
+        """Whether there is a gradient scaler, which expects infinite gradients now and then."""
+        return self.trainer.precision == "16-mixed"
+
+    def _count(self, bad: Bad, phase: Phase) -> None:
+        """Count a batch that went wrong, and give up after too many on end."""
+        self.bad_batches += 1
+        self.bad_in_a_row.append(bad)
+        if len(self.bad_in_a_row) > self.max_bad_batches:
+            raise TooManyBadBatches(phase.title, self.bad_in_a_row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what has been skipped, which is logged and decides when to give up."""
+        checkpoint["bad_batches"] = {
+            "count": self.bad_batches,
+            "in_a_row": [list(bad) for bad in self.bad_in_a_row],
+            "overflows_in_a_row": self.overflows_in_a_row,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Inverse of :meth:`on_save_checkpoint`."""
+        saved = checkpoint["bad_batches"]
+        self.bad_batches, self.overflows_in_a_row = saved["count"], saved["overflows_in_a_row"]
+        self.bad_in_a_row = [Bad(*bad) for bad in saved["in_a_row"]]
+
+    def _too_much(self, phase: Phase) -> tuple[str, str]:
+        """What a batch of ``phase`` is that does not fit into memory, and what to do instead."""
+        return (
+            f"{phase.title}, at {phase.size} px with batches of {phase.batch_size} in {self.accumulate} part(s)",
+            f"lower {phase.key}.batch_size, or split each batch further with trainer.accumulate={2 * self.accumulate}",
+        )
+
+    def critic_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
+        """The critic's loss in the GAN phase: photographs against the generator's colors for the same photographs."""
+        with torch.no_grad():
+            fake = self.generator(batch.gray)
+        loss = critic_loss(self.critic(batch.color), self.critic(fake))
+        return loss, {"loss": loss.detach(), "critic_loss": loss.detach()}
+
+    def generator_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
+        """The generator's loss in the GAN phase: the critic's judgment and the feature loss."""
+        fake = self.generator(batch.gray)
+        adversarial = generator_adversarial_loss(self.critic(fake))
+        feature, parts = self.generator.feature_loss(fake, batch.color)
+        loss = self.adversarial_weight * adversarial + self.feature_weight * feature
+        return loss, {
+            "loss": loss.detach(),
+            "adversarial_loss": adversarial.detach(),
+            "feature_loss": feature.detach(),
+            **parts,
+        }
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """The plain networks by name."""
+        return {"generator": self.generator.network, "critic": self.critic.network}

@@ -1,0 +1,73 @@
+"""The generator and its conventional training: gray in, color out, on the feature loss."""
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from nogan.data.batches import Pair
+from nogan.networks.losses import FeatureLoss
+from nogan.plan.schedule import layer_group_lr
+from nogan.training.modules.optimizer import adamw
+
+Metrics = dict[str, Tensor]
+
+
+class GeneratorModule(pl.LightningModule):
+    """A colorizing network with its loss and optimizer.
+
+    On its own, ``Trainer().fit(GeneratorModule(network, loss), loader)`` trains it at a constant learning rate on a
+    loader of :class:`Pair` batches. Inside :class:`~nogan.training.modules.gan.GANModule` it lends its losses and
+    optimizer to the program.
+
+    Args:
+        network: gray to color, ``(B, 3, H, W)`` to the same shape, in model space; offers ``layer_groups()``.
+        loss: ``(output, target) -> (total, parts)``.
+        lr: of the decoder, when fitted alone; the encoder trains at a tenth of it.
+        weight_decay: decoupled, on every parameter that trains, biases and batch norm included.
+        eps: Adam's.
+        beta2: Adam's.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: FeatureLoss,
+        *,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-3,
+        eps: float = 1e-8,
+        beta2: float = 0.99,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.feature_loss = loss
+        self.lr = lr
+        self.adam = {"weight_decay": weight_decay, "eps": eps, "betas": (0.9, beta2)}
+
+    def forward(self, gray: Tensor) -> Tensor:
+        """Color ``(B, 3, H, W)`` of ``gray``, both in model space."""
+        return self.network(gray)
+
+    def pretrain_loss(self, batch: Pair) -> tuple[Tensor, Metrics]:
+        """The feature loss of one batch, and its parts."""
+        loss, parts = self.feature_loss(self.network(batch.gray), batch.color)
+        return loss, {"loss": loss.detach(), **parts}
+
+    def training_step(self, batch: Pair, batch_idx: int) -> Tensor:
+        """One step when fitted alone."""
+        loss, metrics = self.pretrain_loss(Pair(*batch))
+        self.log_dict({f"generator/{name}": value for name, value in metrics.items()}, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Pair, batch_idx: int) -> None:
+        """The feature loss on held-out pairs when fitted alone."""
+        loss, _ = self.pretrain_loss(Pair(*batch))
+        self.log("val/feature_loss", loss, prog_bar=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam with one parameter group for each layer group."""
+        groups = [
+            {"params": list(nn.ModuleList(modules).parameters()), "lr": lr}
+            for modules, lr in zip(self.network.layer_groups(), layer_group_lr(self.lr), strict=True)
+        ]
+        return adamw(groups, **self.adam)

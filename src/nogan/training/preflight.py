@@ -1,0 +1,38 @@
+"""What is known to fail before anything is built: looked at by a run, and by a dry run all the same."""
+
+from pathlib import Path
+
+from nogan.common.errors import UserError
+from nogan.plan.config import RunConfig
+
+# Of the recipes; only another name is worth the seconds that it takes to import what knows all of them.
+ENCODERS = ("tiny", "resnet34", "resnet101")
+FEATURE_NETWORKS = (None, "vgg16_bn")
+
+
+def check_networks(config: RunConfig, fresh: bool) -> None:
+    """Refuse networks that do not exist and weights that are not there.
+
+    Args:
+        config: the whole run.
+        fresh: whether the run begins, and so needs what it starts from; a resumed one has a checkpoint.
+
+    Raises:
+        UserError: names the key.
+    """
+    model, loss = config.model, config.loss
+    if fresh and (model.init is not None or model.init_required):
+        from nogan.training.initial_weights import initial_files
+
+        initial_files(model)
+    for key, file in (("model.encoder_weights", model.encoder_weights), ("loss.network_weights", loss.network_weights)):
+        if file is not None and not Path(file).expanduser().is_file():
+            raise UserError(f"{key}={file}: no such file")
+    if model.encoder not in ENCODERS:
+        from nogan.networks.encoders import check_encoder
+
+        check_encoder(model.encoder)
+    if loss.network not in FEATURE_NETWORKS and loss.layers:
+        from nogan.networks.losses import check_feature_network
+
+        check_feature_network(loss.network)

@@ -1,0 +1,36 @@
+"""What a run would do, printed and not done: ``dry_run=true``."""
+
+from rich.console import Console
+
+from nogan.plan import build_plan
+from nogan.plan.config import Data, RunConfig
+from nogan.runs.summary import plan_table
+from nogan.training.preflight import check_networks
+
+
+def show_plan(config: RunConfig, console: Console) -> None:
+    """Print the plan of ``config``, if a run of it could begin; the photographs are only counted.
+
+    Raises:
+        UserError: something that would keep a run from beginning; but the photographs need not be there yet where
+            ``data.images`` says how many there will be.
+    """
+    from nogan.data.sources import open_held_out, open_photographs
+
+    check_networks(config, fresh=not config.resume)
+    data = config.data
+    open_held_out(data)
+    # "hub" would download them.
+    assumed = data.images if data.kind != "scenes" and data.path in (None, "hub") else None
+    images = assumed or len(open_photographs(data))
+    console.print(plan_table(build_plan(config, images)))
+    console.print(photographs(data, images, assumed is not None), soft_wrap=True)
+
+
+def photographs(data: Data, images: int, assumed: bool = False) -> str:
+    """How many photographs a plan is for, and how that is known."""
+    if assumed:
+        return f"For {images:,} photographs, as data.images says: those at data.path are counted when a run begins."
+    if data.kind == "scenes":
+        return f"For {images:,} scenes (data.images)."
+    return f"For {images:,} photographs, counted at data.path={data.path}."

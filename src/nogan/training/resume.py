@@ -1,0 +1,112 @@
+"""Going on with an interrupted run: which one, from which checkpoint, and with which changes of its config."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nogan.common.errors import UserError, shown
+from nogan.common.lock import is_held
+from nogan.plan import Plan
+from nogan.plan.config import RunConfig, parse_config
+from nogan.runs.checkpoints import Position
+from nogan.runs.run_folder import has_ended, saved_config, saved_plan
+
+log = logging.getLogger(__name__)
+
+# What may change freely when a run is resumed: where it runs and what it reports, not what it computes.
+FREE = {
+    ("name",),
+    ("objective",),
+    ("resume",),
+    ("dry_run",),
+    ("trainer",),
+    ("logger",),
+    ("data", "path"),
+    ("data", "workers"),
+    ("data", "max_bad_share"),
+    ("model", "init"),
+    ("model", "init_critic"),
+    ("nogan", "repeats"),
+    ("nogan", "snapshot_budget_gb"),
+}
+# What the plan does not show, but only the critic/GAN cycles use; free to change until the first of them begins.
+CYCLES = {
+    ("nogan", "critic", "reals"),
+    ("nogan", "critic", "restart"),
+    ("nogan", "gan", "weights"),
+    ("nogan", "gan", "critic_threshold"),
+    ("nogan", "gan", "max_critic_steps"),
+    ("nogan", "inflection"),
+}
+
+
+def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
+    """The newest run folder under ``parent`` with this very config that has not ended, and that nobody is at."""
+    wanted = _comparable(config)
+    for folder in sorted(parent.glob("*/"), key=lambda path: path.name, reverse=True):
+        if has_ended(folder) or is_held(folder) or not (folder / "config.yaml").is_file():
+            continue
+        if wanted is not None and wanted == _comparable(yaml.safe_load((folder / "config.yaml").read_text())):
+            return folder
+    return None
+
+
+def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """All that ``config`` says, what it leaves to the schema too; None if it is invalid, which is said elsewhere."""
+    try:
+        return parse_config(config).model_dump(exclude={"resume", "dry_run"})
+    except UserError:
+        return None
+
+
+def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path) -> None:
+    """Refuse a config that changes the part of the run that is already done.
+
+    Raises:
+        UserError: names the phase and the field, or the key, with both values.
+    """
+    position = Position.of(checkpoint)
+    assert position is not None
+    before = saved_plan(folder)
+    for index in range(position.phase + 1):
+        old = asdict(before[index])
+        new = asdict(plan[index]) if index < len(plan) else {}
+        for field, value in old.items():
+            if new.get(field) != value:
+                raise UserError(
+                    f"resume={folder}: phase {old['name']} is {_done(position, index)} with {field}={shown(value)}, "
+                    f"and the config now says {shown(new.get(field))}: what is done cannot change; start a new run for "
+                    "it"
+                )
+    in_cycles = before[position.phase].cycle > 0
+    for path, old, new in differences(saved_config(folder).model_dump(), config.model_dump()):
+        starts = {path[:length] for length in range(1, len(path) + 1)}
+        planned = path[:2] in {
+            ("nogan", "pretrain"),
+            ("nogan", "critic"),
+            ("nogan", "gan"),
+            ("nogan", "snapshot_every"),
+        }
+        if starts & FREE or (starts & CYCLES and not in_cycles) or (planned and not starts & CYCLES):
+            continue
+        raise UserError(
+            f"resume={folder}: {'.'.join(path)} was {shown(old)} when the run began and is {shown(new)} now: start a "
+            "new run for it, or change only trainer.*, logger.*, nogan.repeats and phases that have not begun"
+        )
+
+
+def _done(position: Position, index: int) -> str:
+    return "finished" if index < position.phase or position.finished else "under way"
+
+
+def differences(old: Any, new: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    """Every leaf in which two nested mappings differ, with its path and both values."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from differences(old.get(key), new.get(key), (*path, key))
+    elif old != new:
+        yield path, old, new

@@ -1,0 +1,53 @@
+"""Being told to stop: Ctrl-C, SIGTERM, a cluster's preemption signal. The run saves, says how to resume, and exits.
+
+Exit codes: 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1 (128 + the signal's number, as shells have it).
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytorch_lightning as pl
+
+from nogan.common import distributed
+from nogan.common.errors import Interrupted
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopOnSignal(pl.Callback):
+    """Turns a signal into a request to stop at the end of the batch.
+
+    ``RunCheckpoints`` honors it. A second signal ends the process at once, without saving.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0  # the signal's number
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over within, and give them back."""
+        before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take over again what Lightning has put its own handlers in front of."""
+        for signum in SIGNALS:
+            signal.signal(signum, self._receive)
+
+    def raise_if_received(self) -> None:
+        """Stop here if a signal has come to any rank: for work that is saved as it goes, such as making fakes."""
+        (signum,) = distributed.highest(self.received)
+        if signum:
+            raise Interrupted(signum)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        if self.received:
+            os._exit(128 + signum)
+        self.received = signum

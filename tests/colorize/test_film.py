@@ -1,0 +1,583 @@
+"""Film in and out: every frame at its time, sound untouched, color of the network and luma of the film."""
+
+import shutil
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.film import FilmOptions, colorize_film
+from nogan.colorize.film.flicker import flicker, js_divergence, measure_motion, warp
+from nogan.colorize.film.reading import Film
+from nogan.colorize.film.stabilize import Stabilizer
+from nogan.common.errors import UserError
+
+TIME_BASE = Fraction(1, 12800)
+OPTIONS = FilmOptions(render_factor=4, batch_size=3)
+
+
+def teal_and_orange(gray):
+    """A network with a known answer: dark is teal, light is orange."""
+    return np.stack([gray, np.full_like(gray, 0.5), 1 - gray], axis=-1)
+
+
+def flickering():
+    """The same, with a hue that jumps from frame to frame."""
+    generator = np.random.default_rng(0)
+
+    def run(gray):
+        shift = generator.uniform(-0.2, 0.2, (len(gray), 1, 1)).astype(np.float32)
+        return np.stack([gray + shift, np.full_like(gray, 0.5), 1 - gray - shift], axis=-1).clip(0, 1)
+
+    return run
+
+
+COLORIZER = Colorizer([(teal_and_orange, 1.0)])
+
+
+def moving_scene(frames, width, height):
+    """A textured wall that slides by, gray."""
+    wall = cv2.resize(np.random.default_rng(1).uniform(40, 220, (20, 60)).astype(np.float32), (480, 160))
+    for index in range(frames):
+        yield wall[20 : 20 + height, 10 + 2 * index : 10 + 2 * index + width].round().astype(np.uint8)
+
+
+def make_film(
+    path, frames=24, size=(96, 64), *, codec="libx264", pixel_format="yuv420p", irregular=False, start=0, sound=None,
+    subtitles=False, chapters=False, rotation=0, full_range=False, matrix=None, aspect=None, interlaced=False,
+):  # fmt: skip
+    """Write a small film; returns the times of its frames."""
+    generator, times, ticks = np.random.default_rng(2), [], start
+    with av.open(path, "w") as film:
+        video = film.add_stream(codec, rate=25, options={"crf": "4"} if codec == "libx264" else {})
+        video.width, video.height, video.pix_fmt = *size, pixel_format
+        video.codec_context.time_base = video.time_base = TIME_BASE
+        if rotation:
+            video.set_display_rotation(rotation)
+        if aspect:
+            video.codec_context.sample_aspect_ratio = aspect
+        if full_range:
+            video.codec_context.color_range = 2
+        if matrix:
+            video.codec_context.colorspace = matrix
+        audio = film.add_stream(sound, rate=48000) if sound else None
+        if audio:
+            audio.layout = "mono"
+        if subtitles:
+            subtitle = film.add_mux_stream("subrip")
+        if chapters:
+            parts = [(0, 400, "The wall"), (400, 960, "Still the wall")]
+            film.set_chapters(
+                [
+                    {"id": n, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
+                    for n, (a, b, title) in enumerate(parts)
+                ]
+            )
+        film.metadata["title"] = "Wall"
+        for gray in moving_scene(frames, *size):
+            picture = av.VideoFrame.from_ndarray(gray, "gray").reformat(
+                format=pixel_format, src_color_range="JPEG", dst_color_range="JPEG" if full_range else "MPEG"
+            )
+            picture.pts, picture.time_base = ticks, TIME_BASE
+            times.append(ticks * TIME_BASE)
+            ticks += int(generator.integers(300, 900)) if irregular else 512
+            film.mux(video.encode(picture))
+        film.mux(video.encode())
+        if audio:
+            wave = (np.sin(np.arange(int(48000 * ticks * TIME_BASE)) * 0.06) * 12000).astype(np.int16)
+            audio_format = audio.codec_context.format.name
+            samples = (wave / 32768).astype(np.float32) if audio_format == "fltp" else wave
+            for begin in range(0, len(samples), 1024):
+                block = av.AudioFrame.from_ndarray(samples[None, begin : begin + 1024].copy(), audio_format, "mono")
+                block.sample_rate, block.pts, block.time_base = 48000, begin, Fraction(1, 48000)
+                film.mux(audio.encode(block))
+            film.mux(audio.encode())
+        if subtitles:
+            line = av.Packet(b"Here is a wall.")
+            line.stream, line.pts, line.dts, line.duration = subtitle, 100, 100, 500
+            line.time_base = Fraction(1, 1000)
+            film.mux(line)
+    return times
+
+
+def decoded(path, pixel_format=None):
+    with av.open(path) as film:
+        for frame in film.decode(video=0):
+            yield frame.to_ndarray(format=pixel_format) if pixel_format else frame
+
+
+def times_of(path):
+    return [frame.pts * frame.time_base for frame in decoded(path)]
+
+
+def sound_of(path):
+    with av.open(path) as film:
+        return np.concatenate([frame.to_ndarray() for frame in film.decode(audio=0)], axis=1)
+
+
+def test_a_film_keeps_its_frames_times_sound_and_luma(tmp_path):
+    source, target = tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    times = make_film(source, irregular=True, sound="aac")
+    done = []
+    report = colorize_film(
+        COLORIZER, source, target, OPTIONS, progress=lambda frames, total: done.append((frames, total))
+    )
+
+    assert report.frames == len(times) == 24 and done[-1] == (24, 24)
+    assert times_of(target) == times
+    assert np.array_equal(sound_of(target), sound_of(source))
+    with av.open(target) as film:
+        assert film.streams.video[0].codec_context.name == "h264"
+        assert film.metadata["title"] == "Wall"
+    for before, after in zip(decoded(source, "gray"), decoded(target, "gray"), strict=True):
+        assert np.abs(before.astype(int) - after).mean() < 1  # crf 17 of a small picture
+    expected = Colorizer([(teal_and_orange, 1.0)]).colorize(next(decoded(source, "gray")), 4)
+    shown = next(decoded(target, "rgb24")).astype(int)
+    assert np.abs(shown - expected).mean() < 6
+    assert set(report.before.cdc) == {1, 2, 4} and report.before.mean_cdc < 0.1 and report.before.warp_error is None
+    measured = flicker(decoded(target, "rgb24"))
+    assert set(measured.cdc) == {1, 2, 4} and 0 < measured.mean_cdc < 0.2 and measured.warp_error < 0.01
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "wall.mp4"]
+
+
+def test_subtitles_chapters_several_sounds_and_a_late_start_go_along(tmp_path):
+    source, target = tmp_path / "wall.mkv", tmp_path / "out.mkv"
+    make_film(source, sound="flac", subtitles=True, chapters=True, start=2560)
+    colorize_film(COLORIZER, source, target, OPTIONS)
+    with av.open(source) as before, av.open(target) as after:
+        assert [stream.type for stream in after.streams] == [stream.type for stream in before.streams]
+        titles = [(chapter["start"], chapter["metadata"]["title"]) for chapter in after.chapters()]
+        assert titles == [(chapter["start"], chapter["metadata"]["title"]) for chapter in before.chapters()]
+        lines = [bytes(packet) for packet in after.demux(subtitles=0) if packet.size]
+        assert lines == [b"Here is a wall."]
+    assert times_of(target) == times_of(source)
+    assert np.array_equal(sound_of(target), sound_of(source))
+
+
+def test_cover_art_fonts_and_a_second_sound_go_along(tmp_path):
+    plain, source, target = (tmp_path / name for name in ("plain.mkv", "wall.mkv", "out.mkv"))
+    make_film(plain, frames=10, sound="aac")
+    art = cv2.imencode(".jpg", np.zeros((32, 32, 3), np.uint8))[1].tobytes()
+    with av.open(plain) as film, av.open(source, "w") as output:
+        copies = {stream.index: output.add_stream_from_template(stream) for stream in film.streams}
+        second = output.add_stream_from_template(film.streams.audio[0])
+        second.metadata["language"] = "ger"
+        output.add_attachment("font.ttf", "application/x-truetype-font", b"FONT" * 100)
+        output.add_attachment("cover.jpg", "image/jpeg", art)
+        for packet in film.demux():
+            if not packet.size:
+                continue
+            if packet.stream.type == "audio":
+                double = av.Packet(bytes(packet))
+                double.pts, double.dts, double.time_base = packet.pts, packet.dts, packet.time_base
+                double.stream = second
+                output.mux(double)
+            packet.stream = copies[packet.stream.index]
+            output.mux(packet)
+    report = colorize_film(COLORIZER, source, target, OPTIONS)
+    assert report.frames == 10 and report.remarks == ()
+    with av.open(source) as before, av.open(target) as after:
+        kinds = [sorted((s.type, int(s.disposition), str(s.language)) for s in f.streams) for f in (before, after)]
+        assert kinds[0] == kinds[1] and len(kinds[0]) == 5
+        fonts = [stream.data for stream in after.streams if stream.type == "attachment"]
+        assert b"FONT" * 100 in fonts
+        pictures = [bytes(p) for p in after.demux() if p.size and p.stream.disposition == 1 << 10]
+        assert art in pictures
+
+
+def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
+    source, cut, whole = tmp_path / "wall.mp4", tmp_path / "cut.mp4", tmp_path / "whole.mp4"
+    times = make_film(source, frames=30, irregular=True, sound="aac")
+    options = FilmOptions(render_factor=4, batch_size=2, segment_frames=8, stabilize=True)
+    whole_report = colorize_film(COLORIZER, source, whole, options)
+
+    def interrupt(frames, total):
+        if frames >= 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        colorize_film(COLORIZER, source, cut, options, progress=interrupt)
+    assert not cut.exists()
+    report = colorize_film(COLORIZER, source, cut, options)
+    assert report.resumed_at == 16 and report.frames == 30
+    assert times_of(cut) == times
+    assert np.array_equal(sound_of(cut), sound_of(source))
+    # The past of the smoothing and the measurements came back too.
+    assert report.before == whole_report.before and report.after == whole_report.after
+    for one, other in zip(decoded(cut, "rgb24"), decoded(whole, "rgb24"), strict=True):
+        assert np.array_equal(one, other)
+    assert not (tmp_path / "cut.mp4.parts").exists()
+
+
+def test_a_cut_run_with_other_settings_begins_anew(tmp_path):
+    source, target = tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    make_film(source)
+
+    def interrupt(frames, total):
+        if frames >= 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        colorize_film(COLORIZER, source, target, FilmOptions(4, segment_frames=4), progress=interrupt)
+    assert colorize_film(COLORIZER, source, target, FilmOptions(5, segment_frames=4)).resumed_at == 0
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+def test_a_rotated_film_is_colored_and_comes_out_upright(tmp_path, rotation):
+    source, target = tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    make_film(source, frames=4, rotation=rotation, aspect=Fraction(4, 3))
+    stored = next(decoded(source))
+    assert (stored.rotation - rotation) % 360 == 0
+    expected = np.rot90(stored.to_ndarray(format="gray"), rotation // 90)
+    colorize_film(COLORIZER, source, target, OPTIONS)
+    frame = next(decoded(target))
+    assert frame.rotation == 0
+    assert np.abs(frame.to_ndarray(format="gray").astype(int) - expected).mean() < 1.5
+    with av.open(target) as film:
+        aspect = film.streams.video[0].sample_aspect_ratio
+    assert aspect == (Fraction(4, 3) if rotation == 180 else Fraction(3, 4))
+
+
+@pytest.mark.parametrize("full_range", [False, True])
+@pytest.mark.parametrize("matrix", [1, 6])
+def test_range_and_matrix_are_kept_and_used(tmp_path, full_range, matrix):
+    source, target = tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    make_film(source, frames=3, full_range=full_range, matrix=matrix)
+    colorize_film(COLORIZER, source, target, OPTIONS)
+    frame = next(decoded(target))
+    assert int(frame.color_range) == (2 if full_range else 1) and int(frame.colorspace) == matrix
+    # The stored luma is the source's, level for level (but for the encoder), whatever its range.
+    planes = [np.frombuffer(memoryview(f.planes[0]), np.uint8).astype(int) for f in (next(decoded(source)), frame)]
+    assert np.abs(planes[0] - planes[1]).mean() < 1
+    # A player that reads the tags sees the network's colors.
+    gray = next(decoded(source)).reformat(
+        format="gray", src_color_range="JPEG" if full_range else "MPEG", dst_color_range="JPEG"
+    )
+    shown = frame.to_ndarray(format="rgb24").astype(float)
+    assert np.abs(shown - COLORIZER.colorize(gray.to_ndarray(), 4)).mean() < 8
+    assert shown[..., 0].std() > 20
+
+
+def test_odd_sizes_gray_codecs_ten_bits_and_rgb_sources(tmp_path):
+    for name, options in {
+        "odd.mkv": {"codec": "ffv1", "size": (95, 63), "pixel_format": "yuv444p"},
+        "gray.mkv": {"codec": "ffv1", "pixel_format": "gray"},
+        "ten.mkv": {"codec": "ffv1", "pixel_format": "yuv420p10le"},
+        "rgb.mkv": {"codec": "ffv1", "pixel_format": "bgr0"},
+        "old.avi": {"codec": "mjpeg", "pixel_format": "yuvj422p"},
+    }.items():
+        source, target = tmp_path / name, tmp_path / f"out-{name}.mkv"
+        options = {"full_range": options["codec"] == "mjpeg"} | options
+        make_film(source, frames=5, **options)
+        colorize_film(COLORIZER, source, target, OPTIONS)
+        before, after = next(decoded(source, "rgb24")), next(decoded(target, "rgb24"))
+        assert after.shape == before.shape and len(times_of(target)) == 5
+        lumas = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(int) for picture in (before, after)]
+        assert np.abs(lumas[0] - lumas[1]).mean() < 6, name
+    colorize_film(COLORIZER, tmp_path / "ten.mkv", tmp_path / "ten-out.mkv", FilmOptions(4, codec="ffv1"))
+    deep = next(decoded(tmp_path / "ten-out.mkv"))
+    assert deep.format.name == "yuv420p10le"
+    stored = [np.frombuffer(memoryview(f.planes[0]), "<u2") for f in (next(decoded(tmp_path / "ten.mkv")), deep)]
+    assert np.array_equal(*stored)
+
+
+def test_compare_shows_both_and_raw_shows_the_network(tmp_path):
+    source = tmp_path / "wall.mp4"
+    make_film(source, frames=3)
+    colorize_film(COLORIZER, source, tmp_path / "both.mp4", FilmOptions(4, compare=True))
+    both, original = next(decoded(tmp_path / "both.mp4", "rgb24")), next(decoded(source, "rgb24"))
+    assert both.shape == (64, 192, 3)
+    assert np.abs(both[:, :96].astype(int) - original).mean() < 3
+    assert np.abs(both[:, 96:].astype(int) - original).mean() > 15
+
+    colorize_film(COLORIZER, source, tmp_path / "raw.mp4", FilmOptions(4, raw=True))
+    raw = next(decoded(tmp_path / "raw.mp4", "rgb24")).astype(int)
+    gray = next(decoded(source)).reformat(format="gray", src_color_range="MPEG", dst_color_range="JPEG").to_ndarray()
+    assert np.abs(raw - COLORIZER.colorize(gray, 4, raw=True)).mean() < 8
+
+
+def test_interlaced_footage_is_named(tmp_path):
+    source, target = tmp_path / "wall.mkv", tmp_path / "out.mkv"
+    with av.open(source, "w") as film:
+        video = film.add_stream("mpeg2video", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        video.codec_context.flags |= 0x20040000  # interlaced DCT and motion estimation
+        for gray in moving_scene(5, 96, 64):
+            film.mux(video.encode(av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p")))
+        film.mux(video.encode())
+    report = colorize_film(COLORIZER, source, target, OPTIONS)
+    assert report.frames == 5 and any("interlaced" in remark for remark in report.remarks)
+
+
+def test_smoothing_lessens_flicker_and_leaves_luma_alone(tmp_path):
+    source = tmp_path / "wall.mp4"
+    make_film(source, frames=20)
+    colorizer = Colorizer([(flickering(), 1.0)])
+    report = colorize_film(colorizer, source, tmp_path / "out.mp4", FilmOptions(8, stabilize=True))
+    assert report.after.mean_cdc < 0.6 * report.before.mean_cdc
+    assert report.after.warp_error < 0.4 * report.before.warp_error
+    assert any("after smoothing" in line for line in report.lines())
+
+
+def test_grain_does_not_stop_the_smoothing():
+    generator, network, stabilizer = np.random.default_rng(3), flickering(), Stabilizer()
+    raw, smooth = [], []
+    for gray in moving_scene(16, 128, 128):
+        grainy = (gray + generator.normal(0, 12, gray.shape)).clip(0, 255).astype(np.uint8)
+        square = network(gray[None].astype(np.float32) / 255)[0]
+        raw.append(square[..., 0].mean() - square[..., 2].mean())
+        result, _ = stabilizer.smooth(square, grainy)
+        smooth.append(result[..., 0].mean() - result[..., 2].mean())
+    assert np.abs(np.diff(smooth[4:])).mean() < 0.35 * np.abs(np.diff(raw[4:])).mean()
+
+
+def test_smoothing_follows_the_motion_and_stops_at_a_cut():
+    frames = [np.ascontiguousarray(gray) for gray in moving_scene(6, 128, 128)]
+    stabilizer = Stabilizer()
+    for gray in frames:  # colors that are true to the moving wall need no smoothing, and get none
+        square = teal_and_orange(gray[None].astype(np.float32) / 255)[0]
+        smooth, _ = stabilizer.smooth(square, gray)
+    assert np.abs(smooth - square)[8:-8, 8:-8].mean() < 0.01
+
+    other = np.ascontiguousarray(255 - np.rot90(frames[0]))
+    cut, _ = stabilizer.smooth(teal_and_orange(other[None].astype(np.float32) / 255)[0], other)
+    assert np.abs(cut - teal_and_orange(other[None].astype(np.float32) / 255)[0]).max() < 1e-3
+
+
+def test_motion_and_divergence_against_known_values():
+    before, now = (np.ascontiguousarray(gray) for gray in moving_scene(2, 160, 128))  # slides 2 px to the left
+    motion = measure_motion(now, before)
+    assert np.abs(motion.flow[16:-16, 16:-16] - [2, 0]).mean() < 0.1
+    assert motion.visible[16:-16, 16:-16].mean() > 0.95 and not motion.visible[:, -1].any()
+    assert np.abs(warp(before, motion.flow).astype(int) - now)[16:-16, 16:-16].mean() < 1
+
+    p, q = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    assert js_divergence(p, q) == pytest.approx(np.log(2)) and js_divergence(p, p) == 0
+    # By hand: p = (1, 0), m = (3/4, 1/4): (ln 4/3 + (1/2) ln 2/3 + (1/2) ln 2) / 2.
+    assert js_divergence(p, np.array([0.5, 0.5])) == pytest.approx((np.log(4 / 3) + np.log(4 / 3) / 2) / 2)
+    still = [np.full((32, 32, 3), 90, np.uint8)] * 6
+    assert flicker(still).mean_cdc == 0 and flicker(still).warp_error == 0
+    blinking = [np.full((32, 32, 3), 90 + 60 * (index % 2), np.uint8) for index in range(6)]
+    assert flicker(blinking).cdc == pytest.approx({1: np.log(2), 2: 0, 4: 0})
+
+
+def sound_only(path):
+    with av.open(path, "w") as film:
+        audio = film.add_stream("aac", rate=48000)
+        audio.layout = "mono"
+        block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        block.sample_rate = 48000
+        film.mux(audio.encode(block))
+        film.mux(audio.encode())
+
+
+def test_what_is_no_film_is_said_in_one_line(tmp_path):
+    good, target = tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    make_film(good, sound="aac")
+    sound_only(tmp_path / "sound.mp4")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "letter.mp4").write_text("Dear Sir, the film is in the mail.\n" * 100)
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:1500])
+    for name, reason in {
+        "sound.mp4": "no video stream",
+        "empty.mp4": "empty",
+        "letter.mp4": "no film",
+        "cut.mp4": "no film|not one frame",
+        "missing.mp4": "No such file",
+    }.items():
+        with pytest.raises(UserError, match=reason) as caught:
+            colorize_film(COLORIZER, tmp_path / name, target, OPTIONS)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+    for options, reason in (
+        (FilmOptions(4, codec="h265000"), "h265000"),
+        (FilmOptions(4, codec="aac"), "aac"),
+        (FilmOptions(0), "--render-factor 0"),
+        (FilmOptions(500), "--render-factor 500"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            colorize_film(COLORIZER, good, target, options)
+    with pytest.raises(UserError, match=r"cannot be written|No such file"):
+        colorize_film(COLORIZER, good, tmp_path / "none" / "out.mp4", OPTIONS)
+    with pytest.raises(UserError, match=r"\.xyz"):
+        colorize_film(COLORIZER, good, tmp_path / "out.xyz", OPTIONS)
+    with pytest.raises(UserError, match=r"audio .*\.mkv"):
+        colorize_film(COLORIZER, good, tmp_path / "out.webm", FilmOptions(4, codec="libvpx-vp9"))
+    assert not target.exists() and not list(tmp_path.glob("*.parts")) and not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pixel_format"),
+    [
+        ("libsvtav1", ".mp4", "yuv420p"),  # decoded by another library, which has another name
+        ("libx265", ".mkv", "yuv420p"),
+        ("prores_ks", ".mov", "yuv422p10le"),
+        ("mjpeg", ".mkv", "yuv420p"),
+    ],
+)
+def test_other_codecs_get_the_format_they_have_and_say_nothing(tmp_path, capfd, codec, suffix, pixel_format):
+    source, target = tmp_path / "wall.mp4", tmp_path / f"out{suffix}"
+    times = make_film(source, frames=6)
+    report = colorize_film(COLORIZER, source, target, FilmOptions(4, codec=codec, segment_frames=4))
+    assert times_of(target) == pytest.approx(times, abs=0.001) and report.remarks == ()
+    assert next(decoded(target)).format.name == pixel_format
+    for before, after in zip(decoded(source, "gray"), decoded(target, "gray"), strict=True):
+        assert np.abs(before.astype(int) - after).mean() < 1.5
+    assert capfd.readouterr().err == "" and not list(tmp_path.glob("*.parts"))
+
+
+def test_an_encoder_that_does_not_start_names_film_and_codec(tmp_path):
+    make_film(tmp_path / "wall.mp4", frames=2)
+    try:
+        av.CodecContext.create("h264_nvenc", "w").open()
+    except (ValueError, OSError):
+        with pytest.raises(UserError, match=r"wall\.mp4: --codec h264_nvenc does not work here: ") as caught:
+            colorize_film(COLORIZER, tmp_path / "wall.mp4", tmp_path / "out.mp4", FilmOptions(4, codec="h264_nvenc"))
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["wall.mp4"]
+
+
+def test_what_a_container_does_not_hold_is_said(tmp_path):
+    make_film(tmp_path / "ten.mkv", frames=3, codec="ffv1", pixel_format="yuv420p10le")
+    report = colorize_film(COLORIZER, tmp_path / "ten.mkv", tmp_path / "out.avi", OPTIONS)
+    assert any("10 bits a channel became 8 (libx264)" in remark for remark in report.remarks)
+    assert any(".avi files keep no timestamps" in remark for remark in report.remarks)
+    assert "3 frames," in report.lines()[0]
+    with pytest.raises(UserError, match=r"out\.ts: --codec mjpeg in a \.ts file does not work"):
+        colorize_film(COLORIZER, tmp_path / "ten.mkv", tmp_path / "out.ts", FilmOptions(4, codec="mjpeg"))
+
+
+def test_rate_and_last_frame_are_kept_in_matroska_too(tmp_path):
+    source, target, again = tmp_path / "wall.mp4", tmp_path / "out.mkv", tmp_path / "again.mkv"
+    make_film(source, frames=50)
+    colorize_film(COLORIZER, source, target, OPTIONS)
+    totals = []
+    colorize_film(COLORIZER, target, again, OPTIONS, progress=lambda done, total: totals.append(total))
+    assert set(totals) == {50}
+    for path in (target, again):
+        with av.open(path) as film:
+            assert film.streams.video[0].average_rate == 25 and film.duration == 2_000_000
+            assert [frame.duration for frame in film.decode(video=0)][-1] == 40
+
+
+def test_a_rate_that_is_the_clocks_is_not_believed(tmp_path):
+    source = tmp_path / "wall.mkv"
+    with av.open(source, "w") as film:
+        video = film.add_stream("libx264", rate=1000)
+        video.width, video.height, video.codec_context.time_base = 96, 64, Fraction(1, 1000)
+        for index, gray in enumerate(moving_scene(25, 96, 64)):
+            picture = av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p")
+            picture.pts, picture.time_base = 40 * index, Fraction(1, 1000)
+            film.mux(video.encode(picture))
+        film.mux(video.encode())
+    with av.open(source) as film:
+        assert film.streams.video[0].average_rate == 1000
+    assert Film.open(source).rate == 25
+
+
+@pytest.mark.parametrize("last", [256, 5120])
+def test_a_last_frame_that_lasts_keeps_its_duration(tmp_path, last):
+    plain, source, target = tmp_path / "plain.mp4", tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    make_film(plain, frames=8, codec="mpeg4")  # without frames out of order
+    with av.open(plain) as film, av.open(source, "w") as output:
+        copy = output.add_stream_from_template(film.streams.video[0], opaque=True)
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.duration = last if packet.pts == 7 * 512 else packet.duration
+                packet.stream = copy
+                output.mux(packet)
+    colorize_film(COLORIZER, source, target, FilmOptions(4, segment_frames=5))
+    for path in (source, target):
+        with av.open(path) as film:
+            assert film.streams.video[0].duration == 7 * 512 + last
+
+
+def subtitles_of(path):
+    with av.open(path) as film:
+        stream = film.streams.subtitles[0]
+        packets = [packet for packet in film.demux(stream) if packet.size]
+        lines = [(packet.pts * packet.time_base, packet.duration * packet.time_base, packet) for packet in packets]
+        return stream.codec_context.name, [
+            (float(begin), float(length), line.dialogue)
+            for begin, length, packet in lines
+            for line in stream.codec_context.decode(packet)
+        ]
+
+
+def test_subtitles_are_converted_where_the_container_has_another_kind(tmp_path):
+    make_film(tmp_path / "wall.mkv", subtitles=True)
+    for source, target, kind in (("wall.mkv", "out.mp4", "mov_text"), ("out.mp4", "back.mkv", "srt")):
+        report = colorize_film(COLORIZER, tmp_path / source, tmp_path / target, OPTIONS)
+        assert report.remarks == ()
+        assert subtitles_of(tmp_path / target) == (kind, [(0.1, 0.5, b"Here is a wall.")])
+
+
+def test_a_damaged_subtitle_ends_nothing(tmp_path):
+    make_film(tmp_path / "plain.mp4", frames=10)
+    with av.open(tmp_path / "plain.mp4") as film, av.open(tmp_path / "wall.mp4", "w") as output:
+        copy = output.add_stream_from_template(film.streams.video[0], opaque=True)
+        subtitle = output.add_mux_stream("mov_text", time_base=Fraction(1, 1000))
+        for packet in film.demux(video=0):
+            if packet.size:
+                packet.stream = copy
+                output.mux(packet)
+        for begin, content in ((0, b"\x00"), (100, b"\x00\x06A wall")):
+            line = av.Packet(content)
+            line.stream, line.pts, line.dts, line.duration = subtitle, begin, begin, 100
+            line.time_base = Fraction(1, 1000)
+            output.mux(line)
+    report = colorize_film(COLORIZER, tmp_path / "wall.mp4", tmp_path / "out.mkv", OPTIONS)
+    assert report.remarks == ("damaged subtitles were left out",)
+    assert subtitles_of(tmp_path / "out.mkv")[1] == [(0.1, 0.1, b"A wall")]
+
+
+def test_subtitles_that_fit_nowhere_are_left_out_with_a_remark(tmp_path):
+    make_film(tmp_path / "wall.mkv", subtitles=True)
+    report = colorize_film(COLORIZER, tmp_path / "wall.mkv", tmp_path / "out.flv", OPTIONS)
+    with av.open(tmp_path / "out.flv") as film:
+        assert not film.streams.subtitles
+    assert report.remarks == ("its subtitle (srt) does not fit into a .flv file and was left out; .mkv would keep it",)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_samples_come_from_all_over_the_film(tmp_path, suffix):
+    path = tmp_path / f"dawn{suffix}"
+    with av.open(path, "w") as film:
+        video = film.add_stream("libx264", rate=25, options={"crf": "1"})
+        video.width, video.height = 64, 64
+        for index in range(50):
+            gray = np.full((64, 64), 20 + 4 * index, np.uint8)
+            film.mux(video.encode(av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuvj420p")))
+        film.mux(video.encode())
+    shown = [20 + 4 * index for index in (5, 15, 25, 35, 45)]
+    levels = [picture.mean() for picture in Film.open(path).samples()]
+    assert levels == pytest.approx(shown, abs=6)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_truncated_film_is_said(tmp_path, suffix):
+    source, target = tmp_path / f"wall{suffix}", tmp_path / "out.mkv"
+    make_film(tmp_path / "whole.mp4", frames=60, sound="aac")
+    with av.open(tmp_path / "whole.mp4") as film, av.open(source, "w", options={"movflags": "faststart"}) as output:
+        copies = {stream.index: output.add_stream_from_template(stream, opaque=True) for stream in film.streams}
+        for packet in film.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream.index]
+                output.mux(packet)
+    assert colorize_film(COLORIZER, source, target, OPTIONS).remarks == ()
+    source.write_bytes(source.read_bytes()[: source.stat().st_size * 63 // 100])
+    report = colorize_film(COLORIZER, source, target, OPTIONS)
+    assert report.frames < 50 and any("its header declares 2.4 s" in remark for remark in report.remarks)
+
+
+def test_a_film_with_a_damaged_stretch_is_finished_and_the_damage_said(tmp_path):
+    source, target = tmp_path / "wall.ts", tmp_path / "out.ts"
+    make_film(source, frames=40, size=(160, 96))
+    content = bytearray(source.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 400] = bytes(400)
+    source.write_bytes(content)
+    report = colorize_film(COLORIZER, source, target, OPTIONS)
+    assert 20 <= report.frames <= 40 and len(times_of(target)) == report.frames
+    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -1,0 +1,177 @@
+"""The detector that listens to the probe goes back to the best snapshot, and waits long enough for it."""
+
+import io
+import itertools
+import json
+import math
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+
+from nogan.inflection import make_detector
+from nogan.inflection.quality import QUALITY, quality, terms
+from nogan.training.run import train
+
+TRUE_TO_LIFE = {
+    "chroma_fd": 100.0,
+    "colorfulness_ratio": 1.0,
+    "psnr": 20.0,
+    "shift_variation": 5.0,
+    "colorfulness": 50.0,
+}
+
+
+def test_each_term_of_the_quality_is_a_relative_change():
+    assert terms(TRUE_TO_LIFE) == pytest.approx(
+        {"chroma_fd": math.log(100), "colorfulness": 0, "error": math.log(0.1), "jitter": math.log(0.1)}
+    )
+    base = quality(TRUE_TO_LIFE)
+    assert base - quality(TRUE_TO_LIFE | {"chroma_fd": 200.0}) == pytest.approx(math.log(2))
+    too_dull, too_vivid = (quality(TRUE_TO_LIFE | {"colorfulness_ratio": ratio}) for ratio in (0.5, 2.0))
+    assert too_dull == pytest.approx(too_vivid)
+    assert base - too_dull == pytest.approx(0.5 * math.log(2))
+    twice_the_error = TRUE_TO_LIFE | {"psnr": 20 - 20 * math.log10(2)}
+    assert base - quality(twice_the_error) == pytest.approx(0.5 * math.log(2))
+    assert base - quality(TRUE_TO_LIFE | {"shift_variation": 10.0}) == pytest.approx(0.25 * math.log(2))
+    assert quality(TRUE_TO_LIFE, {"chroma_fd": 1.0}) == pytest.approx(-math.log(100))
+    assert set(QUALITY) == set(terms(TRUE_TO_LIFE))
+
+
+def test_a_gray_output_has_a_quality_and_a_broken_one_has_none():
+    gray = TRUE_TO_LIFE | {"colorfulness_ratio": 0.0, "colorfulness": 0.0, "shift_variation": 0.0}
+    assert -math.inf < quality(gray) < quality(TRUE_TO_LIFE) - 3
+    assert math.isnan(quality(TRUE_TO_LIFE | {"chroma_fd": math.nan}))
+
+
+def feed(detector, fds, every=10, first=0):
+    """Snapshots that differ in their chroma FD alone, with critic losses between them; what it says, and when."""
+    for i, fd in enumerate(fds, start=first):
+        if verdict := detector.measured(i * every, TRUE_TO_LIFE | {"chroma_fd": fd}):
+            return i * every, verdict
+        for step in range(i * every, (i + 1) * every):
+            assert detector.update(step, 0.5) is None
+    return None
+
+
+def test_it_fires_when_nothing_better_has_come_for_long():
+    when, verdict = feed(
+        make_detector("probe", total_steps=200, patience=0.25), [100, 80, 60, 70, 70, 70, 70, 70, 70, 5]
+    )
+    assert (when, verdict.inflection, verdict.step) == (70, 20, 69)
+    assert "+0.51" in verdict.reason  # ln(100 / 60)
+    assert "50 batches" in verdict.reason
+
+
+def test_it_waits_while_the_generator_before_the_phase_is_the_best():
+    detector = make_detector("probe", total_steps=100, patience=0.2)
+    assert feed(detector, [100, 300, 300, 300, 300, 300, 300, 90, 95]) is None
+    assert detector.finish().inflection == 70
+
+
+def test_it_has_a_last_word():
+    detector = make_detector("probe", total_steps=100)
+    assert detector.finish() is None, "nothing was measured"
+    assert feed(detector, [100, 110, 120]) is None
+    verdict = detector.finish()
+    assert verdict.inflection == 0, "no snapshot was better than none"
+    assert verdict.reason == "no snapshot was better on held-out pictures than the generator before the phase"
+    assert detector.finish() is None, "once"
+    assert make_detector("shape", total_steps=100).finish() is None
+
+
+@pytest.mark.parametrize("action", ["stop", "mark"])
+def test_a_phase_without_gain_is_said_to_be_one(smallest, tmp_path, caplog, monkeypatch, action):
+    worse = itertools.count()
+    monkeypatch.setattr("nogan.inflection.probe.quality", lambda metrics: -float(next(worse)))
+    out = io.StringIO()
+    overrides = ("nogan.repeats=0", "trainer.limit_batches=3", f"nogan.inflection.action={action}")
+    with caplog.at_level("INFO", "nogan"):
+        train(smallest("nogan.inflection.name=probe", *overrides), tmp_path, console=Console(file=out, width=160))
+    log = "No gain from gan@1: no snapshot was better on held-out pictures than the generator before the phase"
+    assert log in caplog.text and ("that generator is kept" in caplog.text) == (action == "stop")
+    table, end = {"stop": ("no gain → 0", "no gain, back to 0"), "mark": ("no gain (marked)", "whole; no gain marked")}[
+        action
+    ]
+    page = (tmp_path / "report.html").read_text()
+    assert table in out.getvalue() and end in page and "batch 0" not in page.split("<script")[0]
+
+
+def loss_of(step):
+    """Of a critic that loses its hold until batch 120 of 200, and then regains a little of it."""
+    return 0.1 + 0.5 * min(step, 120) / 120 - 0.1 * max(step - 120, 0) / 80
+
+
+def feed_both(detector, fds, every=10):
+    """As :func:`feed`, with critic losses that rise."""
+    for i, fd in enumerate(fds):
+        if verdict := detector.measured(i * every, TRUE_TO_LIFE | {"chroma_fd": fd}):
+            return i * every, verdict
+        for step in range(i * every, (i + 1) * every):
+            assert detector.update(step, loss_of(step)) is None
+    return None
+
+
+def test_combined_waits_in_the_trough_of_a_wave_while_the_critics_loss_still_rises():
+    wave = [100, 80, 60, 90, 95, 95, 90, 80, 70, 50, 40, *[60] * 9]
+    probe = feed_both(make_detector("probe", total_steps=200, patience=0.2), wave)
+    assert probe is not None and probe[1].inflection == 20, "the first crest of quality"
+    combined = feed_both(make_detector("combined", total_steps=200), wave)
+    assert combined is not None and combined[1].inflection == 100, "the best one"
+    assert combined[0] > 160, "no sooner than the crests of quality and of the loss have both stood for the patience"
+    assert "the critic loss has not risen above 0.5" in combined[1].reason
+
+
+def test_combined_has_the_last_word_of_the_probe():
+    detector = make_detector("combined", total_steps=200)
+    assert feed_both(detector, [100, 80, 70, 60]) is None
+    assert detector.finish().inflection == 30
+    assert make_detector("combined", total_steps=200).finish() is None, "nothing was measured"
+
+
+def test_broken_metrics_are_left_out():
+    detector = make_detector("probe", total_steps=100, patience=0.3)
+    assert feed(detector, [100, 50, math.nan, math.nan]) is None
+    when, verdict = feed(detector, [60], first=4)
+    assert (when, verdict.inflection) == (40, 10)
+
+
+@pytest.mark.parametrize("name", ["probe", "combined"])
+def test_a_checkpoint_continues_to_the_bit(name):
+    fds = [100, 80, 90, 60, 70, 75, 80, 90]
+    whole = feed(make_detector(name, total_steps=100, patience=0.3), fds)
+    assert whole is not None
+    for cut in (0, 1, 4, 6):
+        detector = make_detector(name, total_steps=100, patience=0.3)
+        assert feed(detector, fds[:cut]) is None
+        buffer = io.BytesIO()
+        torch.save(detector.state_dict(), buffer)
+        buffer.seek(0)
+        again = make_detector(name, total_steps=100, patience=0.3)
+        again.load_state_dict(torch.load(buffer, weights_only=True))
+        assert feed(again, fds[cut:], first=cut) == whole
+
+
+def test_a_run_ends_with_the_snapshot_that_the_probe_likes_best(smallest, tmp_path):
+    overrides = (
+        "nogan.inflection.name=probe",
+        "nogan.inflection.probe.patience=1",
+        "nogan.repeats=0",
+        "trainer.limit_batches=12",
+        "nogan.gan.lr=1e-3",
+    )
+    train(smallest(*overrides, "nogan.gan.max_critic_steps=1"), tmp_path, console=Console(quiet=True))
+    record = json.loads((tmp_path / "records.json").read_text())[-1]
+    snapshots = tmp_path / "snapshots" / "gan@1"
+    measured = {int(note.stem[5:]): json.loads(note.read_text()) for note in snapshots.glob("*.json")}
+    best = max(measured, key=lambda step: quality(measured[step]))
+    assert len(measured) > 4
+    assert record["end"] == "inflection"
+    assert record["verdict"]["detector"] == "probe"
+    assert record["rolled_back_to"] == record["verdict"]["inflection"]
+    assert record["rolled_back_to"] == best
+    final, snapshot = (
+        load_file(path) for path in (tmp_path / "generator.safetensors", snapshots / f"step-{best:06d}.safetensors")
+    )
+    assert all(torch.equal(snapshot[name], final[name]) for name in final)

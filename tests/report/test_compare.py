@@ -1,0 +1,175 @@
+"""compare.html: which runs it finds, in what they differ, and how it behaves in a browser."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nogan.commands.compare import main, write_comparison
+from nogan.common.errors import UserError
+from nogan.report.collect import best, collect
+from nogan.report.run_data import repeat_command
+from nogan.runs.run_folder import environment, write_json
+
+
+@pytest.fixture
+def sweep(finished_run, tmp_path) -> Path:
+    """A folder of trials: three that ended differently, one that failed before it began."""
+    folder = tmp_path / "multirun"
+
+    def trial(number: int, lr: float, change: Callable[[dict], None]) -> None:
+        here = folder / str(number)
+        shutil.copytree(finished_run, here, ignore=shutil.ignore_patterns("wandb", "fakes", "checkpoints", "snapshots"))
+        config = yaml.safe_load((here / "config.yaml").read_text())
+        config["nogan"]["gan"]["lr"] = lr
+        config["logger"]["project"] = f"project-{number}"  # no setting of the run
+        (here / "config.yaml").write_text(yaml.safe_dump(config))
+        (here / ".hydra").mkdir()
+        overrides = ["experiment=quickstart", "sweep=optuna", f"nogan.gan.lr={lr}", "probe={images:4,size:32}"]
+        (here / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+        records = json.loads((here / "records.json").read_text())
+        change(records[-1]["metrics"])
+        (here / "records.json").write_text(json.dumps(records))
+
+    trial(2, 1e-5, lambda metrics: metrics.update(psnr=20.0, chroma_fd=30.0, colorfulness_ratio=1.3))
+    trial(9, 2e-5, lambda metrics: metrics.update(psnr=22.0, chroma_fd=10.0, colorfulness_ratio=0.9))
+    trial(10, 5e-5, lambda metrics: metrics.update(psnr=21.0, chroma_fd=20.0, colorfulness_ratio=1.05))
+    failed = folder / "11"
+    (failed / ".hydra").mkdir(parents=True)
+    (failed / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["experiment=quickstart", "nogan.gan.lr=7"]))
+    (failed / "failed.txt").write_text("nogan.gan.lr=7: expected less than or equal to 1\n")
+    return folder
+
+
+def test_what_is_found_and_in_what_it_differs(sweep):
+    entries = collect([sweep])
+    assert [entry.label for entry in entries] == ["2", "9", "10", "11"]  # as people count
+    assert [entry.status for entry in entries] == ["complete"] * 3 + ["failed"]
+    assert entries[0].settings.keys() == {"nogan.gan.lr"}  # neither the logger nor what is the same everywhere
+    assert [entry.settings["nogan.gan.lr"] for entry in entries] == [1e-5, 2e-5, 5e-5, 7]
+    assert "expected less than" in entries[3].failure
+
+
+@pytest.mark.parametrize(
+    ("objective", "winner"),
+    [("val/chroma_fd", "9"), ("val/psnr", "9"), ("val/colorfulness_ratio", "10"), ("val/x", None)],
+)
+def test_the_best_is_the_best_in_its_own_sense(sweep, objective, winner):
+    found = best(collect([sweep]), objective)
+    assert (found.label if found else None) == winner  # colorfulness is best at that of the truth
+
+
+def test_paths_in_any_combination_and_none_twice(sweep, finished_run, tmp_path):
+    entries = collect([sweep / "9", sweep, finished_run])
+    assert sorted(entry.label for entry in entries) == ["10", "11", "2", "9", "run"]
+    with pytest.raises(UserError, match="found no run"):
+        collect([sweep, tmp_path / "nothing"])
+
+
+def test_the_page_names_the_best_and_how_to_run_it_again(sweep, tmp_path, capsys):
+    output = tmp_path / "page.html"
+    main([str(sweep), "-o", str(output)])
+    assert capsys.readouterr().out.strip() == str(output)
+    text = output.read_text()
+    assert re.search(r"Best by chroma FD: <b>9</b> with 10\.0", text)
+    # The overrides alone, without what made it a sweep, and quoted for a shell.
+    command = re.search(r"<code>(python train.py .*?)</code>", text)[1].replace("&#39;", "'")
+    assert command == "python train.py experiment=quickstart nogan.gan.lr=2e-05 'probe={images:4,size:32}'"
+    assert "nogan.gan.lr=7: expected less" in text and output.stat().st_size < 10e6
+
+
+def test_the_table_sorts(sweep, tmp_path, open_page):
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
+
+    def order() -> list[str]:
+        return page.locator("#table tbody th").evaluate_all("cells => cells.map(cell => cell.dataset.value)")
+
+    def head(name: str):
+        return page.locator("#table thead th").filter(has_text=name)
+
+    assert order() == ["9", "10", "2", "11"] and head("chroma FD").get_attribute("aria-sort") == "ascending"
+    head("colorfulness").get_by_role("button").click()
+    assert order() == ["10", "9", "2", "11"]  # nearest to the truth first
+    head("gan.lr").get_by_role("button").focus()
+    page.keyboard.press("Enter")
+    assert order() == ["2", "9", "10", "11"]
+    page.keyboard.press("Enter")
+    assert order() == ["11", "10", "9", "2"] and head("gan.lr").get_attribute("aria-sort") == "descending"
+    head("PSNR").get_by_role("button").click()
+    assert order() == ["9", "10", "2", "11"]  # what has no value stays last, whichever way
+    head("PSNR").get_by_role("button").click()
+    assert order() == ["2", "10", "9", "11"]
+
+
+def test_pictures_follow_the_table_and_runs_can_be_left_out(sweep, tmp_path, open_page):
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
+
+    def pictured() -> list[str]:
+        return page.locator(".set span").all_inner_texts()
+
+    assert pictured() == ["gray", "9", "10", "2", "truth"]
+    lines = page.locator("#measure-chart path.line").count()
+    page.locator("#table tbody tr").filter(has_text="9").first.get_by_role("checkbox").uncheck()
+    assert pictured() == ["gray", "10", "2", "truth"]
+    assert page.locator("#measure-chart path.line").count() == lines - 1
+    final = page.locator(".set img").nth(2).get_attribute("src")
+    page.get_by_role("button", name="before the GAN").click()
+    assert page.locator(".set img").nth(2).get_attribute("src") != final
+    page.locator("#over").select_option("run")
+    page.locator("#measure").select_option("psnr")
+    assert page.locator("#measure-chart path.line").count() == lines - 1
+
+
+def test_runs_with_other_photographs_are_not_mixed(sweep, tmp_path, open_page):
+    from PIL import Image, ImageOps
+
+    for picture in (sweep / "10" / "samples").glob("*.png"):
+        with Image.open(picture) as grid:
+            ImageOps.flip(grid).save(picture)
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
+    sets = [one.locator("span").all_inner_texts() for one in page.locator(".set").all()]
+    assert sets == [["gray", "9", "2", "truth"], ["gray", "10", "truth"]]
+
+
+def test_what_the_table_is_sorted_by_is_on_the_screen_however_many_settings_differ(sweep, tmp_path, open_page):
+    for number in (2, 9, 10):
+        path = sweep / str(number) / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        config["nogan"]["gan"] |= {"share": number / 100, "critic_threshold": 0.5 + number / 100}
+        config["nogan"]["gan"]["weights"]["feature"] = 1.0 * number
+        config["nogan"]["snapshot_every"] = number / 1000
+        path.write_text(yaml.safe_dump(config | {"seed": number}))
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html", "val/a_shift"))
+    assert page.locator("#table thead th[data-sort=mixed]").count() == 6
+    for key in ("a_shift", "colorfulness_ratio", "psnr", "chroma_fd"):
+        box = page.locator(f"#table th[data-key={key}]").bounding_box()
+        assert box["x"] + box["width"] < 1280, key
+    page.locator("#over").select_option("run")
+    assert "images seen by the run" in page.locator("#measure-chart svg").text_content()  # what the axis counts
+
+
+def test_it_fits_a_phone(sweep, tmp_path, open_page):
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"), viewport={"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_without_hydras_notes_the_command_is_the_one_that_was_typed(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "probe={images: 4}", "data.path=my photographs"])
+    write_json(tmp_path / "environment.json", environment())
+    assert repeat_command(tmp_path) == "python train.py 'probe={images: 4}' 'data.path=my photographs'"
+
+
+def test_what_is_wrong_with_a_comparison_is_said_in_one_line(sweep, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for arguments, message in (
+        (["--objective", "val/foo"], "--objective val/foo: expected one of val/colorfulness_ratio, val/psnr"),
+        (["-o", str(tmp_path)], f"-o {tmp_path} is a folder: expected a file"),
+        (["-o", str(tmp_path / "file" / "x.html")], f"-o {tmp_path / 'file' / 'x.html'}: "),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main([str(sweep), *arguments])
+        assert str(ended.value).startswith(message) and "\n" not in str(ended.value)

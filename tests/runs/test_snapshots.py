@@ -1,0 +1,132 @@
+"""Snapshots on disk: finding, thinning and exporting them."""
+
+import json
+import os
+import stat
+
+import pytest
+import torch
+from torch import nn
+
+from nogan import networks
+from nogan.networks import generator_file as exports
+from nogan.plan import build_plan
+from nogan.runs.run_folder import describe_run
+from nogan.runs.snapshots import SnapshotStore, main, prune, stores
+
+
+def filled(value: float) -> nn.Module:
+    network = nn.Linear(64, 64)
+    nn.init.constant_(network.weight, value)
+    return network
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with two cycles of six snapshots each."""
+    for cycle in (1, 2):
+        for step in range(0, 60, 10):
+            SnapshotStore(tmp_path / "snapshots" / f"gan@{cycle}").save(step, filled(step))
+    return tmp_path
+
+
+def test_nearest_is_the_earlier_of_two_as_near(run):
+    store = stores(run)["gan@1"]
+    assert [store.nearest(step) for step in (0, 4, 5, 6, 49, 1000)] == [0, 0, 0, 10, 50, 50]
+    assert SnapshotStore(run / "nowhere").nearest(3) is None
+
+
+def test_restore_brings_the_weights_back(run):
+    network = filled(-1)
+    stores(run)["gan@2"].restore(30, network)
+    assert torch.equal(network.weight, torch.full((64, 64), 30.0))
+
+
+def test_pruning_thins_the_oldest_cycle_evenly_and_keeps_its_ends(run):
+    one = stores(run)["gan@1"].size() / 6
+    assert prune(run, 12 * one) == []
+    prune(run, 9 * one)
+    assert len(stores(run)["gan@1"].steps()) == 3
+    assert stores(run)["gan@2"].steps() == list(range(0, 60, 10))
+    prune(run, 1)
+    assert [store.steps() for store in stores(run).values()] == [[0, 50], [0, 50]]
+
+
+def test_moving_averages_count_and_go_with_their_snapshots(run):
+    for store in stores(run).values():
+        for step in store.steps():
+            store.averages.save(step, filled(step))
+    one = stores(run)["gan@1"].size() / 12
+    assert prune(run, 24 * one) == []
+    assert len(prune(run, 18 * one)) == 6
+    first = stores(run)["gan@1"]
+    assert len(first.steps()) == 3 and first.averages.steps() == first.steps()
+
+
+def test_pruning_spares_the_snapshot_that_the_phase_may_go_back_to(run):
+    flat = {"chroma_fd": 90.0, "colorfulness_ratio": 1.0, "psnr": 20.0, "shift_variation": 5.0, "colorfulness": 50.0}
+    for store in stores(run).values():
+        for step in store.steps():
+            note = flat | ({"chroma_fd": 40.0} if step == 20 else {})
+            store.path(step).with_suffix(".json").write_text(json.dumps(note))
+    prune(run, 1)
+    assert [store.steps() for store in stores(run).values()] == [[0, 20, 50], [0, 20, 50]]
+
+
+def test_pruning_leaves_the_widest_view(run):
+    prune(run, stores(run)["gan@1"].size() / 6 * 10)
+    gaps = torch.tensor(stores(run)["gan@1"].steps()).diff()
+    assert gaps.max() <= 20
+
+
+def test_discarding_what_a_resumed_phase_will_make_again(run):
+    store = stores(run)["gan@1"]
+    store.path(40).with_suffix(".json").write_text("{}")
+    store.discard_after(30)
+    assert store.steps() == [0, 10, 20, 30] and not list(store.folder.glob("*.json"))
+
+
+def test_list_and_pick_on_the_command_line(tmp_path, capsys, smallest):
+    config = smallest("nogan.gan.size=48")
+    describe_run(tmp_path, config, build_plan(config))
+    network = networks.build_generator("tiny", "deep", 0.5, pretrained=False)
+    exports.save_generator(network, tmp_path)
+    store = SnapshotStore(tmp_path / "snapshots" / "gan@1")
+    with torch.no_grad():
+        network.head.bias.fill_(0.25)
+    store.save(8, network)
+    store.path(8).with_suffix(".json").write_text(json.dumps({"psnr": 21.5}))
+
+    main([str(tmp_path)])
+    listed = capsys.readouterr().out
+    assert "gan@1" in listed and "21.500" in listed
+    main([str(tmp_path), "--pick", "8"])
+    written = capsys.readouterr().out.strip()
+    assert written.endswith("generator@cycle-1-step-8.safetensors")
+    assert torch.equal(exports.load_generator(written).head.bias, torch.full((3,), 0.25))
+    assert exports.describe(written)["training"]["metrics"] == {"psnr": 21.5}
+    assert exports.trained_size(written) == 48
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--pick", "7"], "has no such snapshot; it has 0, 10"), (["--cycle", "9"], "has snapshots of gan@1, gan@2")],
+)
+def test_what_is_not_there_is_said_in_one_line(run, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        main([str(run), *arguments])
+
+
+def test_a_folder_without_snapshots(tmp_path):
+    with pytest.raises(SystemExit, match="has no snapshots"):
+        main([str(tmp_path)])
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_who_may_read_the_weights_is_the_umasks_word(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = SnapshotStore(tmp_path / "snapshots").save(0, filled(0))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == mode

@@ -1,0 +1,266 @@
+"""The study of real runs judges right, on records made by hand, and goes on where it was cut."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nogan.common.errors import UserError
+from nogan.study import real, runs
+from nogan.study.__main__ import main
+from nogan.study.record import read_rows
+from nogan.study.regret import (
+    Stop,
+    best_fixed_share,
+    bootstrap_median,
+    fixed,
+    picked_by_probe,
+    prior,
+    random_regret,
+    regret,
+    replay,
+    saved,
+    sign_test,
+    signals,
+    snapshot,
+)
+
+ROOT = Path(__file__).parents[2]
+TRUE_TO_LIFE = {
+    "chroma_fd": 100.0,
+    "colorfulness_ratio": 1.0,
+    "psnr": 20.0,
+    "shift_variation": 5.0,
+    "colorfulness": 50.0,
+    "orange_red": 0.02,
+    "orange_red_truth": 0.03,
+}
+
+
+def record(fds, every=10, data="scenes", seed=0, losses=None):
+    """A run of ``every * (len(fds) - 1)`` batches whose snapshots differ in their chroma FD alone."""
+    steps = every * (len(fds) - 1)
+    metrics = {str(i * every): TRUE_TO_LIFE | {"chroma_fd": fd} for i, fd in enumerate(fds)}
+    return {
+        "data": data,
+        "seed": seed,
+        "steps": steps,
+        "batch_size": 16,
+        "lr": 1e-4,
+        "images": 20_000,
+        "losses": losses or [[step, 0.5] for step in range(0, steps, 2)],
+        "probe": metrics,
+        "oracle": metrics,
+    }
+
+
+def test_regret_is_the_share_of_the_gain_that_is_lost():
+    e = math.e
+    row = record([e**4, e**3, e**2, e**3, e**5])  # quality -4, -3, -2, -3, -5
+    assert [regret(row, Stop(at, 40)) for at in (0, 10, 20, 30, 40)] == pytest.approx([1, 0.5, 0, 0.5, 1.5])
+    assert regret(row, Stop()) == pytest.approx(1.5), "without a verdict the phase goes to its end"
+    assert random_regret(row) == pytest.approx(0.7)
+    assert math.isnan(regret(record([1.0, 2.0, 3.0]), Stop(10, 10))), "no snapshot is better than none"
+    assert regret(row, Stop(20, 39), {"jitter": 1.0}) != 0
+
+
+def test_the_snapshot_is_the_one_that_the_program_would_take():
+    row = record([1.0] * 5)
+    assert snapshot(row, Stop(14, 40)) == 10
+    assert snapshot(row, Stop(15, 40)) == 10, "the earlier of two as near"
+    assert snapshot(row, Stop(18, 18)) == 10, "snapshot 20 is not there yet"
+    assert snapshot(row, Stop(18, 19)) == 20, "after batch 19, the twentieth, it is"
+    assert snapshot(row, Stop()) == 40
+
+
+def test_what_is_saved_is_what_is_not_run():
+    row = record([1.0] * 5)
+    assert saved(row, Stop(5, 9)) == pytest.approx(0.75)
+    assert saved(row, Stop()) == 0
+    assert saved(row, fixed(row, 1.0)) == 0
+
+
+def test_the_prior_counts_the_generators_batches():
+    every_other = record([1.0] * 81)  # 800 batches, the critic's are the even ones
+    assert prior(every_other) == Stop(359, 359), "the 180th of the odd ones: 180 x 1e-4 = 0.018"
+    assert prior(record([1.0] * 20)) == Stop()
+
+
+def test_the_fixed_share_is_learnt_from_other_runs():
+    e = math.e
+    late, early = record([e**4, e**4, e**4, e**2, e**4]), record([e**4, e**2, e**4, e**4, e**4])
+    assert snapshot(late, fixed(late, best_fixed_share([late]))) == 30
+    found = real.stops([late, late | {"seed": 1}, early])
+    assert regret(early, found[real.LEAVE_ONE_OUT][2]) == pytest.approx(1), "the others peak late"
+
+
+def test_signals_are_read_around_each_snapshot_and_high_is_good():
+    row = record([4.0, 1.0, 2.0], every=100, losses=[[step, 0.2 + 0.002 * step] for step in range(0, 200, 4)])
+    found = signals(row, width=0.1)  # 10 batches on either side
+    assert found["the critic's loss"] == pytest.approx([0.2 + 0.002 * 4, 0.4, 0.2 + 0.002 * 194], abs=1e-9)
+    assert found["the critic's share of the batches"][1] == pytest.approx(5 / 21)
+    assert found["probe: chroma FD"].argmax() == found["probe: quality"].argmax() == 1
+    assert np.isnan(found["probe: change since the last"]).all()
+    assert found["probe: share of orange-red"] == pytest.approx([-0.01] * 3)
+
+
+def test_the_probe_picks_among_the_snapshots_that_are_there():
+    row = record([4.0, 3.0, 2.0, 1.0])
+    assert picked_by_probe(row, Stop(5, 25)) == Stop(20, 25)
+    assert picked_by_probe(row, Stop(5, 8)) == Stop(0, 8)
+    assert picked_by_probe(row, Stop()) == Stop(30, 29)
+
+
+def test_detectors_are_replayed_as_in_the_run():
+    rng = np.random.default_rng(0)
+    losses = [
+        [step, 0.2 + 0.4 / (1 + math.exp(-(step - 350) / 50)) + 0.02 * rng.normal()] for step in range(0, 1000, 2)
+    ]
+    row = record([1.0] * 101, losses=losses)
+    stop = replay(row, "shape")
+    assert stop.at == pytest.approx(350, abs=40)
+    assert stop.at < stop.sure < 800
+    assert replay(row, "budget", share=0.4).at == 499, "40 % of 20,000 images in batches of 16"
+    best = replay(row | {"probe": row["probe"] | {"300": TRUE_TO_LIFE | {"chroma_fd": 0.5}}}, "probe")
+    assert best == Stop(300, 699), (
+        "400 batches after the best of the 1000, once the snapshot after batch 699 is measured"
+    )
+    flat = row | {"losses": [[step, 0.5 + 0.02 * rng.normal()] for step in range(0, 1000, 2)]}
+    assert replay(flat, "shape") == Stop()
+
+
+def test_the_sign_test_and_the_interval():
+    # By hand: 2 * (1 + 10) / 2^10, the tie dropped.
+    assert sign_test([0] * 9 + [2, 1], [1] * 9 + [1, 1]) == (9, 1, pytest.approx(22 / 1024))
+    assert sign_test([1.0], [1.0]) == (0, 0, 1.0)
+    low, high = bootstrap_median([0.0, 0.1, 0.2, 0.3, 0.4])
+    assert 0 <= low < 0.2 < high <= 0.4
+
+
+def test_a_finished_run_is_collected_with_steps_from_zero(tmp_path):
+    (tmp_path / "metrics.csv").write_text("step,gan/step,gan/critic_loss\n7,,\n8,1,0.25\n9,2,\n10,3.0,0.5\n")
+    phase = {"name": "gan@1", "steps": 3, "batch_size": 16, "lr": [1e-4, 5e-4]}
+    (tmp_path / "plan.json").write_text(json.dumps([{"name": "g1"}, phase]))
+    (tmp_path / "records.json").write_text(json.dumps([{"generator_steps": 1, "seconds": 2.0}]))
+    (tmp_path / "config.yaml").write_text("data: {images: 100}\n")
+    (tmp_path / "environment.json").write_text('{"git": "abc"}')
+    snapshots = tmp_path / "snapshots" / "gan@1"
+    snapshots.mkdir(parents=True)
+    (snapshots / "step-000002.json").write_text('{"psnr": 20.123456789}')
+    row = runs.collect(tmp_path)
+    assert row["losses"] == [[0, 0.25], [2, 0.5]]
+    assert row["probe"] == {"2": {"psnr": 20.12346}}
+    assert (row["lr"], row["images"], row["steps"], row["commit"]) == (1e-4, 100, 3, "abc")
+
+
+def test_photographs_are_cut_so_that_none_is_on_both_sides(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ORACLE_IMAGES", 4)
+    for part, count in (("train", 20), ("val", 2)):
+        (tmp_path / part).mkdir()
+        for index in range(count):
+            level = 10 * index + (5 if part == "val" else 0)
+            Image.new("RGB", (80, 64), (level, level, level)).save(tmp_path / part / f"{index}.png")
+    crops = runs.cut(tmp_path, tmp_path / "crops", count=90)
+
+    def levels(part):
+        files = sorted((crops / part).glob("*.png"))
+        pictures = [np.asarray(Image.open(file)) for file in files]
+        assert {picture.shape for picture in pictures} == {(32, 32, 3)}
+        return [int(picture[0, 0, 0]) for picture in pictures]
+
+    train, probe, oracle = levels("train"), levels("probe"), levels("oracle")
+    assert (len(train), len(probe), len(oracle)) == (90, 4, 4)
+    assert len(set(train[:18])) == 18, "every photograph once before any comes twice"
+    assert len(set(probe)) == 2
+    assert set(oracle) == {5, 15}
+    assert not set(train) & set(probe)
+    with pytest.raises(UserError, match="train/"):
+        runs.cut(tmp_path / "val", tmp_path / "elsewhere", count=90)
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Runs that take no time; which were asked for."""
+    asked = []
+
+    def make(root, out, data, seed, threads, crops):
+        asked.append((data, seed))
+        rng = np.random.default_rng(seed)
+        return record([55.0, *np.exp(rng.uniform(3, 4, 11))], data=data, seed=seed)
+
+    monkeypatch.setattr(runs, "make", make)
+    monkeypatch.setattr(runs, "cut", lambda photographs, folder, count: folder)
+    return asked
+
+
+def test_the_study_goes_on_where_it_was_cut(tmp_path, trained, capsys):
+    document = tmp_path / "record.md"
+    document.write_text("before\n<!-- real:begin -->\nold\n<!-- real:end -->\nafter\n")
+    command = ["real", "--out", str(tmp_path / "out"), "--root", str(ROOT), "--seeds", "3", "--record", str(document)]
+    command += ["--photos", str(tmp_path), "--photo-seeds", "1", "--long-seeds", "1"]
+    assert main(command) == 0
+    sets = ("scenes", "photographs", "scenes-long", "photographs-long")
+    assert trained == [*((data, 0) for data in sets), ("scenes", 1), ("scenes", 2)]
+    tables = (tmp_path / "out" / "real.md").read_text()
+    results = tmp_path / "out" / "real.jsonl"
+    lines = results.read_text().splitlines(keepends=True)
+    results.write_text("".join((lines[0], *lines[2:5], lines[5][:50])))  # one run lost, another torn
+    assert main(command) == 0
+    assert trained[6:] == [("photographs", 0), ("scenes", 2)]
+    assert (tmp_path / "out" / "real.md").read_text() == tables
+    assert len(list(read_rows(results))) == 6
+    assert main(command) == 0
+    assert len(trained) == 8
+    text = document.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| `combined` |" in text
+    assert 0 < (tmp_path / "record" / "real.png").stat().st_size < 200_000
+    capsys.readouterr()
+
+
+def test_other_settings_are_other_runs(tmp_path, trained):
+    for folder in ("experiments", "conf"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "train.py").touch()
+    overlay = tmp_path / "experiments" / "inflection.yaml"
+    overlay.write_text("nogan: {repeats: 0}  # a comment\n")
+    command = ["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "2", "--long-seeds", "0"]
+    assert main(command) == 0
+    overlay.write_text("nogan: {repeats: 0}  # another comment\n")
+    assert main(command) == 0
+    assert len(trained) == 2
+    overlay.write_text("nogan: {repeats: 1}\n")
+    assert main(command) == 0
+    assert len(trained) == 4
+
+
+def test_a_run_that_failed_says_where_to_look(tmp_path, capsys):
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments" / "inflection.yaml").write_text("name: inflection\n")
+    (tmp_path / "train.py").write_text("import sys; print('working'); sys.exit('no disk left')\n")
+    assert main(["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "1"]) == 1
+    error = capsys.readouterr().err
+    assert "scenes, seed 0: train.py ended with code 1: no disk left" in error
+    assert "output.txt" in error
+    assert main(["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "experiments")]) == 1
+    assert "pass --root" in capsys.readouterr().err
+
+
+def test_the_experiment_marks_and_goes_far_past_the_prior(configure):
+    from nogan.plan import build_plan
+
+    config = configure("experiment=inflection")
+    plan = build_plan(config)
+    phase = plan[-1]
+    assert config.nogan.inflection.action == "mark"
+    assert config.nogan.repeats == 0
+    assert phase.lr[0] * phase.steps / 2 > 2 * 0.018
+    assert phase.steps / phase.snapshot_every > 40
+    longer = build_plan(configure("experiment=inflection", *runs.SETS["scenes-long"]))
+    assert [p.steps for p in longer[:-1]] == [p.steps for p in plan[:-1]], "but for the GAN phase nothing changes"
+    assert longer[-1].steps > 2.4 * phase.steps

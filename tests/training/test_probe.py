@@ -1,0 +1,67 @@
+"""The probe's measurements and its picture."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nogan.common import color
+from nogan.evaluation.held_out import SCALE, colorize, draw_grid, evaluating, rescale, shift
+from nogan.report.pictures import read_grid
+
+
+def test_shift_moves_the_picture_and_mirrors_the_border():
+    picture = torch.arange(16.0).view(1, 1, 4, 4)
+    moved = shift(picture, 1)
+    assert torch.equal(moved[..., 1:, 1:], picture[..., :-1, :-1])
+    assert torch.equal(moved[..., 0, 1:], picture[..., 1, :-1])
+    back = shift(moved, -1)
+    assert torch.equal(back[..., :-1, :-1], picture[..., :-1, :-1])
+
+
+@pytest.mark.parametrize(("to", "size"), [(1.25, 80), (64, 64), (0.5, 32)])
+def test_rescale_gives_multiples_of_sixteen(to, size):
+    assert rescale(torch.rand(1, 3, 64, 64), to).shape == (1, 3, size, size)
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128, 192])
+def test_the_probe_colorizes_at_another_size_whatever_its_own(size):
+    assert rescale(torch.rand(1, 3, size, size), SCALE).shape[-1] > size
+
+
+def test_evaluating_restores_every_mode():
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3)))
+    network[1][1].eval()  # one module was in eval mode before
+    modes = [module.training for module in network.modules()]
+    with pytest.raises(ValueError), evaluating(network):
+        assert not any(module.training for module in network.modules())
+        raise ValueError
+    assert [module.training for module in network.modules()] == modes
+
+
+def test_colorize_keeps_the_luma_of_the_photograph():
+    photographs = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.25
+    red_cast = nn.Conv2d(3, 3, 1)
+    nn.init.eye_(red_cast.weight.data.view(3, 3))
+    red_cast.bias.data = torch.tensor([0.3, 0.0, 0.0])
+    with torch.no_grad():
+        outputs = colorize(red_cast, photographs, 2, torch.device("cpu"))
+    assert torch.allclose(color.luma(outputs), color.luma(photographs), atol=1e-3)
+    assert (outputs[:, 0] - outputs[:, 1]).mean() > 0.02
+
+
+def test_the_grid_has_gray_output_and_truth_in_its_rows():
+    photographs, outputs = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    grid = np.asarray(draw_grid(photographs, outputs)) / 255
+    assert grid.shape == (3 * 8 + 2 * 2, 2 * 8 + 2, 3)
+    second = slice(10, 18)
+    assert np.allclose(grid[:8, second], color.to_gray(photographs[1]).permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
+    assert np.allclose(grid[second, second], outputs[1].permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
+    assert np.allclose(grid[20:28, second], photographs[1].permute(1, 2, 0), atol=0.5 / 255 + 1e-6)
+
+
+def test_a_grid_is_cut_into_the_pictures_that_it_was_drawn_from(tmp_path):
+    draw_grid(torch.rand(5, 3, 16, 16), torch.zeros(5, 3, 16, 16)).save(tmp_path / "grid.png")
+    grid = read_grid(tmp_path / "grid.png")
+    assert [picture.size for row in (grid.gray, grid.output, grid.truth) for picture in row] == [(16, 16)] * 15
+    assert all(picture.getextrema() == ((0, 0),) * 3 for picture in grid.output)  # no gap got into them
