@@ -14,8 +14,9 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from nogan.runs.summary import show_plan
+from nogan.report.sweep import conclude
 from nogan.training.compose import chosen_groups, command_line, job, run_config
+from nogan.training.preview import show_plan
 
 HERE = Path(__file__).parent
 
@@ -28,11 +29,17 @@ def main(cfg: DictConfig) -> float | None:
     if config.dry_run:
         show_plan(config, Console())
         return None
+    from nogan.report import write_report
     from nogan.training.run import train  # torch and Lightning load after the config has been found right
 
-    metrics = train(config, Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir), choices=chosen_groups())
+    metrics = train(
+        config,
+        Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir),
+        choices=chosen_groups(),
+        write_report=write_report,
+    )
     return metrics.get(config.objective) if config.objective else None
 
 
 if __name__ == "__main__":
-    command_line(main, experiments=HERE / "experiments")
+    command_line(main, experiments=HERE / "experiments", conclude=conclude)

@@ -98,6 +98,7 @@ def finished_run(tmp_path_factory) -> Path:
     """The folder of a complete run with two inflection points and W&B offline; read it, do not change it."""
     from rich.console import Console
 
+    from nogan.report import write_report
     from nogan.training.run import train
 
     overrides = (
@@ -117,7 +118,7 @@ def finished_run(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
         config = parse_config(OmegaConf.to_container(cfg, resolve=True))
-        train(config, folder, choices=choices, console=Console(quiet=True))
+        train(config, folder, choices=choices, console=Console(quiet=True), write_report=write_report)
     return folder
 
 

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from nogan.common.version import __version__
+
 if TYPE_CHECKING:
     from nogan.colorize.colorizer import Colorizer
 
-__version__ = "0.1.0"
 __all__ = ["Colorizer", "__version__"]
 
 

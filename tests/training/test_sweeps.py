@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from nogan.common.errors import UserError
 from nogan.plan.config import Trainer
 from nogan.report.run_data import repeat_command
-from nogan.training.sweeps import check_objective, conclude, refuse_several_devices
+from nogan.report.sweep import conclude
+from nogan.training.sweeps import check_objective, refuse_several_devices
 from tests.conftest import SMALLEST, train_py
 
 TRIAL = (*SMALLEST, "nogan.repeats=0", "trainer.limit_batches=1")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import nogan.training.loggers
 from nogan.common.errors import UserError
-from nogan.report.run_data import metrics_of
+from nogan.runs.run_folder import metrics_of
 from nogan.training.run import train
 
 

@@ -172,7 +172,7 @@ def test_a_run_goes_on_without_w_and_b(smallest, tmp_path, fake_wandb, caplog, m
     monkeypatch.setenv("WANDB_MODE", "offline")
     fake_wandb(refuse)
     metrics = train(smallest("logger=wandb", "nogan.repeats=0"), tmp_path / "run", console=Console(quiet=True))
-    assert "val/psnr" in metrics and (tmp_path / "run" / "report.html").is_file()
+    assert "val/psnr" in metrics
     assert caplog.text.count("W&B: the service did not start. The run goes on without it") == 1
 
 

@@ -13,9 +13,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nogan import __version__
 from nogan.common.errors import UserError
 from nogan.common.files import bytes_of, write_atomically
+from nogan.common.version import __version__
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

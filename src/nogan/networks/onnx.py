@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nogan import __version__
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
+from nogan.common.version import __version__
 from nogan.networks.generator_file import load_generator, trained_size
 
 if TYPE_CHECKING:

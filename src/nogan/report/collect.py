@@ -9,7 +9,8 @@ import yaml
 
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import measure_of
-from nogan.report.run_data import RunData, failure_of, overrides_of
+from nogan.report.run_data import RunData, overrides_of
+from nogan.runs.run_folder import failure_of
 
 # Settings that say how a run is watched, not what it computes.
 ASIDE = ("name", "objective", "resume", "dry_run", "logger", "trainer.log_every_n_steps")

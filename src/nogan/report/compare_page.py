@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nogan import __version__
 from nogan.common.errors import UserError
+from nogan.common.version import __version__
 from nogan.evaluation.measures import MEASURES, Measure, measure_of
 from nogan.report.collect import Entry, best, collect
 from nogan.report.html import FOR_PICTURES, thinned, write_page

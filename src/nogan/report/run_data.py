@@ -1,8 +1,6 @@
 """A run folder read back, for pages and tables; it may be of a run that is still on, was cut, or has failed."""
 
-import csv
 import json
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,12 +12,8 @@ import yaml
 
 from nogan.common.errors import UserError
 from nogan.plan import Phase, Plan
-from nogan.runs.run_folder import saved_plan
+from nogan.runs.run_folder import Row, failure_of, metrics_of, saved_plan
 from nogan.runs.snapshots import SnapshotStore
-
-FAILURE = "failed.txt"  # in the folder of a sweep's trial that failed: why, in one line
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -172,12 +166,6 @@ class RunData:
         return "complete" if self.complete else "failed" if self.failure else "unfinished"
 
 
-def failure_of(folder: Path) -> str | None:
-    """Why the trial in ``folder`` failed, in one line; None if it did not."""
-    path = folder / FAILURE
-    return path.read_text().strip() if path.is_file() and not (folder / "records.json").is_file() else None
-
-
 def overrides_of(folder: Path) -> list[str]:
     """What the command line of the run in ``folder`` said, without Hydra's own settings."""
     path = folder / ".hydra" / "overrides.yaml"
@@ -203,22 +191,8 @@ def _is_trial_by_config(folder: Path) -> bool:
     return hydra["mode"] == "MULTIRUN" and "hydra.mode=MULTIRUN" not in hydra["overrides"]["hydra"]
 
 
-def metrics_of(folder: Path) -> list[Row]:
-    """``metrics.csv`` of the run in ``folder``, each row without its empty cells; no row before there is any."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [_numbers(row) for row in csv.DictReader(file)]
-
-
 def _json(path: Path, otherwise: Any) -> Any:
     return json.loads(path.read_text()) if path.is_file() else otherwise
-
-
-def _numbers(row: Mapping[str, str]) -> Row:
-    values = {name: float(cell) for name, cell in row.items() if cell}
-    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _records_in_checkpoint(folder: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from nogan import __version__
+from nogan.common.version import __version__
 from nogan.evaluation.measures import MEASURES
 from nogan.plan import Phase
 from nogan.report.html import FOR_PICTURES, smoothed, thinned, write_page

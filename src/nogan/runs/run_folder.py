@@ -19,7 +19,9 @@
 =============================  =====================================================================================
 """
 
+import csv
 import json
+import math
 import platform
 import shlex
 import subprocess
@@ -38,6 +40,11 @@ from nogan.plan import Plan, as_rows, from_rows
 from nogan.plan.config import RunConfig, parse_config
 
 PACKAGES = ("nogan", "torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "kornia", "wandb", "datasets")
+
+FAILURE = "failed.txt"  # in the folder of a sweep's trial that failed: why, in one line
+SWEEP_MARK = "sweep.json"  # in the folder of a sweep: what it optimizes
+
+Row = dict[str, float]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -131,3 +138,23 @@ def has_ended(folder: Path) -> bool:
 def forget_end(folder: Path) -> None:
     """Take the end of a run back: it goes on, with more cycles."""
     (folder / "records.json").unlink(missing_ok=True)
+
+
+def failure_of(folder: Path) -> str | None:
+    """Why the trial in ``folder`` failed, in one line; None if it did not."""
+    path = folder / FAILURE
+    return path.read_text().strip() if path.is_file() and not (folder / "records.json").is_file() else None
+
+
+def metrics_of(folder: Path) -> list[Row]:
+    """``metrics.csv`` of the run in ``folder``, each row without its empty cells; no row before there is any."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [_numbers(row) for row in csv.DictReader(file)]
+
+
+def _numbers(row: Mapping[str, str]) -> Row:
+    values = {name: float(cell) for name, cell in row.items() if cell}
+    return {name: value for name, value in values.items() if math.isfinite(value)}

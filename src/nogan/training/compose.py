@@ -44,12 +44,13 @@ GROUPS = ("data", "experiment", "inflection", "logger", "model", "nogan", "recip
 NO_TRIALS = "No trials are completed yet."  # Optuna's words
 
 
-def command_line(main: Callable[[], Any], experiments: Path) -> None:
+def command_line(main: Callable[[], Any], experiments: Path, conclude: Callable[[Path, Console], bool]) -> None:
     """Run a ``hydra.main`` function as a program: mistakes of the user end in one line on stderr and exit code 1.
 
     Args:
         main: decorated by ``hydra.main``.
         experiments: the folder whose ``NAME.yaml`` files ``experiment=NAME`` chooses from.
+        conclude: sums up the sweep in a folder; says whether a trial was completed.
     """
     register(experiments)
     # An OpenMP thread that spins while it waits takes the core that another program's thread needs: beside any other
@@ -82,7 +83,7 @@ def command_line(main: Callable[[], Any], experiments: Path) -> None:
         if str(error) != NO_TRIALS:
             sys.exit(f"hydra.sweeper: {error}")
     finally:
-        succeeded = SweepFolder.conclude()
+        succeeded = SweepFolder.conclude(conclude)
     if not succeeded:
         sys.exit(1)
 
@@ -117,7 +118,7 @@ class SweepFolder(Callback):
             SweepFolder.folder = folder
 
     @classmethod
-    def conclude(cls) -> bool:
+    def conclude(cls, summarize: Callable[[Path, Console], bool]) -> bool:
         """Sum up the sweep; False if none of its trials was completed. Without any trial a new folder is removed."""
         if cls.folder is None:
             return True
@@ -125,7 +126,7 @@ class SweepFolder(Callback):
             _remove(cls.folder)
             return False
         terminal = Console()
-        return sweeps.conclude(cls.folder, terminal if terminal.is_terminal else Console(width=160))
+        return summarize(cls.folder, terminal if terminal.is_terminal else Console(width=160))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -25,7 +25,6 @@ from nogan.inflection import Detector, make_detector
 from nogan.networks.losses import FeatureLoss
 from nogan.plan import Phase, Plan, build_plan
 from nogan.plan.config import RunConfig
-from nogan.report import write_report
 from nogan.runs.checkpoints import newest_whole_checkpoint
 from nogan.runs.disk import check_disk, expected_use
 from nogan.runs.run_folder import describe_run, forget_end, has_checkpoints, write_records
@@ -58,6 +57,7 @@ def train(
     *,
     choices: Mapping[str, str] | None = None,
     console: Console | None = None,
+    write_report: Callable[[Path], object] | None = None,
 ) -> dict[str, float]:
     """Run ``config`` in ``folder``, or go on with the run that is there.
 
@@ -66,6 +66,7 @@ def train(
         folder: the run folder; ``config.resume`` says that it holds an interrupted run.
         choices: the config groups that were chosen, for dashboards.
         console: where tables and the progress bar go.
+        write_report: makes a page of the run folder, when the run ends or is cut.
 
     Returns:
         The held-out metrics at the end, as ``val/…``.
@@ -80,10 +81,16 @@ def train(
     check_devices(config.trainer)
     check_logger(config)
     with only_one(folder) if is_first() else nullcontext():
-        return _train(config, folder, choices or {}, console)
+        return _train(config, folder, choices or {}, console, write_report)
 
 
-def _train(config: RunConfig, folder: Path, choices: Mapping[str, str], console: Console) -> dict[str, float]:
+def _train(
+    config: RunConfig,
+    folder: Path,
+    choices: Mapping[str, str],
+    console: Console,
+    write_report: Callable[[Path], object] | None,
+) -> dict[str, float]:
     checkpoint = _checkpoint(config, folder)
     check_networks(config, fresh=checkpoint is None)
     source, held_out = open_photographs(config.data), open_held_out(config.data)
@@ -125,12 +132,12 @@ def _train(config: RunConfig, folder: Path, choices: Mapping[str, str], console:
         except Interrupted as interrupted:
             console.print(f"{interrupted}: saved. To go on: python train.py {_resume(folder)}", soft_wrap=True)
             if run.trainer.is_global_zero:
-                _report(folder)
+                _report(folder, write_report)
             raise
         finally:
             finish(run.trainer.loggers)
     with _explaining(folder):
-        return _sum_up(run, console, time.monotonic() - started)
+        return _sum_up(run, console, time.monotonic() - started, write_report)
 
 
 def _checkpoint(config: RunConfig, folder: Path) -> Path | None:
@@ -317,7 +324,9 @@ def _fit(run: Run, checkpoint: Path | None) -> None:
                 raise Interrupted(signal.SIGTERM) from error
 
 
-def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
+def _sum_up(
+    run: Run, console: Console, seconds: float, write_report: Callable[[Path], object] | None
+) -> dict[str, float]:
     records = run.scheduler.records
     final = next((record["metrics"] for record in reversed(records) if "metrics" in record), {})
     metrics = {f"val/{name}": value for name, value in final.items()}
@@ -327,7 +336,7 @@ def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
         console.print(summary_table(run.plan, records))
         folder = os.path.relpath(run.folder)
         console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
-        if _report(run.folder):
+        if _report(run.folder, write_report):
             console.print(f"Look at it: {folder}/report.html", soft_wrap=True)
         colorize = f"python colorize.py PHOTO -o OUT --checkpoint {folder} --render-factor auto"
         console.print(f"Next: {colorize}", soft_wrap=True)
@@ -336,8 +345,10 @@ def _sum_up(run: Run, console: Console, seconds: float) -> dict[str, float]:
     return metrics
 
 
-def _report(folder: Path) -> bool:
+def _report(folder: Path, write_report: Callable[[Path], object] | None) -> bool:
     """Write ``report.html``; whether it could be: a page that fails must not lose a run."""
+    if write_report is None:
+        return False
     try:
         write_report(folder)
     except Exception as error:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from nogan import __version__
 from nogan.colorize.colorizer import join_luma
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.flicker import FlickerMeter
 from nogan.colorize.film.options import FilmOptions
 from nogan.colorize.film.stabilize import Stabilizer
 from nogan.common.files import write_atomically
+from nogan.common.version import __version__
 
 if TYPE_CHECKING:
     from av.container import OutputContainer

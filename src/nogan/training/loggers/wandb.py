@@ -32,8 +32,7 @@ from nogan.common.files import write_atomically
 from nogan.evaluation.measures import MEASURES
 from nogan.plan import Plan, as_rows
 from nogan.plan.config import RunConfig
-from nogan.report.run_data import metrics_of
-from nogan.runs.run_folder import environment
+from nogan.runs.run_folder import environment, metrics_of
 from nogan.training.sweeps import sweep_of
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""`nogan COMMAND`: finds the command and hands over to it."""

@@ -1,0 +1,85 @@
+"""How a sweep ended: its table, ``compare.html`` and the best trial's command, read from the folders of the trials."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from nogan.common.errors import UserError
+from nogan.evaluation.measures import MEASURES, measure_of
+from nogan.report.collect import Entry, best, collect
+from nogan.report.compare_page import OBJECTIVE, SETTINGS_SHOWN, show, write_comparison
+from nogan.report.run_data import repeat_command
+from nogan.runs.run_folder import SWEEP_MARK
+from nogan.runs.summary import clock, inflection
+
+log = logging.getLogger(__name__)
+
+
+def conclude(folder: Path, console: Console) -> bool:
+    """Print the sweep's table, its failures and its best trial, and write ``compare.html``.
+
+    Returns:
+        Whether a trial was completed.
+    """
+    try:
+        entries = collect([folder])
+    except UserError:
+        return False  # it ended before the first trial, or only showed plans
+    mark = folder / SWEEP_MARK
+    objective = (json.loads(mark.read_text())["objective"] if mark.is_file() else None) or OBJECTIVE
+    console.print(sweep_table(entries, objective))
+    for entry in entries:
+        if entry.status == "failed":
+            console.print(f"failed: {entry.label}: {entry.failure}", soft_wrap=True, markup=False)
+    try:
+        page = write_comparison([folder], folder / "compare.html", objective)
+        console.print(f"Side by side: {os.path.relpath(page)}", soft_wrap=True)
+    except Exception as error:  # a page that fails must not lose the rest
+        log.warning("no compare.html: %s; to try again: nogan compare %s", error, os.path.relpath(folder))
+    winner = best(entries, objective)
+    if winner is None:
+        return False
+    measure = measure_of(objective)
+    console.print(f"Best: {winner.label}, {measure.label} {measure.show(winner.value(objective))}", soft_wrap=True)
+    console.print(repeat_command(winner.folder), soft_wrap=True, markup=False)
+    return True
+
+
+def sweep_table(entries: list[Entry], objective: str) -> Table:
+    """The trials with the settings in which they differ and how they ended, the best by ``objective`` first."""
+    measures = [measure_of(objective)]
+    measures += [MEASURES[key] for key in ("colorfulness_ratio", "psnr", "chroma_fd") if MEASURES[key] not in measures]
+    settings = list(entries[0].settings)[:SETTINGS_SHOWN]
+    table = Table(
+        title=f"{len(entries)} trial{'s' if len(entries) > 1 else ''}",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        show_edge=False,
+    )
+    table.add_column("trial", no_wrap=True)
+    for key in settings:
+        table.add_column(key.removeprefix("nogan."), justify="right", no_wrap=True)
+    for measure in measures:
+        table.add_column(measure.label, justify="right", no_wrap=True)
+    table.add_column("inflection")
+    table.add_column("time", justify="right")
+
+    def rank(entry: Entry) -> tuple[bool, float]:
+        value = entry.value(objective)
+        return (entry.status != "complete" or value is None, measures[0].badness(value or 0.0))
+
+    for entry in sorted(entries, key=rank):
+        run = entry.run
+        table.add_row(
+            entry.label,
+            *(show(entry.settings.get(key)) for key in settings),
+            *(measure.show(entry.value(measure.key)) for measure in measures),
+            ", ".join(inflection(span.record) for span in run.gan_spans if span.record) if run else "",
+            clock(run.seconds) if run and entry.status == "complete" else entry.status,
+        )
+    return table
