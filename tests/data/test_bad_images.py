@@ -80,7 +80,7 @@ def test_ranks_count_together_now_and_then(monkeypatch, caplog):
     one, other = (BadImages(length=10_000, max_share=0.01) for _ in range(2))
     told = {}
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    monkeypatch.setattr(distributed, "from_all", lambda value: [told["first"], told["second"]])
+    monkeypatch.setattr(distributed, "all_gather", lambda value: [told["first"], told["second"]])
 
     def heed_both() -> None:
         told["first"], told["second"] = (one._noted_seen, one._noted), (other._noted_seen, other._noted)

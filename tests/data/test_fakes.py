@@ -130,8 +130,8 @@ def in_two_ranks(monkeypatch: pytest.MonkeyPatch, work: Callable[[int], Any]) ->
     monkeypatch.setattr(distributed, "rank", lambda: me.rank)
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     monkeypatch.setattr(distributed, "barrier", meet.wait)
-    monkeypatch.setattr(distributed, "from_first", lambda value: gathered(value)[0][0])
-    monkeypatch.setattr(distributed, "highest", lambda *mine: list(map(max, *gathered(*mine))))
+    monkeypatch.setattr(distributed, "broadcast_from_rank_zero", lambda value: gathered(value)[0][0])
+    monkeypatch.setattr(distributed, "all_reduce_max", lambda *mine: list(map(max, *gathered(*mine))))
     failed: list[BaseException] = []
 
     def run(rank: int) -> None:

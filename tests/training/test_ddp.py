@@ -198,7 +198,7 @@ def test_devices_and_machines_are_those_that_were_started(monkeypatch, configure
     started(monkeypatch, **environment)
     ddp = configure("model=tiny", "trainer=ddp").trainer
     assert launch.devices_and_nodes(ddp) == {"devices": 4, "num_nodes": 2}
-    assert launch.is_first() == (environment is ELASTIC)
+    assert launch.is_rank_zero() == (environment is ELASTIC)
     with pytest.raises(UserError, match=r"trainer\.devices=3, but (torchrun|srun) started 4 processes a machine"):
         launch.devices_and_nodes(ddp.model_copy(update={"devices": 3}))
     with pytest.raises(UserError, match="expected trainer=ddp"):
@@ -223,7 +223,7 @@ def test_tasks_without_a_number_a_machine_are_refused(monkeypatch, configure):
 def test_a_process_alone_takes_the_config_at_its_word(configure):
     trainer = configure("model=tiny", "trainer=ddp", "trainer.devices=2").trainer
     assert launch.devices_and_nodes(trainer) == {"devices": 2, "num_nodes": 1}
-    assert launch.is_first()
+    assert launch.is_rank_zero()
 
 
 # --- from the command line, as a user starts it -----------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""What the processes of a run do together. Each drives one device and is called a rank; alone, it does nothing more.
+"""Communication between the processes ("ranks") of a run, one for each device; without others it is all a no-op.
 
-Batch sizes of the plan are global: a batch is divided between the ranks as evenly as it goes (:func:`part`), and what a
-rank computes counts by its share of the images (:func:`weight`), so that gradients and losses are those of the whole
-batch, whatever the number of ranks.
+Batch sizes of the plan are global. A batch is divided between the ranks as evenly as possible (:func:`part`), and each
+rank's loss is weighted by its number of images (:func:`weight`), so that gradients and losses are those of the whole
+batch for any number of ranks.
 """
 
 from collections.abc import Mapping
@@ -16,31 +16,34 @@ Value = TypeVar("Value")
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Number of processes that train together; 1 without ``torch.distributed``."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Number of this process, counted from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def part(total: int, rank: int, world: int) -> slice:
-    """The consecutive part of ``total`` items that falls to ``rank``; the first ranks get one more if need be."""
+    """The consecutive items, of ``total``, that ``rank`` of ``world`` handles; parts differ by one item at most."""
     size, more = divmod(total, world)
     start = rank * size + min(rank, more)
     return slice(start, start + size + (rank < more))
 
 
 def weight(images: int, batch_size: int) -> float:
-    """The factor on a rank's mean over its ``images`` with which the mean over all ranks is that of the whole batch."""
+    """Factor for a rank's mean over its ``images`` images of a global batch of ``batch_size``.
+
+    The mean over ranks of the weighted values is then the mean over the whole batch, for parts of unequal size too.
+    """
     return images * world_size() / batch_size
 
 
 def mean_over_ranks(values: Mapping[str, Tensor], weight: float = 1.0) -> dict[str, Tensor]:
-    """The same scalars on every rank: the mean of ``weight`` times each rank's own, in one exchange, in float32.
+    """The mean over ranks of ``weight`` times each scalar, by one all-reduce in float32.
 
-    A value that is not finite on one rank is not finite on any, so that all ranks draw the same conclusion.
+    A scalar that is not finite on one rank becomes not finite on all, so that every rank skips the same batch.
     """
     if world_size() == 1:
         return dict(values)
@@ -49,17 +52,17 @@ def mean_over_ranks(values: Mapping[str, Tensor], weight: float = 1.0) -> dict[s
     return dict(zip(values, stacked.unbind(), strict=True))
 
 
-def highest(*mine: int) -> list[int]:
-    """Each number's highest value on any rank: what one must do, such as stopping for a signal, all do at once."""
+def all_reduce_max(*values: int) -> list[int]:
+    """The maximum of each value over all ranks: if one rank must stop or save, all do so at the same batch."""
     if world_size() == 1:
-        return list(mine)
-    numbers = torch.tensor(mine, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        return list(values)
+    numbers = torch.tensor(values, device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(numbers, op=dist.ReduceOp.MAX)
     return numbers.tolist()
 
 
-def from_first(value: Value) -> Value:
-    """The first rank's ``value`` on every rank: for what only it can see, or where all must decide alike."""
+def broadcast_from_rank_zero(value: Value) -> Value:
+    """Rank zero's ``value`` on every rank: for what only rank zero knows, and for decisions that must agree."""
     if world_size() == 1:
         return value
     holder = [value]
@@ -67,8 +70,8 @@ def from_first(value: Value) -> Value:
     return holder[0]
 
 
-def from_all(value: Value) -> list[Value]:
-    """Every rank's ``value``, in their order, on every rank."""
+def all_gather(value: Value) -> list[Value]:
+    """The ``value`` of every rank, in rank order, on every rank."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -77,14 +80,14 @@ def from_all(value: Value) -> list[Value]:
 
 
 def barrier() -> None:
-    """Wait until every rank has come here: what the first wrote, the others can read."""
+    """Wait until every rank has arrived, e.g. until files that rank zero writes can be read by the others."""
     if world_size() > 1:
         dist.barrier()
 
 
 @torch.no_grad()
-def take_buffers_of_first(module: nn.Module) -> None:
-    """Copy the buffers of ``module`` from the first rank: unsynchronized batch norms differ between the ranks."""
+def broadcast_buffers(module: nn.Module) -> None:
+    """Copy the buffers of ``module`` from rank zero: those of unsynchronized batch norms differ between the ranks."""
     if world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, src=0)

@@ -57,7 +57,7 @@ class BadImages:
 
     def exchange(self) -> None:
         """Count what all ranks have noted, and log it; every rank must call it."""
-        noted = distributed.from_all((self._noted_seen, self._noted))
+        noted = distributed.all_gather((self._noted_seen, self._noted))
         self._noted_seen, self._noted = 0, []
         self.seen += sum(seen for seen, _ in noted)
         for entry in (entry for _, bad in noted for entry in bad):

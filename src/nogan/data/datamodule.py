@@ -224,7 +224,7 @@ class NoGANData(pl.LightningDataModule):
         store = self._fake_store(phase)
         indices = subset(self.split.train, settings.share, self.config.seed, "fakes", phase.cycle)[: phase.fakes]
         generator = self.trainer.lightning_module.generator
-        distributed.take_buffers_of_first(generator)
+        distributed.broadcast_buffers(generator)
         device = self.trainer.strategy.root_device
 
         def colorize(batches: list[np.ndarray]) -> Iterator[Tensor]:

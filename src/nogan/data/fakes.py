@@ -70,7 +70,7 @@ class FakeStore:
             report: called on every rank with (done, count) after each round of batches, one on each rank.
         """
         rank, world = distributed.rank(), distributed.world_size()
-        done = distributed.from_first(self.done(fingerprint))
+        done = distributed.broadcast_from_rank_zero(self.done(fingerprint))
         if done == self.count:
             return
         if done == 0 and rank == 0:
@@ -96,7 +96,7 @@ class FakeStore:
                         file.seek(start + int(own[0]) * 3 * self.size**2)
                         file.write(content.tobytes())
                 done = int(numbers[-1]) + 1
-                (due,) = distributed.highest(done == self.count or time.monotonic() - noted >= NOTE_SECONDS)
+                (due,) = distributed.all_reduce_max(done == self.count or time.monotonic() - noted >= NOTE_SECONDS)
                 if due:
                     with noticing_a_full_disk(self._file):
                         file.flush()

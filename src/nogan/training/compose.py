@@ -35,7 +35,7 @@ from nogan.evaluation.measures import direction
 from nogan.plan.config import RunConfig, Trainer, parse_config, unknown_key
 from nogan.runs.run_folder import check_is_run, has_checkpoints, saved_config
 from nogan.training import sweeps
-from nogan.training.launch import is_first, launched, word_of_the_first
+from nogan.training.launch import is_rank_zero, launched, word_of_the_first
 
 # A resumed run keeps everything of its own config but these.
 RESUME_ONLY = ("resume", "dry_run")
@@ -182,7 +182,7 @@ def _no_empty_run(folder: Path) -> Iterator[None]:
     except Exception as error:
         log = f"{HydraConfig.get().job.name}.log"
         expected = isinstance(error, OmegaConfBaseException) or explained(error)
-        if expected and is_first() and {path.name for path in folder.iterdir()} <= {".hydra", log}:
+        if expected and is_rank_zero() and {path.name for path in folder.iterdir()} <= {".hydra", log}:
             _remove(folder)
         raise
 

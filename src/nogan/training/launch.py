@@ -46,8 +46,8 @@ def launched() -> Launch | None:
     return launch
 
 
-def is_first() -> bool:
-    """Whether this process is the one that prints, logs and writes."""
+def is_rank_zero() -> bool:
+    """Whether this process has rank zero of the run: the one that prints, logs and writes."""
     if launch := launched():
         return launch.rank == 0
     return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0

@@ -37,7 +37,7 @@ from nogan.training.callbacks.progress import PlanProgress
 from nogan.training.callbacks.telemetry import Telemetry
 from nogan.training.callbacks.wandb_events import WandBEvents
 from nogan.training.initial_weights import start_from
-from nogan.training.launch import check_batches, check_devices, cluster_environment, devices_and_nodes, is_first
+from nogan.training.launch import check_batches, check_devices, cluster_environment, devices_and_nodes, is_rank_zero
 from nogan.training.loggers import check_logger, finish, make_loggers, sync_hint
 from nogan.training.modules import CriticModule, GANModule, GeneratorModule
 from nogan.training.modules.layer_sync import SyncedGenerator
@@ -75,12 +75,12 @@ def train(
         UserError: something that the user can mend.
     """
     console = console or Console()
-    if not is_first():  # of several processes: one of them speaks
+    if not is_rank_zero():  # of several processes: one of them speaks
         console = Console(quiet=True)
         logging.getLogger("nogan").setLevel(logging.CRITICAL)
     check_devices(config.trainer)
     check_logger(config)
-    with only_one(folder) if is_first() else nullcontext():
+    with only_one(folder) if is_rank_zero() else nullcontext():
         return _train(config, folder, choices or {}, console, write_report)
 
 
@@ -109,7 +109,7 @@ def _train(
         if checkpoint is None:
             for line in start_from(module, config.model):
                 console.print(line, soft_wrap=True)
-        if is_first():
+        if is_rank_zero():
             budget, averaged = config.nogan.snapshot_budget_gb * 1e9, config.nogan.ema is not None
             use = expected_use(plan, **module.networks, snapshot_budget=budget, averaged=averaged)
             check_disk(folder, use)
@@ -117,7 +117,7 @@ def _train(
         run = build_run(config, module, plan, source, held_out, folder, choices, console)
         try:
             with _explaining(folder):
-                if is_first() and not last_try:  # as late as this, so that what could not begin leaves no run behind
+                if is_rank_zero() and not last_try:  # this late, so that a run that cannot begin leaves nothing behind
                     describe_run(folder, config, plan)
                     forget_end(folder)
                 _fit(run, checkpoint)
@@ -149,7 +149,7 @@ def _checkpoint(config: RunConfig, folder: Path) -> Path | None:
                 "hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
             )
         return None
-    if is_first():
+    if is_rank_zero():
         remove_temporary(folder)
     return newest_whole_checkpoint(folder)
 

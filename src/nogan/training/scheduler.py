@@ -224,7 +224,8 @@ class NoGANScheduler(pl.Callback):
         self._heed(self.detector.finish(), module)
         if self.verdict and self.action == "stop":
             store = self.snapshots(phase)
-            back_to = distributed.from_first(store.nearest(self.verdict.inflection))  # it has written them all by now
+            # Rank zero has written all snapshots by now.
+            back_to = distributed.broadcast_from_rank_zero(store.nearest(self.verdict.inflection))
             assert back_to is not None  # snapshot 0 is always there
             store.restore(back_to, module.generator.network)
             self.record.update(end="inflection", rolled_back_to=back_to)

@@ -43,7 +43,7 @@ class StopOnSignal(pl.Callback):
 
     def raise_if_received(self) -> None:
         """Stop here if a signal has come to any rank: for work that is saved as it goes, such as making fakes."""
-        (signum,) = distributed.highest(self.received)
+        (signum,) = distributed.all_reduce_max(self.received)
         if signum:
             raise Interrupted(signum)
 

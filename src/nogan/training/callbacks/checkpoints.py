@@ -62,7 +62,7 @@ class RunCheckpoints(Checkpoint):
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         late = time.monotonic() - self._saved_at > self.every_n_seconds
-        stop, late = distributed.highest(self.stop.received, late)  # all ranks save, and all stop, if one must
+        stop, late = distributed.all_reduce_max(self.stop.received, late)  # all ranks save, and all stop, if one must
         due = late or (batch_idx + 1) % self.every_n_batches == 0
         if stop or (due and not module.bad_in_a_row):
             self._save(trainer, f"{batch_idx + 1:07d}")

@@ -98,7 +98,7 @@ class Probe(pl.Callback):
                 record["critic"] = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
         elif phase.kind == "gan":
             step = record.get("rolled_back_to", record["steps"])
-            known = distributed.from_first(self.scheduler.snapshots(phase).metrics(step))
+            known = distributed.broadcast_from_rank_zero(self.scheduler.snapshots(phase).metrics(step))
             record["metrics"] = known or self._measure(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Probe(pl.Callback):
 
     def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         started = time.monotonic()
-        values = distributed.from_first(measure() if trainer.is_global_zero else {})
+        values = distributed.broadcast_from_rank_zero(measure() if trainer.is_global_zero else {})
         self.telemetry.report(trainer, {f"{prefix}{name}": value for name, value in values.items()})
         self.scheduler.leave_out(time.monotonic() - started)
         return values

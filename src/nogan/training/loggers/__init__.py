@@ -17,7 +17,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from nogan.common.errors import UserError
 from nogan.common.files import noticing_a_full_disk, write_atomically
 from nogan.plan.config import RunConfig
-from nogan.training.launch import is_first
+from nogan.training.launch import is_rank_zero
 from nogan.training.loggers.wandb import WandB, sync_hint
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> li
         choices: the chosen config groups (``model: artistic``), for dashboards to group by.
     """
     loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
-    if not is_first():  # of several processes; the CSV knows by itself not to write
+    if not is_rank_zero():  # of several processes; the CSV knows by itself not to write
         return loggers
     if config.logger.kind == "wandb":
         loggers.append(WandB(config, folder, choices))
