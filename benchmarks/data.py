@@ -23,15 +23,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from nogan.common.rng import torch_rng
 from nogan.data import images
-from nogan.data.augment import CRITIC, NONE, TRAIN, augment
+from nogan.data.augment import NONE, AugmentConfig, augment
 from nogan.data.prepare import Settings, prepare, write_rows
 from nogan.data.sources import FolderSource, PreparedSource, Source, load_batch
 
+RECIPE = Path(__file__).parents[1] / "conf" / "nogan" / "artistic.yaml"
 SIZES = (64, 128, 192)
 BATCH = 32
 
@@ -127,7 +129,9 @@ def print_stages(folder: FolderSource, prepared: PreparedSource, seconds: float)
             f"{name}: uint8 batches of {BATCH}, from a DataLoader worker",
             lambda s, source=source: delivered(source, s, seconds),
         )
-    for config, name in ((TRAIN, "train"), (CRITIC, "critic"), (NONE, "none: resize, center crop")):
+    recipe = yaml.safe_load(RECIPE.read_text())["nogan"]["augment"]
+    styles = {name: AugmentConfig(**strengths) for name, strengths in recipe.items()}
+    for name, config in {**styles, "none: resize, center crop": NONE}.items():
 
         def figure(size: int, config=config) -> float:
             batch = load_batch(prepared, range(BATCH), size)

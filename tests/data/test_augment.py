@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from nogan.common.rng import numpy_rng, torch_rng
 from nogan.data import augment as aug
-from nogan.data.augment import CRITIC, NONE, PRESETS, TRAIN, AugmentConfig, add_noise, augment, draw, homography
+from nogan.data.augment import NONE, AugmentConfig, add_noise, augment, draw, homography
+from tests.styles import CRITIC, GENERATOR, STYLES
 
-MANY = draw(40_000, TRAIN, torch_rng("many"))
+MANY = draw(40_000, GENERATOR, torch_rng("many"))
 
 
 def smooth_photo(height: int, width: int, key: int = 0) -> torch.Tensor:
@@ -70,18 +71,18 @@ def test_evaluation_leaves_a_photograph_of_the_right_size_alone():
 # ------------------------------------------------------------------------------------------------ sampling
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", STYLES)
 def test_what_the_padding_holds_never_shows(name):
     shapes = [(64, 100), (90, 64), (64, 64), (130, 128), (30, 20)]
     dark, sizes = batch_of(*shapes, pad=0)
     light, _ = batch_of(*shapes, pad=255)
-    outs = [augment(images, sizes, 64, PRESETS[name], torch_rng(1)) for images in (dark, light)]
+    outs = [augment(images, sizes, 64, STYLES[name], torch_rng(1)) for images in (dark, light)]
     assert torch.equal(*outs)
 
 
 def test_a_photograph_comes_out_the_same_whatever_stands_beside_it():
     images, sizes = batch_of((80, 64), (128, 200))
-    draws = draw(2, TRAIN, torch_rng(3))
+    draws = draw(2, GENERATOR, torch_rng(3))
     first = aug.Draws(**{name: value[:1] for name, value in vars(draws).items()})
     together = aug._sample(images, sizes, homography(sizes, 64, draws), 64)[0]
     alone = aug._sample(images[:1, :, :80, :64], sizes[:1], homography(sizes[:1], 64, first), 64)[0]
@@ -236,7 +237,7 @@ def test_the_same_keys_draw_the_same_and_others_do_not():
     images, sizes = batch_of((40, 50), (50, 40))
 
     def result(*keys) -> torch.Tensor:
-        return augment(images, sizes, 32, TRAIN, torch_rng("augment", *keys))
+        return augment(images, sizes, 32, GENERATOR, torch_rng("augment", *keys))
 
     base = result(0, 0, "G1", 7)
     torch.manual_seed(99)
@@ -251,13 +252,13 @@ def test_augmenting_leaves_the_global_generator_alone():
     images, sizes = batch_of((40, 50))
     torch.manual_seed(0)
     before = torch.get_rng_state()
-    add_noise(augment(images, sizes, 32, TRAIN, torch_rng(0)), [torch_rng(1)])
+    add_noise(augment(images, sizes, 32, GENERATOR, torch_rng(0)), [torch_rng(1)])
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_drawing_without_a_generator_is_refused():
     with pytest.raises(ValueError, match="generator"):
-        augment(*batch_of((40, 50)), 32, TRAIN)
+        augment(*batch_of((40, 50)), 32, GENERATOR)
 
 
 # ------------------------------------------------------------------------------------------------ lighting and noise

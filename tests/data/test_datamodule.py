@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from nogan.common import color
 from nogan.common.rng import numpy_rng, torch_rng
 from nogan.data import datamodule
-from nogan.data.augment import CRITIC, NONE, TRAIN, AugmentConfig, augment
+from nogan.data.augment import NONE, AugmentConfig, augment
 from nogan.data.batches import Labeled, Pair
 from nogan.data.datamodule import NoGANData, RawBatch
 from nogan.data.sources import split
 from nogan.plan import Phase, build_plan
 from nogan.training.run import train
+from tests.styles import CRITIC, GENERATOR
 
 CPU = torch.device("cpu")
 # Augmentation in every phase, noise in two, several passes, and batches that two ranks cannot halve.
@@ -183,7 +184,7 @@ def test_every_pass_is_an_order_of_its_own(data, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "style"), [("g1", TRAIN), ("g2", TRAIN), ("c1@1", CRITIC), ("c2@2", CRITIC), ("gan@1", TRAIN)]
+    ("name", "style"), [("g1", GENERATOR), ("g2", GENERATOR), ("c1@1", CRITIC), ("c2@2", CRITIC), ("gan@1", GENERATOR)]
 )
 def test_each_phase_has_its_own_augmentation(data, name, style):
     whole = data()
@@ -250,7 +251,7 @@ def test_a_folder_of_photographs_goes_through_every_phase(smallest, tmp_path, mo
     noisy = ("nogan.pretrain.g2.noise=true", "nogan.gan.noise=true")
     config = smallest(*of_folder, *noisy, "nogan.gan.max_critic_steps=1")
     metrics = train(config, tmp_path / "run", console=Console(quiet=True))
-    assert styles == {"generator": {TRAIN}, "critic": {CRITIC}, "gan": {TRAIN}}
+    assert styles == {"generator": {GENERATOR}, "critic": {CRITIC}, "gan": {GENERATOR}}
     assert all(np.isfinite(value) for value in metrics.values())
     plan, records = build_plan(config, 80), json.loads((tmp_path / "run" / "records.json").read_text())
     assert [record["steps"] for record in records] == [phase.steps for phase in plan]

@@ -10,7 +10,8 @@ from test_augment import batch_of
 
 from nogan.colorize.colorizer import Colorizer
 from nogan.common.rng import torch_rng
-from nogan.data.augment import PRESETS, augment
+from nogan.data.augment import augment
+from tests.styles import STYLES
 
 TOLERANCE = 5e-4  # absolute, of outputs in (-3, 3): other kernels add in another order
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
@@ -31,11 +32,11 @@ def test_the_networks_give_the_goldens(name, size, memory_format):
         torch.testing.assert_close(found[..., ::8, ::8], expected[f"out_sub8_{size}"], atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", STYLES)
 def test_the_same_draw_augments_alike(name):
     images, sizes = batch_of((64, 100), (90, 64), (260, 250))
-    here = augment(images, sizes, 64, PRESETS[name], torch_rng(1))
-    there = augment(images.cuda(), sizes, 64, PRESETS[name], torch_rng(1))
+    here = augment(images, sizes, 64, STYLES[name], torch_rng(1))
+    there = augment(images.cuda(), sizes, 64, STYLES[name], torch_rng(1))
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=0)
 

@@ -100,7 +100,7 @@ def test_a_detectors_parameters_are_in_the_config_as_in_the_code(configure):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("nogan.repeat=5", "unknown key nogan.repeat: did you mean nogan.repeats? allowed in nogan: critic, "),
+        ("nogan.repeat=5", "unknown key nogan.repeat: did you mean nogan.repeats? allowed in nogan: augment, "),
         (
             "nogan.pretrain.g1.sise=64",
             "unknown key nogan.pretrain.g1.sise: did you mean nogan.pretrain.g1.size? allowed",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nogan.plan.schedule import layer_group_lr, one_cycle_hyper
+from nogan.plan.schedule import OneCycle, layer_group_lr, one_cycle_hyper
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "deoldify" / "scheduler.golden.json").read_text())
 
@@ -19,10 +19,11 @@ GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "deoldify" / "schedule
         ("critic_1e3", (1e-3,), 0.3),
     ],
 )
-def test_one_cycle_at_every_step(name, lr, pct_start):
+def test_one_cycle_at_every_step(configure, name, lr, pct_start):
+    shape = OneCycle(**dict(configure("model=artistic").nogan.one_cycle))
     golden = GOLDEN[name]
     for step in range(golden["n_steps"]):
-        hyper = one_cycle_hyper(step, golden["n_steps"], lr, pct_start, beta2=0.99)
+        hyper = one_cycle_hyper(step, golden["n_steps"], lr, pct_start, beta2=0.99, shape=shape)
         expected = golden["lr_per_group"][step][: len(lr)]
         assert hyper.lr == pytest.approx(expected, rel=1e-9)
         assert hyper.betas == pytest.approx((golden["momentum_beta1"][step], golden["beta2"]), rel=1e-9)

@@ -45,9 +45,6 @@ class AugmentConfig:
 
 
 NONE = AugmentConfig()
-TRAIN = AugmentConfig(warp=0.25, rotate=10.0, zoom=1.2, lighting=0.5, p_flip=0.5, random_crop=True)
-CRITIC = AugmentConfig(warp=0.2, rotate=10.0, zoom=2.0, lighting=0.2, p_flip=0.5, random_crop=True)
-PRESETS = {"none": NONE, "train": TRAIN, "critic": CRITIC}
 
 
 def augment(

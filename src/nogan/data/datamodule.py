@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from nogan.common import color, distributed
 from nogan.common.failures import naming_out_of_memory
 from nogan.common.rng import numpy_rng, torch_rng
-from nogan.data.augment import CRITIC, NONE, TRAIN, add_noise, augment, draw
+from nogan.data.augment import NONE, AugmentConfig, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
 from nogan.data.batches import Labeled, Pair
 from nogan.data.fakes import FakeStore, fingerprint
@@ -148,6 +148,8 @@ class NoGANData(pl.LightningDataModule):
         super().__init__()
         self.config, self.plan, self.source, self.split, self.folder = config, plan, source, split, folder
         self.held_out = held_out
+        strengths = config.nogan.augment
+        self.styles = {name: AugmentConfig(**dict(style)) for name, style in strengths}
         self.report = report
         self.bad_images = BadImages(len(source), config.data.max_bad_share)
 
@@ -199,7 +201,7 @@ class NoGANData(pl.LightningDataModule):
         # many devices there are. (The 0 is the rank that draws, were it alone.)
         keys = (self.config.seed, 0, phase.name, batch.step)
         mine = distributed.part(phase.batch_size, self.trainer.global_rank, self.trainer.world_size)
-        style = (CRITIC if phase.kind == "critic" else TRAIN) if self.config.data.augment else NONE
+        style = self.styles["critic" if phase.kind == "critic" else "generator"] if self.config.data.augment else NONE
         draws = draw(phase.batch_size, style, torch_rng("augment", *keys)).part(mine)
         images = augment(batch.images, batch.sizes, phase.size, style, draws)
         images = images.contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from nogan.common.errors import UserError
 from nogan.plan.config import RunConfig, parse_config
-from nogan.plan.schedule import Hyper, layer_group_lr, one_cycle_hyper
+from nogan.plan.schedule import Hyper, OneCycle, layer_group_lr, one_cycle_hyper
 
 PhaseKind = Literal["generator", "critic", "gan"]
 Trains = Literal["all", "decoder", "critic"]
@@ -38,6 +38,7 @@ class Phase:
     beta2: float
     pct_start: float | None  # the share of steps in which the rate rises; None: constant rate
     trains: Trains
+    one_cycle: OneCycle | None = None  # how the rate moves; None: constant
     noise: bool = False  # on the generator's input
     fakes: int = 0  # generated pictures that the phase needs on disk
     fakes_size: int = 0  # px
@@ -49,8 +50,8 @@ class Phase:
         if self.kind == "gan":
             assert self.betas is not None
             return Hyper(lr=(self.lr[1] if turn == "critic" else self.lr[0],), betas=self.betas)
-        assert self.pct_start is not None
-        return one_cycle_hyper(step, self.steps, self.lr, self.pct_start, self.beta2)
+        assert self.pct_start is not None and self.one_cycle is not None
+        return one_cycle_hyper(step, self.steps, self.lr, self.pct_start, self.beta2, self.one_cycle)
 
     def is_snapshot(self, batches_done: int) -> bool:
         """Whether the generator is kept after ``batches_done`` batches of this phase."""
@@ -185,6 +186,7 @@ def _pretraining(cfg: RunConfig, train: int) -> Iterator[Phase]:
             beta2=cfg.nogan.optimizer.beta2,
             pct_start=phase.pct_start,
             trains=phase.trains,
+            one_cycle=OneCycle(**cfg.nogan.one_cycle.model_dump()),
             noise=phase.noise,
         )
 
@@ -213,6 +215,7 @@ def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[Phase]:
             beta2=cfg.nogan.optimizer.beta2,
             pct_start=phase.pct_start,
             trains="critic",
+            one_cycle=OneCycle(**cfg.nogan.one_cycle.model_dump()),
             fakes=fake_count,
             fakes_size=fakes.size,
             held_out=held_out,
@@ -288,7 +291,10 @@ def as_rows(plan: Plan) -> list[dict[str, Any]]:
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> Plan:
     """Inverse of :func:`as_rows`."""
     names = {field.name for field in fields(Phase)}
-    return tuple(
-        Phase(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key in names})
-        for row in rows
-    )
+
+    def value(key: str, found: Any) -> Any:
+        if key == "one_cycle" and found is not None:
+            return OneCycle(**{**found, "beta1": tuple(found["beta1"])})
+        return tuple(found) if isinstance(found, list) else found
+
+    return tuple(Phase(**{key: value(key, found) for key, found in row.items() if key in names}) for row in rows)

@@ -28,6 +28,7 @@ Number = Annotated[float, BeforeValidator(_no_booleans), Field(allow_inf_nan=Fal
 Positive = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
 Rate = Annotated[Number, Field(gt=0, le=1)]
 Weight = Annotated[Number, Field(ge=0)]
 
@@ -141,6 +142,34 @@ Inflection = create_model(
 )
 
 
+class OneCycle(Section):
+    """The learning rate of every phase but the GAN's: ``nogan.one_cycle``."""
+
+    div: Annotated[Number, Field(ge=1)]
+    final_div: Annotated[Number, Field(ge=1)]
+    beta1: tuple[Fraction, Fraction]
+
+
+class AugmentStyle(Section):
+    """How far a photograph may be changed: see :class:`nogan.data.augment.AugmentConfig`."""
+
+    warp: Fraction
+    rotate: Annotated[Number, Field(ge=0, le=180)]
+    zoom: Annotated[Number, Field(ge=1)]
+    lighting: Fraction
+    p_geometry: Probability
+    p_lighting: Probability
+    p_flip: Probability
+    random_crop: bool
+
+
+class Augment(Section):
+    """Augmentation of the generator's photographs and of the critic's pictures: ``nogan.augment``."""
+
+    generator: AugmentStyle
+    critic: AugmentStyle
+
+
 class Optimizer(Section):
     """Adam with decoupled weight decay on every parameter that trains."""
 
@@ -160,6 +189,8 @@ class Nogan(Section):
     inflection: Inflection
     snapshot_every: Share
     snapshot_budget_gb: Positive
+    one_cycle: OneCycle
+    augment: Augment
     optimizer: Optimizer
     ema: Fraction | None
 

@@ -8,13 +8,15 @@ and then a pure decay.
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-DIV = 25.0  # the one-cycle schedule starts at max / DIV …
-FINAL_DIV = 2.5e5  # … and ends at max / FINAL_DIV
-BETA1_CYCLE = (0.95, 0.85)  # beta1 mirrors the learning rate: high where the rate is low
 
-Kind = Literal["one_cycle", "constant"]
+@dataclass(frozen=True)
+class OneCycle:
+    """The shape of the one-cycle schedule: ``nogan.one_cycle``."""
+
+    div: float  # the rate starts at max / div …
+    final_div: float  # … and ends at max / final_div
+    beta1: tuple[float, float]  # mirrors the rate: the first where the rate is low, the second at its maximum
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,14 @@ def one_cycle(step: int, steps: int, pct_start: float, low: float, high: float, 
     return cosine(high, final, (step - warm) / (steps - rise))
 
 
-def one_cycle_hyper(step: int, steps: int, max_lr: tuple[float, ...], pct_start: float, beta2: float) -> Hyper:
-    """Learning rate of each group and the betas at ``step`` of a one-cycle phase."""
+def one_cycle_hyper(
+    step: int, steps: int, max_lr: tuple[float, ...], pct_start: float, beta2: float, shape: OneCycle
+) -> Hyper:
+    """Learning rate of each group and the betas at ``step`` of a one-cycle phase of ``steps``."""
+    high, low = shape.beta1
     return Hyper(
-        lr=tuple(one_cycle(step, steps, pct_start, lr / DIV, lr, lr / FINAL_DIV) for lr in max_lr),
-        betas=(one_cycle(step, steps, pct_start, BETA1_CYCLE[0], BETA1_CYCLE[1], BETA1_CYCLE[0]), beta2),
+        lr=tuple(one_cycle(step, steps, pct_start, lr / shape.div, lr, lr / shape.final_div) for lr in max_lr),
+        betas=(one_cycle(step, steps, pct_start, high, low, high), beta2),
     )
 
 
