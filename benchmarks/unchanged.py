@@ -11,7 +11,6 @@ record has is named, and is no difference.
 """
 
 import argparse
-import contextlib
 import csv
 import hashlib
 import json
@@ -116,7 +115,8 @@ def compare(before: Path, after: Path) -> bool:
             print(f"plan of {name} differs")
     print(f"{len(old)} plans compared; only in the later: {sorted(set(new) - set(old)) or 'none'}")
     for run in sorted(folder.name for folder in before.iterdir() if (folder / "records.json").is_file()):
-        found = list(differences(before / run, after / run))
+        recorded = (after / run / "records.json").is_file()
+        found = list(differences(before / run, after / run)) if recorded else ["not recorded"]
         same &= not found
         print(f"{run}: {'; '.join(found) if found else 'the same'}")
     print("Nothing has changed." if same else "There are differences.")
@@ -125,9 +125,14 @@ def compare(before: Path, after: Path) -> bool:
 
 def lines(text: str) -> list[str]:
     """Words of each line, in today's spelling."""
+    return [" ".join(line.split()) for line in respelled(text).splitlines()]
+
+
+def respelled(text: str) -> str:
+    """``text`` in today's spelling."""
     for old, new in RENAMED.items():
         text = text.replace(old, new)
-    return [" ".join(line.split()) for line in text.splitlines()]
+    return text
 
 
 def differences(before: Path, after: Path) -> Iterator[str]:
@@ -180,15 +185,16 @@ def leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(tree, Mapping):
         for name, value in tree.items():
             if not any(part in name for part in TIMED):
-                for old, new in RENAMED.items():
-                    name = name.replace(old, new)
-                yield from leaves(value, f"{key}.{name}")
+                yield from leaves(value, f"{key}.{respelled(name)}")
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
             yield from leaves(value, f"{key}[{index}]")
+    elif isinstance(tree, str):
+        try:
+            yield key, float(tree)
+        except ValueError:
+            yield key, respelled(tree)
     else:
-        with contextlib.suppress(TypeError, ValueError):
-            tree = float(tree)
         yield key, tree
 
 
