@@ -13,7 +13,7 @@ import torch
 
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.photos import PHOTO_SUFFIXES, read_photo
-from nogan.common.color import REC601_LUMA
+from nogan.common.ycbcr import REC601
 from nogan.data.scenes import draw_scene
 from nogan.evaluation.metrics import colorfulness, psnr
 from nogan.networks.blend import blend
@@ -63,7 +63,7 @@ def main() -> None:
     arguments = parser.parse_args()
     a, b = load_generator(arguments.a), load_generator(arguments.b)
     pictures = truths(arguments.photos, arguments.count, arguments.size)
-    grays = [(picture @ np.array(REC601_LUMA)).round().astype(np.uint8) for picture in pictures]
+    grays = [(picture @ np.array(REC601)).round().astype(np.uint8) for picture in pictures]
     true = np.mean([colorfulness(as_tensor(picture)).item() for picture in pictures])
 
     kind = "photographs" if arguments.photos else f"held-out scenes of {arguments.size} px"

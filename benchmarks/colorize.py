@@ -18,9 +18,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from nogan.colorize.colorizer import Colorizer, gray_square, join_luma, network_size
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.composite import composite
 from nogan.colorize.film import FilmOptions, colorize_film
 from nogan.colorize.photos import read_photo, write_photo
+from nogan.colorize.square import gray_square, network_size
 from nogan.networks import build_generator
 
 NETWORKS = {"deep": ("resnet34", "deep", 1.5), "wide": ("resnet101", "wide", 2.0)}
@@ -74,7 +76,7 @@ def photograph_table(repeats: int) -> tuple[list[str], float]:
         steps = {
             "read the JPEG": lambda: read_photo(source),
             "shrink and make gray": lambda: gray_square(photo.pixels, 560),
-            "chroma to full size, joined with luma": lambda: join_luma(square, photo.pixels),
+            "chroma to full size, joined with luma": lambda: composite(square, photo.pixels),
             "write the JPEG": lambda: write_photo(photo, target),
         }
         seconds = {name: best_of(repeats, step) for name, step in steps.items()}

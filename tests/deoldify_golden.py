@@ -136,3 +136,9 @@ def image2(n, height, width):
 def sized(text):
     """Batch, height and width of "2x64x64"."""
     return tuple(int(number) for number in text.split("x"))
+
+
+def inference() -> dict[str, np.ndarray]:
+    """The pictures of DeOldify's inference, from the photograph to the result."""
+    with np.load(DATA / "inference.golden.npz") as arrays:
+        return dict(arrays)

@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
+from media import make_film
 
 from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.film import FilmOptions, colorize_film
 from nogan.colorize.render_factor import MAX_GAIN, STEPS, best_factor, combined_squares, factor_weights, factors
 
 GRAY = cv2.resize(np.random.default_rng(0).uniform(60, 200, (6, 8)).astype(np.float32), (120, 90)).astype(np.uint8)
@@ -83,10 +85,6 @@ def test_a_film_gets_the_factor_that_its_neighbors_confirm():
 
 
 def test_auto_is_a_render_factor_like_any_other(tmp_path):
-    from test_video import make_film
-
-    from nogan.colorize.film import FilmOptions, colorize_film
-
     colorizer = network(lambda factor: TRUTH)
     expected = colorizer.colorize(GRAY, 20).astype(int)
     assert np.abs(colorizer.colorize(GRAY, "auto") - expected).max() <= 4

@@ -1,37 +1,44 @@
-"""``--render-factor auto``: several factors looked at, and combined by how far neighboring factors agree.
+"""``--render-factor auto``: the colors of several render factors, weighted by how far neighboring factors agree.
 
-What a network makes of a photograph changes with the size it is shown: small, it sees the whole and colors boldly but
-coarsely; large, it sees the texture and loses the whole; smaller than what it was trained on, it has little to say at
-all. A color that it gives at one size only is a whim; one that it gives at neighboring sizes too is a finding. So the
-photograph is colored at each of :func:`factors`, and
+The size at which the network sees a photograph changes its colors: in a small square it sees the whole and colors
+boldly but coarsely; in a large one it sees the texture and loses the whole; in one smaller than its training pictures
+it colors hardly at all. A color that appears at a single size is likely wrong; one that appears at neighboring sizes,
+too, is likely right. So the photograph is colorized at each of :func:`factors`, and
 
 1. the chroma planes are brought to one size;
 2. each factor's disagreement at a pixel is its mean chroma distance to the next smaller and the next larger factor,
    averaged over the surroundings (a 12th of the side), and its weight there is ``exp(-disagreement / TOLERANCE)``;
-3. weights also grow with the factor's colorfulness relative to the most colorful one: pale agreement is cheap; and
-   they are blurred, so that no seam shows where another factor takes over;
-4. the result is the weighted mean, as saturated as the most colorful factor: an average of colors that differ is
-   grayer than any of them, and which hue it is has been settled by then.
+3. weights also grow with the factor's colorfulness relative to the most colorful one, because pale pictures agree
+   easily; and they are blurred, so that no seam shows where another factor takes over;
+4. the result is the weighted mean, made as saturated as the most colorful factor: a mean of different colors is grayer
+   than any of them.
 
-The constants were chosen on 46 photographs that its model was not trained on; ``benchmarks/render_factor.md`` has 20
-others. A film keeps one factor, lest it flicker: the one with the largest mean weight over frames from all of it.
+The constants were chosen on 46 photographs that the model was not trained on; ``benchmarks/render_factor.md`` has 20
+others. All frames of a film get one factor, because a change would flicker: the one with the largest mean weight over
+frames from the whole film.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import cv2
 import numpy as np
 
-from nogan.colorize.colorizer import MAX_RENDER_FACTOR, MIN_RENDER_FACTOR, PIXELS_PER_FACTOR
+from nogan.colorize.square import MAX_RENDER_FACTOR, MIN_RENDER_FACTOR, PIXELS_PER_FACTOR
 
-if TYPE_CHECKING:
-    from nogan.colorize.colorizer import Colorizer
+
+class Squares(Protocol):
+    """What this module needs of a :class:`nogan.colorize.colorizer.Colorizer`."""
+
+    trained_size: int
+
+    def squares(self, batch: Sequence[np.ndarray], render_factor: int) -> list[np.ndarray]:
+        """The network's pictures of a batch, RGB ``(S, S, 3)`` float32 in [0, 1]."""
+        ...
+
 
 STEPS = 5
-"""Factors looked at, each √2 times the one before; for a model of 192 px 3.6 times the pixels of factor 35."""
+"""Number of factors, each √2 times the one before; they show a model of 192 px 3.6 times the pixels of factor 35."""
 
 TOLERANCE = 0.002
 """Chroma distance (U and V in [-0.5, 0.5]) at which a factor's weight falls to 1/e."""
@@ -40,20 +47,20 @@ COLORFULNESS_POWER = 0.5
 """Exponent of the relative colorfulness in a factor's weight."""
 
 MAX_GAIN = 1.5
-"""Limit on the saturation that is given back."""
+"""Largest factor by which step 4 raises the saturation."""
 
 
 def factors(trained_size: int) -> tuple[int, ...]:
-    """The factors for a model trained at ``trained_size`` px, rising from that size on: 12, 17, 24, 34, 48 for 192."""
+    """The factors for a model trained at ``trained_size`` px, from that size upwards: 12, 17, 24, 34, 48 for 192."""
     ladder = (round(trained_size / PIXELS_PER_FACTOR * 2 ** (step / 2)) for step in range(STEPS))
     return tuple(sorted({min(max(factor, MIN_RENDER_FACTOR), MAX_RENDER_FACTOR) for factor in ladder}))
 
 
-def combined_squares(colorizer: Colorizer, pixels: np.ndarray) -> np.ndarray:
+def combined_squares(colorizer: Squares, pixels: np.ndarray) -> np.ndarray:
     """The network's picture of a photograph, combined from all factors.
 
     Args:
-        colorizer: what colors.
+        colorizer: runs the network.
         pixels: ``(H, W)`` or ``(H, W, 3)``, as in :meth:`nogan.colorize.colorizer.Colorizer.colorize_pixels`.
 
     Returns:
@@ -66,15 +73,15 @@ def combined_squares(colorizer: Colorizer, pixels: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB).clip(0, 1)
 
 
-def best_factor(colorizer: Colorizer, pictures: Sequence[np.ndarray]) -> int:
-    """The one factor for all ``pictures``: that with the largest mean weight."""
+def best_factor(colorizer: Squares, pictures: Sequence[np.ndarray]) -> int:
+    """One factor for all ``pictures``: the one with the largest mean weight."""
     choice = factors(colorizer.trained_size)
     means = [factor_weights(_chroma_of_all(colorizer, picture)[1]).mean(axis=(1, 2, 3)) for picture in pictures]
     return choice[int(np.argmax(np.mean(means, axis=0)))] if means else choice[len(choice) // 2]
 
 
 def factor_weights(chroma: np.ndarray) -> np.ndarray:
-    """Chroma ``(F, S, S, 2)`` of F rising factors to their weights ``(F, S, S, 1)``, which sum to 1 at each pixel."""
+    """Weights ``(F, S, S, 1)`` of F rising factors with chroma ``(F, S, S, 2)``; they sum to 1 at each pixel."""
     if len(chroma) == 1:
         return np.ones((*chroma.shape[:3], 1), np.float32)
     apart = np.linalg.norm(np.diff(chroma, axis=0), axis=-1)
@@ -83,7 +90,7 @@ def factor_weights(chroma: np.ndarray) -> np.ndarray:
     disagreement = np.concatenate([apart[:1], (apart[1:] + apart[:-1]) / 2, apart[-1:]])
     saturation = _saturation(chroma)
     colorfulness = (saturation / max(saturation.max(), 1e-6)) ** COLORFULNESS_POWER
-    # The most agreed one has weight 1 at every place, however far from each other all of them are.
+    # Relative to the least disagreement at each pixel, so that some factor has weight 1 even where none agree.
     weights = np.exp((disagreement.min(axis=0) - disagreement) / TOLERANCE) * colorfulness[:, None, None] + 1e-6
     weights = np.stack([cv2.GaussianBlur(w, (0, 0), window / 4) for w in weights / weights.sum(axis=0)])
     return (weights / weights.sum(axis=0))[..., None].astype(np.float32)
@@ -94,7 +101,7 @@ def _saturation(chroma: np.ndarray) -> np.ndarray:
     return np.linalg.norm(chroma, axis=-1).mean(axis=(-2, -1))
 
 
-def _chroma_of_all(colorizer: Colorizer, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _chroma_of_all(colorizer: Squares, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Y of the largest factor ``(S, S)``, and U and V of all factors at its size ``(F, S, S, 2)``."""
     squares = (colorizer.squares([pixels], factor)[0] for factor in factors(colorizer.trained_size))
     yuv = [cv2.cvtColor(square, cv2.COLOR_RGB2YUV) for square in squares]

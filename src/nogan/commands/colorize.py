@@ -1,22 +1,17 @@
-"""The command ``colorize.py``: photographs and films from the command line to their results."""
+"""``python colorize.py``: photographs and films from the command line to their results."""
 
 import argparse
+import contextlib
 import sys
-import time
-import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from nogan.commands.jobs import Job, check_folders, plan_jobs, skipped_text
 from nogan.common.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from nogan.colorize.colorizer import Colorizer
-    from nogan.colorize.photos import Photo
+    from nogan.colorize.batch import Advance, BatchOptions, BatchReport
+    from nogan.colorize.film import FilmReport
 
 EXAMPLES = """examples:
   python colorize.py old.jpg -o new.jpg --checkpoint outputs/quickstart
@@ -27,7 +22,7 @@ EXAMPLES = """examples:
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints in one line."""
+    """``argparse`` with error messages of one line."""
 
     def error(self, message: str) -> NoReturn:
         """Print ``message`` without the usage, and exit with code 2."""
@@ -35,10 +30,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, checked as far as it can be without opening a file."""
+    """The command line, with every value checked that can be without opening a file."""
     parser = Parser(
         "colorize.py",
-        description="Color black-and-white photographs and films: the network's chroma, the original's luma.",
+        description="Colorize black-and-white photographs and films: the network's chroma, the original's luma.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -87,193 +82,85 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Color everything; 0 if all went well, 1 if anything failed, 2 for a wrong command line, 130 if interrupted."""
+    """Colorize everything; 0 if all went well, 1 if anything failed, 2 for a wrong command line, 130 if interrupted."""
     arguments = parse_arguments(argv)
+    from nogan.colorize.batch import colorize_files
+
     try:
-        return run(arguments)
+        report = colorize_files(
+            arguments.blend, arguments.inputs, arguments.output, _options(arguments), TerminalReporter()
+        )
     except UserError as error:
         print(f"colorize.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on where this one stopped.", file=sys.stderr)
         return 130
+    print_report(report, arguments.output)
+    return 1 if report.failures else 0
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Plan the jobs, load the network, do the photographs, then the films; report."""
-    import cv2
+def print_report(report: "BatchReport", output: str) -> None:
+    """Say what was done and what was skipped on stdout, and what failed on stderr."""
+    where = report.jobs[0].target if len(report.jobs) == 1 else output
+    done = f"Colorized {report.done} of {len(report.jobs)}"
+    print(f"{done} in {report.seconds:.1f} s: {where}" if report.done else f"{done}.")
+    if report.skipped:
+        from nogan.colorize.jobs import skipped_text
 
-    from nogan.colorize.colorizer import Colorizer, network_size
-
-    # What these libraries say of damaged files, the failure says too, in one line.
-    warnings.filterwarnings("ignore", module="PIL")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    if arguments.render_factor not in (None, "auto"):
-        network_size(arguments.render_factor)
-    jobs, unread = plan_jobs(arguments.inputs, arguments.output)
-    waiting = [job for job in jobs if arguments.overwrite or not job.target.exists()]
-    if not waiting and len(jobs) == 1:
-        raise UserError(f"{jobs[0].target} is there already; --overwrite replaces it.")
-    if waiting:
-        check_folders(waiting)
-        colorizer = Colorizer.load(
-            arguments.blend, device=arguments.device, precision=arguments.precision, compile=arguments.compile
-        )
-        start = time.perf_counter()
-        failures = color_photos(colorizer, [job for job in waiting if not job.is_film], arguments)
-        failures += color_films(colorizer, [job for job in waiting if job.is_film], arguments)
-        seconds = time.perf_counter() - start
-    else:
-        failures, seconds = [], 0.0
-
-    if failures and len(jobs) == 1:
-        raise UserError(failures[0])
-    done, skipped = len(waiting) - len(failures), len(jobs) - len(waiting)
-    where = waiting[0].target if len(jobs) == 1 else arguments.output
-    print(f"Colored {done} of {len(jobs)} in {seconds:.1f} s: {where}" if done else f"Colored 0 of {len(jobs)}.")
-    if unread:
-        print(f"{skipped_text(unread)}.")
-    if skipped:
-        print(f"{skipped} were there already and stayed as they are (--overwrite replaces them).")
-    if failures:
-        print(f"{len(failures)} failed:", file=sys.stderr)
-        for reason in failures:
+        print(f"{skipped_text(report.skipped)}.")
+    if report.existing:
+        print(f"{report.existing} were there already and stayed as they are (--overwrite replaces them).")
+    if report.failures:
+        print(f"{len(report.failures)} failed:", file=sys.stderr)
+        for reason in report.failures:
             print(f"  {reason}", file=sys.stderr)
-    return 1 if failures else 0
 
 
-def color_photos(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argparse.Namespace) -> list[str]:
-    """Color photographs, reading ahead and writing behind the network; returns why each one that failed did."""
-    import numpy as np
+class TerminalReporter:
+    """A bar with the count, the time taken and the time left, on stderr; the reports of films on stdout.
 
-    from nogan.colorize.colorizer import PHOTO_RENDER_FACTOR
-    from nogan.colorize.photos import MAX_MEGAPIXELS, check_writable, read_photo, write_photo
-    from nogan.common.threads import WriteBehind, read_ahead
+    See :class:`nogan.colorize.batch.Reporter`.
+    """
 
-    factor = arguments.render_factor or PHOTO_RENDER_FACTOR
-    limit = arguments.max_megapixels or MAX_MEGAPIXELS
-    failures: list[str] = []
+    def __init__(self) -> None:
+        from rich.console import Console
 
-    def read() -> Iterator[tuple]:
-        for job in jobs:
-            try:
-                check_writable(job.target)
-                yield job, read_photo(job.source, max_megapixels=limit)
-            except Exception as error:
-                failures.append(_failure(job, error))
-                progress.advance(task)
+        self._console = Console(stderr=True)
 
-    def write(result: tuple) -> None:
-        job, photo, colored = result
-        remarks = photo.remarks
-        try:
-            if arguments.compare:
-                original = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None].repeat(3, axis=-1)
-                colored = np.hstack([original, colored])
-                photo = replace(photo, alpha=None if photo.alpha is None else np.hstack([photo.alpha, photo.alpha]))
-            remarks += write_photo(replace(photo, pixels=colored), job.target, quality=arguments.quality)
-        except Exception as error:
-            failures.append(_failure(job, error))
-        for remark in remarks:
-            progress.console.print(f"{job.source}: {remark}", highlight=False, markup=False)
-        progress.advance(task)
+    @contextlib.contextmanager
+    def task(self, name: str, total: int | None) -> "Iterator[Advance]":
+        """Show a bar, but none for a single photograph."""
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
-    def color(batch: list[tuple[Job, "Photo"]]) -> None:
-        try:
-            pixels = [photo.pixels for _, photo in batch]
-            colored = colorizer.colorize_pixels(pixels, factor, raw=arguments.raw)
-        except Exception as error:
-            reason = _failure(batch[0][0], error)
-        else:
-            for (job, photo), result in zip(batch, colored, strict=True):
-                writer.put((job, photo, result))
-            return
-        # Here, and not in the handler: the error holds the memory of the pass that it ended.
-        if len(batch) == 1:
-            failures.append(reason)
-            progress.advance(task)
-        else:  # what is too much for all at once, or wrong with one of them, may not be with each
-            for photograph in batch:
-                color([photograph])
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        left = (TextColumn("left"), TimeRemainingColumn())
+        with Progress(*columns, *left, console=self._console) as progress:
+            task = progress.add_task(name, total=total, visible=total != 1)
+            yield lambda done, total: progress.update(task, completed=done, total=total)
 
-    with progress_bar() as progress, WriteBehind(write, 1) as writer:
-        task = progress.add_task("photographs", total=len(jobs), visible=len(jobs) > 1)
-        for batch in _batches(read_ahead(read(), 1), arguments.batch_size or colorizer.batch_size):
-            color(batch)
-            del batch  # else the next photographs are read beside these
-    return failures
+    def remark(self, text: str) -> None:
+        """Print a remark above the bar."""
+        self._console.print(text, highlight=False, markup=False)
+
+    def finished(self, report: "FilmReport") -> None:
+        """Print what became of a film."""
+        print("\n".join(report.lines()))
 
 
-def color_films(colorizer: "Colorizer", jobs: Sequence[Job], arguments: argparse.Namespace) -> list[str]:
-    """Color films one after the other; returns why each one that failed did."""
-    from nogan.colorize.colorizer import FILM_RENDER_FACTOR
-    from nogan.colorize.film import FilmOptions, colorize_film
-    from nogan.networks.generator_file import find_weights
+def _options(arguments: argparse.Namespace) -> "BatchOptions":
+    from dataclasses import fields
 
-    weights = [(find_weights(path), weight) for path, weight in arguments.blend.items()]
-    options = FilmOptions(
-        render_factor=arguments.render_factor or FILM_RENDER_FACTOR,
-        batch_size=arguments.batch_size or colorizer.batch_size,
-        codec=arguments.codec,
-        crf=arguments.crf,
-        stabilize=arguments.stabilize,
-        compare=arguments.compare,
-        raw=arguments.raw,
-        model=[(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights],
-    )
-    failures = []
-    for job in jobs:
-        with progress_bar() as progress:
-            task = progress.add_task(job.source.name, total=None)
+    from nogan.colorize.batch import BatchOptions
 
-            def advance(frames: int, total: int | None, progress: "Progress" = progress, task: int = task) -> None:
-                progress.update(task, completed=frames, total=total)
-
-            try:
-                report = colorize_film(colorizer, job.source, job.target, options, progress=advance)
-            except Exception as error:
-                failures.append(_failure(job, error))
-                continue
-        for line in report.lines():
-            print(line)
-    return failures
-
-
-def progress_bar() -> "Progress":
-    """A bar with count, rate and the time left, on stderr."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True))
-
-
-def _failure(job: Job, error: Exception) -> str:
-    """Why a job failed, in one line that names it; what is no mistake of the user's is named by its kind."""
-    reason = " ".join(str(error).split())
-    if not isinstance(error, UserError):
-        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    return reason if str(job.source) in reason or str(job.target) in reason else f"{job.source}: {reason}"
-
-
-def _batches(photos: Iterator[tuple[Job, "Photo"]], size: int) -> Iterator[list[tuple[Job, "Photo"]]]:
-    """Lists of up to ``size`` photographs, shorter where they are large: a batch is held in memory whole."""
-    batch: list[tuple[Job, Photo]] = []
-    for job, photo in photos:
-        batch.append((job, photo))
-        if len(batch) == size or sum(photo.pixels.nbytes for _, photo in batch) > 200e6:
-            del photo  # else the next is read beside it
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    return BatchOptions(**{option.name: getattr(arguments, option.name) for option in fields(BatchOptions)})
 
 
 def _render_factor(text: str) -> int | str:

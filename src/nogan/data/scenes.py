@@ -17,8 +17,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from nogan.common.color import REC601_LUMA
 from nogan.common.rng import numpy_rng
+from nogan.common.ycbcr import REC601
 
 BALLOON_HUES = (30.0, 108.0, 143.0, 245.0, 345.0)
 """Hue modes of the balloons, degrees in the (Cb, Cr) plane: purple, red, amber, green, blue."""
@@ -341,7 +341,7 @@ def _chroma_direction(hue: float) -> np.ndarray:
     """RGB ``(3,)`` of the unit chroma at ``hue`` (radians in the full-range Rec. 601 (Cb, Cr) plane), at luma 0."""
     cb, cr = math.cos(hue), math.sin(hue)
     red, blue = 1.402 * cr, 1.772 * cb
-    return np.array([red, -(REC601_LUMA[0] * red + REC601_LUMA[2] * blue) / REC601_LUMA[1], blue], np.float32)
+    return np.array([red, -(REC601[0] * red + REC601[2] * blue) / REC601[1], blue], np.float32)
 
 
 def _color(luma: np.ndarray, hue: float, saturation: float) -> np.ndarray:

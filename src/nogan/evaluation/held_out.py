@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nogan.colorize.composite import composite_tensors
 from nogan.common import color
 
 SHIFT = 3  # px by which the input moves for `shift_variation`
@@ -23,7 +24,7 @@ def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: t
         color.denormalize(network(color.normalize(color.to_gray(batch)).to(device)).float()).cpu()
         for batch in photographs.split(batch_size)
     ]
-    return color.with_luma_of(torch.cat(outputs), photographs)
+    return composite_tensors(torch.cat(outputs), photographs)
 
 
 def shift(images: Tensor, pixels: int) -> Tensor:

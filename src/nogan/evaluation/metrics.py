@@ -3,14 +3,13 @@
 All functions take RGB ``(B, 3, H, W)`` in [0, 1] of any float type and device, and measure in float32. Lab is CIELAB of
 sRGB with the D65 white point, 2 degree observer (IEC 61966-2-1, CIE 15): a* and b* are 0 on grays and reach about ±100.
 
-What film measures (color distribution consistency and warp error, on uint8 frames of NumPy) is in
-:mod:`nogan.colorize.film.flicker`, and here by the same names.
+The measures of films (color distribution consistency and warp error, on uint8 frames of NumPy) are in
+:mod:`nogan.colorize.film.flicker`.
 """
 
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -32,18 +31,6 @@ _LINEAR_RGB_TO_XYZ = (
 )
 _WHITE_D65 = tuple(sum(row) for row in _LINEAR_RGB_TO_XYZ)  # so that grays are neutral to the last digit
 _GRIDS = (16, 8, 4)  # cells a side, finest first
-
-
-_OF_FILM = frozenset({"Flicker", "FlickerMeter", "flicker", "js_divergence", "warp_error"})
-
-
-def __getattr__(name: str) -> Any:
-    # OpenCV comes with the first use of what needs it: training never does.
-    if name in _OF_FILM:
-        from nogan.colorize.film import flicker
-
-        return getattr(flicker, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class MetricError(Exception):

@@ -4,116 +4,23 @@ Each carries ``config``, a dict of plain values: ``build_generator(**network.con
 architecture again, and so does ``build_critic(**network.config)``.
 """
 
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from nogan.common.errors import UserError
-from nogan.common.rng import derive_seed
-from nogan.networks.blocks import fold_spectral_norm
-from nogan.networks.critic import Critic
-from nogan.networks.encoders import build_encoder
-from nogan.networks.unet import UNet
+if TYPE_CHECKING:
+    from nogan.networks.blocks import fold_spectral_norm
+    from nogan.networks.build import build_critic, build_generator, trainable_parameters
+    from nogan.networks.critic import Critic
+    from nogan.networks.unet import UNet
 
 __all__ = ["Critic", "UNet", "build_critic", "build_generator", "fold_spectral_norm", "trainable_parameters"]
 
-DECODERS = ("deep", "wide")
+_MODULES = {"Critic": "critic", "UNet": "unet", "fold_spectral_norm": "blocks"}  # the others are in "build"
 
 
-def build_generator(
-    encoder: str = "resnet34",
-    decoder: str = "deep",
-    width: float = 1.5,
-    *,
-    pretrained: bool = True,
-    encoder_weights: str | Path | None = None,
-    attention: bool = True,
-    normalized_weights: bool = True,
-    seed: int = 0,
-) -> UNet:
-    """A generator: model space ``(B, 3, H, W)`` (gray, on three channels) to model space, any H and W from 32 px up.
+def __getattr__(name: str) -> Any:
+    # Lazily, so that a generator's file can be found, and an ONNX export run, without importing torch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-    DeOldify's artistic network is ``("resnet34", "deep", 1.5)``, its stable and video one ``("resnet101", "wide", 2)``.
-
-    Args:
-        encoder: "tiny" (ours, trained from scratch), or the name of a timm backbone with a feature pyramid, with or
-            without its tag: "resnet34.tv_in1k".
-        decoder: "deep" or "wide".
-        width: factor on the decoder's width.
-        pretrained: start the encoder from ImageNet weights, through timm's hub. The tiny encoder has none.
-        encoder_weights: file with the encoder's weights, in place of the hub.
-        attention: self-attention at an eighth of the size.
-        normalized_weights: spectral and weight norm; False gives the layout of :func:`fold_spectral_norm`.
-        seed: seeds the initial weights. The global generator is left as it was.
-
-    Raises:
-        UserError: unknown encoder or decoder, weights that cannot be had or do not fit.
-    """
-    if decoder not in DECODERS:
-        raise UserError(f"model.decoder={decoder}: expected one of {', '.join(DECODERS)}")
-    if not width > 0:
-        raise UserError(f"model.width={width}: expected a number above 0")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("networks", "generator", seed))
-        network = UNet(
-            build_encoder(encoder, pretrained=pretrained, weights=encoder_weights),
-            decoder=decoder,
-            width=width,
-            attention=attention,
-        )
-    network.config = {"encoder": encoder, "decoder": decoder, "width": width, "attention": attention}
-    return network if normalized_weights else fold_spectral_norm(network).train()
-
-
-def build_critic(
-    width: int = 256,
-    *,
-    doublings: int = 3,
-    dropout: float = 0.15,
-    attention: bool = True,
-    normalized_weights: bool = True,
-    seed: int = 0,
-) -> Critic:
-    """A critic: model space ``(B, 3, H, W)`` to logits ``(B, N)``, one for each patch; DeOldify's by default.
-
-    Args:
-        width: channels behind the first convolution.
-        doublings: how often the size is halved and the width doubled; the smallest image is 2^(doublings + 3) px.
-        dropout: probability that a channel is dropped (half of it behind the first convolution).
-        attention: self-attention behind the first doubling.
-        normalized_weights: spectral norm; False gives the layout of :func:`fold_spectral_norm`.
-        seed: seeds the initial weights. The global generator is left as it was.
-
-    Raises:
-        UserError: a value out of range.
-    """
-    if width < 1 or doublings < 1:
-        raise UserError(f"model.critic: width={width}, doublings={doublings}: expected whole numbers of 1 and above")
-    if not 0 <= dropout < 1:
-        raise UserError(f"model.critic.dropout={dropout}: expected a number from 0 to below 1")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed("networks", "critic", seed))
-        network = Critic(width, doublings=doublings, dropout=dropout, attention=attention)
-    network.config = {"width": width, "doublings": doublings, "dropout": dropout, "attention": attention}
-    return network if normalized_weights else fold_spectral_norm(network).train()
-
-
-def trainable_parameters(network: nn.Module, part: str = "all") -> dict[str, nn.Parameter]:
-    """Named parameters that train: "all", or "decoder", which is all behind the encoder and the encoder's norms.
-
-    The frozen encoder of the NoGAN recipe keeps its normalization layers trainable (and in train mode).
-    """
-    named = dict(network.named_parameters())
-    if part == "all":
-        return named
-    if part != "decoder":
-        raise ValueError(f"part={part!r}: expected 'all' or 'decoder'")
-    norms = {
-        id(parameter)
-        for module in network.encoder.modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
-        for parameter in module.parameters(recurse=False)
-    }
-    frozen = {id(parameter) for parameter in network.encoder.parameters()} - norms
-    return {name: parameter for name, parameter in named.items() if id(parameter) not in frozen}
+    return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'build')}"), name)

@@ -12,19 +12,11 @@ from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` whose spectral or weight norm stays float32 under autocast.
-
-    Given more channels than it has, it takes those behind its own for zeros (see :func:`pad_channels`).
-    """
+    """``nn.Conv2d`` whose spectral or weight norm stays float32 under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
         """As ``nn.Conv2d``."""
-        weight, bias, extra = _float32_weight(self, x), self.bias, x.shape[1] - self.in_channels
-        if extra:
-            more = extra if self.out_channels == self.in_channels else 0
-            weight = F.pad(weight, (0, 0) * (weight.ndim - 2) + (0, extra, 0, more))
-            bias = None if bias is None else F.pad(bias, (0, more))
-        return self._conv_forward(x, weight, bias)
+        return self._conv_forward(x, _float32_weight(self, x), self.bias)
 
 
 class TokenConv(nn.Conv1d):
@@ -182,12 +174,6 @@ class SelfAttention(nn.Module):
         q, k, v = (layer(tokens) for layer in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)
         return self.gamma * mixed.squeeze(1).transpose(1, 2).reshape(x.shape) + x
-
-
-def pad_channels(x: Tensor, multiple: int) -> Tensor:
-    """``(B, C, H, W)`` with channels of zeros behind its own, up to a multiple of ``multiple``."""
-    extra = -x.shape[1] % multiple
-    return F.pad(x, (0, 0, 0, 0, 0, extra)) if extra else x
 
 
 def join(x: Tensor, other: Tensor) -> Tensor:

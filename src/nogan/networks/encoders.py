@@ -39,7 +39,19 @@ GROUP_REDUCTION = 8
 """The encoder's first layer group ends with the feature at this reduction (a ResNet's layer2)."""
 
 
-class TinyEncoder(nn.Module):
+class Encoder(nn.Module):
+    """Base of the encoders.
+
+    Attributes:
+        channels: of each feature, shallowest first.
+        reductions: by how much each feature is smaller than the image; each is twice the one before.
+    """
+
+    channels: tuple[int, ...]
+    reductions: tuple[int, ...]
+
+
+class TinyEncoder(Encoder):
     """Four plain stages, each two 3x3 convolutions of which the first halves the size: trains from scratch on a CPU."""
 
     def __init__(self) -> None:
@@ -67,7 +79,7 @@ def _tiny_stage(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class TimmEncoder(nn.Module):
+class TimmEncoder(Encoder):
     """Any timm backbone with a feature pyramid.
 
     Model space is converted to the backbone's own input statistics. Sizes that are no multiple of its deepest reduction
@@ -129,7 +141,7 @@ class Renormalize(nn.Module):
         return nn.Identity() if (mean, std) == (IMAGENET_MEAN, IMAGENET_STD) else cls(mean, std)
 
 
-def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | None = None) -> nn.Module:
+def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | None = None) -> Encoder:
     """The encoder called ``name``: "tiny", or a timm backbone with or without its tag.
 
     Args:
@@ -202,7 +214,7 @@ def _free_size_options(name: str) -> dict[str, bool]:
     return {option: value for option, value in (("strict_img_size", False),) if option in accepted}
 
 
-def _check_free_size(name: str, encoder: nn.Module) -> None:
+def _check_free_size(name: str, encoder: Encoder) -> None:
     encoder.eval()
     try:
         with torch.no_grad():
@@ -355,7 +367,7 @@ def _by_number(name: str) -> list[tuple[bool, int, str]]:
     return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in name.split(".")]
 
 
-def encoder_groups(encoder: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+def encoder_groups(encoder: Encoder) -> tuple[list[nn.Module], list[nn.Module]]:
     """The encoder's modules in two lists: those that the feature at reduction 8 depends on, and the rest.
 
     Found by a backward pass without numbers (on the meta device), so that it holds for whatever timm builds.

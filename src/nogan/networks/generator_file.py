@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +19,20 @@ from nogan.common.files import bytes_of, write_atomically
 from nogan.common.version import __version__
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from nogan.networks import UNet
 
 FORMAT = "nogan-generator"
 VERSION = 1
 WEIGHTS_NAME = "generator.safetensors"
-DEOLDIFY_SIZE = 192  # px
+DEOLDIFY_SIZE = 192
+"""Side in px of the pictures that all of DeOldify's models were last trained on."""
+
 _HEADER_KEY = "nogan"
 
 
-def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_info: Any) -> Path:
+def save_generator(network: UNet, path: str | os.PathLike[str], **training_info: Any) -> Path:
     """Write a generator and its description; readers see the old files or the new ones, never a half of one.
 
     Args:
@@ -71,7 +76,7 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
     return weights
 
 
-def load_generator(path: str | os.PathLike[str]) -> nn.Module:
+def load_generator(path: str | os.PathLike[str]) -> UNet:
     """Rebuild a generator, in eval mode, on the CPU, with its spectral norm still in place.
 
     Args:
@@ -99,6 +104,7 @@ def load_generator(path: str | os.PathLike[str]) -> nn.Module:
         raise UserError(f"{weights}: its weights do not fit the network it describes: {reason}") from error
     except (TypeError, ValueError, KeyError, UserError) as error:
         raise UserError(f"{weights}: its description does not make a generator: {_one_line(error)}") from error
+    network.trained_size = _trained_size(description)
     return network.eval()
 
 
@@ -137,7 +143,11 @@ def trained_size(path: str | os.PathLike[str]) -> int:
     Where its file does not say, as DeOldify's do not, 192: that of all of DeOldify's recipes.
     """
     weights = find_weights(path)
-    training = describe(weights).get("training") if weights.suffix == ".safetensors" else None
+    return _trained_size(describe(weights)) if weights.suffix == ".safetensors" else DEOLDIFY_SIZE
+
+
+def _trained_size(description: Mapping[str, Any]) -> int:
+    training = description.get("training")
     size = training.get("size") if isinstance(training, dict) else None
     return size if isinstance(size, int) and size > 0 else DEOLDIFY_SIZE
 

@@ -4,6 +4,8 @@ Source: DeOldify (https://github.com/jantic/DeOldify), whose "deep" decoder (art
 whose "wide" decoder (stable, video) has one. ``docs/deoldify.md`` maps the names here to the original's.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,11 +17,11 @@ from nogan.networks.blocks import (
     ShuffleUp,
     halved,
     join,
-    pad_channels,
     resize_like,
     sn_conv,
 )
-from nogan.networks.encoders import encoder_groups
+from nogan.networks.encoders import Encoder, encoder_groups
+from nogan.networks.generator_file import DEOLDIFY_SIZE
 
 MIN_SIZE = 32
 """Smallest height and width, px."""
@@ -88,14 +90,14 @@ class UNet(nn.Module):
         attention: self-attention at reduction 8.
 
     Attributes:
-        channel_multiple: the block at full size (303 or 259 channels in DeOldify's) runs at a multiple of so many,
-            padded with zeros inside; neither the result nor the state changes. 1, no padding, is the default: on CPUs
-            a multiple of 8 gains nothing (docs/deoldify.md), and on tensor cores it has not been measured.
+        config: the arguments of :func:`nogan.networks.build_generator` that it was built from.
+        trained_size: side in px of the pictures that it was trained on, where its file says so; else 192, DeOldify's.
     """
 
-    channel_multiple = 1
+    config: dict[str, Any]
+    trained_size = DEOLDIFY_SIZE
 
-    def __init__(self, encoder: nn.Module, *, decoder: str, width: float, attention: bool) -> None:
+    def __init__(self, encoder: Encoder, *, decoder: str, width: float, attention: bool) -> None:
         super().__init__()
         self.encoder = encoder
         *skips, channels = encoder.channels
@@ -138,7 +140,7 @@ class UNet(nn.Module):
             skip = skip_at.get(reduction)
             y = block(y, skip, halved(size, reduction) if skip is None else tuple(skip.shape[-2:]))
         y = resize_like(self.final_up(y), size)
-        y = self.residual(pad_channels(join(y, x), self.channel_multiple))
+        y = self.residual(join(y, x))
         # In float32: a bfloat16 output would have steps of whole 8-bit levels.
         with torch.autocast(y.device.type, enabled=False):
             return torch.sigmoid(self.head(y.float())) * 6 - 3

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nogan.colorize.colorizer import Colorizer, network_size
+from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.flicker import Flicker
 from nogan.colorize.film.joining import check_container, join
 from nogan.colorize.film.options import SEGMENT_SECONDS, FilmOptions
 from nogan.colorize.film.reading import Film
 from nogan.colorize.film.segments import SegmentWriter, State, signature_of
+from nogan.colorize.render_factor import best_factor
+from nogan.colorize.square import network_size
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.threads import WriteBehind, read_ahead
@@ -86,8 +88,6 @@ def colorize_film(
     try:
         film = Film.open(source)
         if options.render_factor == "auto":
-            from nogan.colorize.render_factor import best_factor
-
             options = replace(options, render_factor=best_factor(colorizer, film.samples()))
         network_size(options.render_factor)
         encoding = Encoding.of(film, options)

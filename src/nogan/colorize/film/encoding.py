@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from nogan.colorize.colorizer import gray_square
 from nogan.colorize.film.options import FilmOptions
 from nogan.colorize.film.reading import Film, quarter_turns
+from nogan.colorize.square import gray_square
 from nogan.common.errors import UserError
+from nogan.common.ycbcr import REC601, REC709, REC2020
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-_KR_KB = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
-"""Weights of red and blue in luma by ffmpeg's color space number (ITU-T H.273); Rec. 601 for all others."""
+_MATRICES = {1: REC709, 9: REC2020, 10: REC2020}
+"""By ffmpeg's color space number (ITU-T H.273); Rec. 601 for all others."""
 
 _CODEC_OPTIONS = {
     "libx265": {"x265-params": "log-level=error"},
@@ -161,10 +162,10 @@ class Encoding:
 
     def _planes(self, square: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
         """Y (None: the film's own), Cb and Cr of the network's picture, in the film's levels, ``(S, S)`` float32."""
-        kr, kb = _KR_KB.get(self.matrix, (0.299, 0.114))
+        matrix = _MATRICES.get(self.matrix, REC601)
         red, green, blue = square[..., 0], square[..., 1], square[..., 2]
-        y = kr * red + (1 - kr - kb) * green + kb * blue
-        cb, cr = (blue - y) / (2 * (1 - kb)), (red - y) / (2 * (1 - kr))
+        y = matrix.luma(red, green, blue)
+        cb, cr = matrix.chroma(y, red, blue)
         scale = 1 << (self.depth - 8)
         span, top = (255, 255) if self.full_range else (224, 240)
         low = 0 if self.full_range else 16

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from nogan.colorize.colorizer import FILM_RENDER_FACTOR, RenderFactor
+from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor
 
 KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".ts", ".m2ts", ".mts"})
 """Containers that a film in a folder keeps; from the others it goes to ``.mkv``, which holds everything."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from nogan.colorize.colorizer import join_luma
+from nogan.colorize.composite import composite
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.flicker import FlickerMeter
 from nogan.colorize.film.options import FilmOptions
@@ -93,11 +93,11 @@ class State:
         self.frames, self.open_frames = self.frames + 1, self.open_frames + 1
         self.last_pts, self.last_duration = frame.pts, frame.duration
         if not stabilize:
-            self.before.update(join_luma(square, gray))
+            self.before.update(composite(square, gray))
             return square
         smooth, motion = self.stabilizer.smooth(square, gray)
-        self.before.update(join_luma(square, gray), motion)
-        self.after.update(join_luma(smooth.clip(0, 1), gray), motion)
+        self.before.update(composite(square, gray), motion)
+        self.after.update(composite(smooth.clip(0, 1), gray), motion)
         return smooth
 
     def snapshot(self) -> Snapshot:

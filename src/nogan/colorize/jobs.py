@@ -1,51 +1,60 @@
-"""What a command line means in files: which photograph or film goes where, and whether it can be written there."""
+"""From inputs to files: which photographs and films are meant, and where each result goes."""
 
 import glob
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 
+from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES
+from nogan.colorize.photos import PHOTO_SUFFIXES
 from nogan.common.errors import UserError
 
 READ_SUFFIXES = frozenset({".gif", ".avif", ".jp2"})
-"""Photographs that are read and not written: their results are PNG files."""
+"""Photographs that can be read but not written; their results are PNG files."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to color."""
+    """One file to colorize."""
 
     source: Path
     target: Path
 
     @property
     def is_film(self) -> bool:
-        """Whether the name says that this is a film."""
-        from nogan.colorize.film import FILM_SUFFIXES
-
+        """Whether the suffix is that of a film."""
         return self.source.suffix.lower() in FILM_SUFFIXES
 
 
 def plan_jobs(inputs: Sequence[str], output: str) -> tuple[list[Job], Counter[str]]:
-    """Which file goes where, and how many files in folders and globs are skipped, by their suffix.
+    """The jobs that ``inputs`` and ``output`` of a command line stand for.
+
+    Args:
+        inputs: photographs, films, folders (with everything below them) or globs.
+        output: a file where the input is one file, otherwise a folder.
+
+    Returns:
+        The jobs, and how many files in folders and globs are neither photographs nor films, by suffix.
 
     Raises:
-        UserError: nothing found, two sources for one target, a target that is a source, or a file as the folder.
+        UserError: nothing found, two sources for one target, a target that is a source, or a file in place of the
+            folder.
     """
     out = Path(output)
     skipped: Counter[str] = Counter()
     found: dict[str, tuple[Path, Path]] = {}
     for source, relative in _sources(inputs, out, skipped):
-        # One file once, whatever links or names lead to it: a link to a folder above can lead round and round.
+        # Each file once, also where several links or names lead to it; links to parent folders can lead in circles.
         found.setdefault(os.path.realpath(source), (source, relative))
     sources = list(found.values())
     if not sources:
         also = f" ({skipped_text(skipped)})" if skipped else ""
-        raise UserError(f"{' '.join(inputs)}: no photograph and no film in there{also}.")
+        raise UserError(f"{' '.join(inputs)}: no photograph and no film found{also}.")
     one_file = len(inputs) == 1 and len(sources) == 1 and not Path(inputs[0]).is_dir()
     if one_file and out.suffix and not out.is_dir() and not output.endswith(("/", os.sep)):
         jobs = [Job(sources[0][0], out)]
@@ -60,21 +69,25 @@ def plan_jobs(inputs: Sequence[str], output: str) -> tuple[list[Job], Counter[st
             raise UserError(f"{job.target} is an original and would be overwritten; choose another -o.")
         if job.target in taken:
             raise UserError(
-                f"{taken[job.target]} and {job.source} would both become {job.target}; color them one by one."
+                f"{taken[job.target]} and {job.source} would both become {job.target}; colorize them one by one."
             )
         taken[job.target] = job.source
     return jobs, skipped
 
 
 def skipped_text(skipped: Mapping[str, int]) -> str:
-    """What was skipped, as a user reads it: "3 files skipped: .heic (2), .txt"."""
+    """The counts by suffix as a line for the user: "3 files skipped: .heic (2), .txt"."""
     kinds = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in sorted(skipped.items()))
     total = sum(skipped.values())
     return f"{total} file{'s' * (total != 1)} skipped: {kinds}"
 
 
 def check_folders(jobs: Sequence[Job]) -> None:
-    """Make the folders of the results, and see that they can be written to, before anything slow begins."""
+    """Make the folders of the results.
+
+    Raises:
+        UserError: a folder cannot be made or written to.
+    """
     for folder in dict.fromkeys(job.target.parent for job in jobs):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -87,30 +100,25 @@ def check_folders(jobs: Sequence[Job]) -> None:
 
 
 def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterator[tuple[Path, Path]]:
-    """Every file that ``inputs`` mean, with its path relative to the folder or to the fixed part of the glob.
+    """Every photograph and film of ``inputs``, with its path relative to the folder or to the fixed part of the glob.
 
-    Files of folders and globs that are neither photographs nor films are counted in ``skipped``; hidden ones, and those
-    below ``out``, which are earlier results, are passed over.
+    Other files of folders and globs are counted in ``skipped``. Hidden files, and those below ``out``, which are
+    earlier results, are left out without being counted.
     """
-    from nogan.colorize.film import FILM_SUFFIXES
-    from nogan.colorize.photos import PHOTO_SUFFIXES
-
     suffixes = PHOTO_SUFFIXES | READ_SUFFIXES | FILM_SUFFIXES
     for text in inputs:
         path = Path(text)
+        found: Iterable[Path]
         if path.is_dir():
             found, root = path.rglob("*"), path
         elif not path.exists() and glob.has_magic(text):
             found = [Path(name) for name in glob.glob(text, recursive=True)]  # noqa: PTH207 (Path.glob needs a root)
-            fixed = [
-                part for part in path.parts[: next(i for i, part in enumerate(path.parts) if glob.has_magic(part))]
-            ]
-            root = Path(*fixed)
+            root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         else:
             yield path, Path(path.name)
             continue
         results, here = out.resolve(), root.resolve()
-        # An OUT that holds the input itself holds originals, and no results that could be told from them.
+        # Where OUT contains the input itself, results cannot be told from originals by their folder.
         inside = None if results in (here, *here.parents) else results
         for file in sorted(found):
             if file.name.startswith(".") or not file.is_file():
@@ -124,13 +132,10 @@ def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterato
 
 
 def _target_name(relative: Path, taken: Mapping[Path, int] = MappingProxyType({})) -> Path:
-    """The result's name: the source's, but for suffixes that nothing colored is written in.
+    """The result's name: the source's, or one with another suffix where its format is not written.
 
-    Where film.avi beside film.mkv would become film.mkv too (``taken`` counts the names), it becomes film.avi.mkv.
+    ``taken`` counts such names. Where film.avi and film.mkv would both become film.mkv, the first becomes film.avi.mkv.
     """
-    from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES
-    from nogan.colorize.photos import PHOTO_SUFFIXES
-
     suffix = relative.suffix.lower()
     if suffix in PHOTO_SUFFIXES | KEPT_SUFFIXES:
         return relative

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from media import cmyk_profile, gray_profile
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
 from nogan.colorize.photos import Photo, read_photo, tags, to_pixels, upright, write_photo
@@ -29,23 +30,6 @@ def scene(height=40, width=60):
 def gray16(height=40, width=60):
     y, x = np.mgrid[:height, :width]
     return (1000 * x + 37 * y).astype(np.uint16)
-
-
-def gray_profile(gamma):
-    """A minimal ICC profile of gray with a power curve."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
-    tags = [(b"wtpt", white), (b"kTRC", curve)]
-    offset, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
-    for name, data in tags:
-        table += name + struct.pack(">II", offset + len(body), len(data))
-        body += data
-    header = bytearray(128)
-    header[0:4] = struct.pack(">I", offset + len(body))
-    header[8:12], header[12:16], header[16:20], header[20:24] = b"\x02\x40\x00\x00", b"mntr", b"GRAY", b"XYZ "
-    header[36:40] = b"acsp"
-    header[68:80] = struct.pack(">3i", 63190, 65536, 54061)
-    return bytes(header) + table + body
 
 
 def exif(orientation=1):
@@ -539,26 +523,6 @@ def test_values_without_a_white_are_said_with_the_files_name(tmp_path, dtype, ki
     with pytest.raises(UserError, match=f"{kind}.*16 bits") as caught:
         read_photo(path)
     assert str(caught.value).startswith(str(path))
-
-
-def cmyk_profile():
-    """A minimal ICC profile of CMYK: a table of two points an axis, from no ink (white) to all inks (black)."""
-    points = np.array(np.meshgrid(*[[0, 1]] * 4, indexing="ij")).reshape(4, -1).T
-    lightness = np.clip(1 - points @ [0.3, 0.5, 0.1, 1.0], 0, 1)
-    lab = np.stack([lightness * 0xFF00, np.full(16, 0x8000), np.full(16, 0x8000)], axis=1).astype(">u2").tobytes()
-    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    curve = struct.pack(">2H", 0, 65535)
-    table = b"mft2" + bytes(4) + bytes([4, 3, 2, 0]) + identity + struct.pack(">2H", 2, 2) + curve * 4 + lab + curve * 3
-    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
-    offset = 128 + 4 + 12 * 2
-    entries = [(b"A2B0", offset, len(table)), (b"wtpt", offset + len(table), len(white))]
-    body = struct.pack(">I", 2) + b"".join(name + struct.pack(">II", at, size) for name, at, size in entries)
-    header = bytearray(128)
-    header[0:4] = struct.pack(">I", 128 + len(body) + len(table) + len(white))
-    header[8:12], header[12:16], header[16:20], header[20:24] = b"\x02\x40\x00\x00", b"prtr", b"CMYK", b"Lab "
-    header[36:40] = b"acsp"
-    header[68:80] = struct.pack(">3i", 63190, 65536, 54061)
-    return bytes(header) + body + table + white
 
 
 def test_cmyk_with_a_good_a_damaged_and_no_profile(tmp_path):

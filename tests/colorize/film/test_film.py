@@ -7,6 +7,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from media import make_film, moving_scene, teal_and_orange
 
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film import FilmOptions, colorize_film
@@ -15,13 +16,7 @@ from nogan.colorize.film.reading import Film
 from nogan.colorize.film.stabilize import Stabilizer
 from nogan.common.errors import UserError
 
-TIME_BASE = Fraction(1, 12800)
 OPTIONS = FilmOptions(render_factor=4, batch_size=3)
-
-
-def teal_and_orange(gray):
-    """A network with a known answer: dark is teal, light is orange."""
-    return np.stack([gray, np.full_like(gray, 0.5), 1 - gray], axis=-1)
 
 
 def flickering():
@@ -36,71 +31,6 @@ def flickering():
 
 
 COLORIZER = Colorizer([(teal_and_orange, 1.0)])
-
-
-def moving_scene(frames, width, height):
-    """A textured wall that slides by, gray."""
-    wall = cv2.resize(np.random.default_rng(1).uniform(40, 220, (20, 60)).astype(np.float32), (480, 160))
-    for index in range(frames):
-        yield wall[20 : 20 + height, 10 + 2 * index : 10 + 2 * index + width].round().astype(np.uint8)
-
-
-def make_film(
-    path, frames=24, size=(96, 64), *, codec="libx264", pixel_format="yuv420p", irregular=False, start=0, sound=None,
-    subtitles=False, chapters=False, rotation=0, full_range=False, matrix=None, aspect=None, interlaced=False,
-):  # fmt: skip
-    """Write a small film; returns the times of its frames."""
-    generator, times, ticks = np.random.default_rng(2), [], start
-    with av.open(path, "w") as film:
-        video = film.add_stream(codec, rate=25, options={"crf": "4"} if codec == "libx264" else {})
-        video.width, video.height, video.pix_fmt = *size, pixel_format
-        video.codec_context.time_base = video.time_base = TIME_BASE
-        if rotation:
-            video.set_display_rotation(rotation)
-        if aspect:
-            video.codec_context.sample_aspect_ratio = aspect
-        if full_range:
-            video.codec_context.color_range = 2
-        if matrix:
-            video.codec_context.colorspace = matrix
-        audio = film.add_stream(sound, rate=48000) if sound else None
-        if audio:
-            audio.layout = "mono"
-        if subtitles:
-            subtitle = film.add_mux_stream("subrip")
-        if chapters:
-            parts = [(0, 400, "The wall"), (400, 960, "Still the wall")]
-            film.set_chapters(
-                [
-                    {"id": n, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": title}}
-                    for n, (a, b, title) in enumerate(parts)
-                ]
-            )
-        film.metadata["title"] = "Wall"
-        for gray in moving_scene(frames, *size):
-            picture = av.VideoFrame.from_ndarray(gray, "gray").reformat(
-                format=pixel_format, src_color_range="JPEG", dst_color_range="JPEG" if full_range else "MPEG"
-            )
-            picture.pts, picture.time_base = ticks, TIME_BASE
-            times.append(ticks * TIME_BASE)
-            ticks += int(generator.integers(300, 900)) if irregular else 512
-            film.mux(video.encode(picture))
-        film.mux(video.encode())
-        if audio:
-            wave = (np.sin(np.arange(int(48000 * ticks * TIME_BASE)) * 0.06) * 12000).astype(np.int16)
-            audio_format = audio.codec_context.format.name
-            samples = (wave / 32768).astype(np.float32) if audio_format == "fltp" else wave
-            for begin in range(0, len(samples), 1024):
-                block = av.AudioFrame.from_ndarray(samples[None, begin : begin + 1024].copy(), audio_format, "mono")
-                block.sample_rate, block.pts, block.time_base = 48000, begin, Fraction(1, 48000)
-                film.mux(audio.encode(block))
-            film.mux(audio.encode())
-        if subtitles:
-            line = av.Packet(b"Here is a wall.")
-            line.stream, line.pts, line.dts, line.duration = subtitle, 100, 100, 500
-            line.time_base = Fraction(1, 1000)
-            film.mux(line)
-    return times
 
 
 def decoded(path, pixel_format=None):

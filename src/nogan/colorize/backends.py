@@ -1,0 +1,106 @@
+"""The network as a function of gray squares, run by torch or by onnxruntime.
+
+Neither is imported before a network is made, and for ONNX no torch at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nogan.common.errors import UserError
+from nogan.networks.generator_file import DEOLDIFY_SIZE
+
+if TYPE_CHECKING:
+    from nogan.networks import UNet
+
+Network = Callable[[np.ndarray], np.ndarray]
+"""Gray ``(B, S, S)`` float32 in [0, 1] to RGB ``(B, S, S, 3)`` float32 in [0, 1]."""
+
+
+def pick_device(device: str | None) -> str:
+    """The device that the user names; without a name, a GPU if there is one.
+
+    Raises:
+        UserError: this machine, or this build of torch, does not have the device.
+    """
+    import torch
+
+    if device is None:
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"--device {device}: not available here ({str(error).splitlines()[0]})") from error
+    return device
+
+
+def torch_network(generator: UNet, device: str, precision: str, compile: bool) -> Network:
+    """``generator`` as a :data:`Network`; its spectral norm is folded in place, and it moves to ``device``."""
+    import torch
+
+    from nogan.common.color import denormalize, normalize
+    from nogan.common.failures import naming_out_of_memory
+    from nogan.networks import fold_spectral_norm
+
+    where = torch.device(device)
+    network = fold_spectral_norm(generator).to(where).to(memory_format=torch.channels_last)
+    network.requires_grad_(False)
+    if compile:
+        network.compile()
+
+    def run(gray: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
+            x = torch.from_numpy(gray).to(where)[:, None].expand(-1, 3, -1, -1)
+            x = normalize(x).contiguous(memory_format=torch.channels_last)
+            rgb = denormalize(network(x).float()).clamp_(0, 1)
+            return rgb.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def guarded(gray: np.ndarray) -> np.ndarray:
+        what = f"coloring {len(gray)} x {gray.shape[1]} px on {where}"
+        try:
+            with naming_out_of_memory(what, "lower --render-factor or --batch-size"):
+                return run(gray)
+        except RuntimeError as error:
+            if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                reason = str(error).strip().splitlines()[0]
+                raise UserError(f"--compile does not work here; leave it out ({reason})") from error
+            raise
+
+    return guarded
+
+
+def onnx_network(path: Path, device: str | None) -> tuple[Network, int]:
+    """An ONNX export as a :data:`Network`, and the side in px of the pictures that it was trained on.
+
+    Raises:
+        UserError: onnxruntime is missing, it does not support ``device``, or the file is none of our exports.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UserError(f'{path} needs onnxruntime: pip install -e ".[onnx]"') from error
+    available = onnxruntime.get_available_providers()
+    known = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+    wanted = list(known) if device is None else [device.partition(":")[0]]
+    providers = [known[kind] for kind in wanted if known.get(kind) in available]
+    if not providers:
+        raise UserError(f"--device {device}: this onnxruntime offers {', '.join(available)}.")
+    try:
+        session = onnxruntime.InferenceSession(path, providers=providers)
+        metadata = session.get_modelmeta().custom_metadata_map
+        mean, std = (np.array(metadata[key].split(), np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
+        size = int(metadata.get("size", DEOLDIFY_SIZE))
+        name = session.get_inputs()[0].name
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        raise UserError(f"{path} is damaged, or was not written by `nogan export`.") from error
+
+    def run(gray: np.ndarray) -> np.ndarray:
+        x = (np.broadcast_to(gray[:, None], (len(gray), 3, *gray.shape[1:])) - mean) / std
+        (y,) = session.run(None, {name: x})
+        return np.ascontiguousarray((y * std + mean).clip(0, 1).transpose(0, 2, 3, 1))
+
+    return run, size

@@ -1,0 +1,291 @@
+"""Many photographs and films, from their files to their results: what a command line asks for, as one call."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+
+from nogan.colorize import film, photos
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.jobs import Job, check_folders, plan_jobs
+from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
+from nogan.colorize.square import FILM_RENDER_FACTOR, PHOTO_RENDER_FACTOR, RenderFactor, network_size
+from nogan.common.errors import UserError
+from nogan.common.threads import WriteBehind, read_ahead
+from nogan.networks.generator_file import find_weights
+
+Advance = Callable[[int, int | None], None]
+"""Called with how much of a task is done, and how much it is in all (None where that is not known)."""
+
+MAX_BATCH_BYTES = 200_000_000
+"""Bytes of pixels from which a batch takes no further photograph: it is in memory as a whole."""
+
+
+class Reporter(Protocol):
+    """Is told how the work goes."""
+
+    def task(self, name: str, total: int | None) -> AbstractContextManager[Advance]:
+        """Called when a film, or the photographs together, begin; the context ends with them."""
+        ...
+
+    def remark(self, text: str) -> None:
+        """Called, from any thread, with what a user should know about one photograph."""
+        ...
+
+    def finished(self, report: film.FilmReport) -> None:
+        """Called with the report of each film."""
+        ...
+
+
+class _Silent:
+    def task(self, name: str, total: int | None) -> AbstractContextManager[Advance]:
+        return nullcontext(lambda done, total: None)
+
+    def remark(self, text: str) -> None:
+        pass
+
+    def finished(self, report: film.FilmReport) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How files are colorized.
+
+    Attributes:
+        render_factor: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`; None is 35 for photographs and 21
+            for films.
+        batch_size: images in one pass of the network; None is what suits the device.
+        compare: write the original and the result side by side.
+        raw: write the network's own pictures, without the originals' luma.
+        overwrite: replace results that are there already.
+        device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
+        quality: of JPEG and WebP, 1 to 100.
+        max_megapixels: photographs with more are refused; None is 500.
+        codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf`` and ``stabilize``.
+    """
+
+    render_factor: RenderFactor | None = None
+    batch_size: int | None = None
+    compare: bool = False
+    raw: bool = False
+    overwrite: bool = False
+    device: str | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    quality: int = 95
+    max_megapixels: float | None = None
+    codec: str = "libx264"
+    crf: int = 17
+    stabilize: bool = False
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What became of a batch.
+
+    Attributes:
+        jobs: every photograph and film that was found, with its result's path.
+        existing: how many of the results were there already and stayed as they are.
+        failures: a line for each file that failed, which names it.
+        seconds: time the work took, without loading the checkpoint.
+        skipped: files that are neither photographs nor films, counted by suffix.
+    """
+
+    jobs: Sequence[Job]
+    existing: int
+    failures: Sequence[str] = ()
+    seconds: float = 0.0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def done(self) -> int:
+        """How many files were colorized."""
+        return len(self.jobs) - self.existing - len(self.failures)
+
+
+def colorize_files(
+    checkpoints: Mapping[str, float],
+    inputs: Sequence[str],
+    output: str,
+    options: BatchOptions | None = None,
+    reporter: Reporter | None = None,
+) -> BatchReport:
+    """Colorize photographs and films; run again after an interruption, it does what is missing.
+
+    Args:
+        checkpoints: run folders, exports or DeOldify files, each with its weight.
+        inputs: photographs, films, folders (with everything below them) or globs.
+        output: a file where the input is one file, otherwise a folder; missing folders are made.
+        options: see :class:`BatchOptions`.
+        reporter: is told how the work goes.
+
+    Raises:
+        UserError: nothing can begin (no such input, checkpoint or device, no permission to write), or the only file
+            failed. Among several files, those that fail are in the report, and the others are done.
+    """
+    options, reporter = options or BatchOptions(), reporter or _Silent()
+    # These libraries print warnings about damaged files; the failures name the same files, in one line each.
+    warnings.filterwarnings("ignore", module="PIL")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # type: ignore[attr-defined]  # not in its stubs
+    if options.render_factor not in (None, "auto"):
+        network_size(options.render_factor)
+    jobs, skipped = plan_jobs(inputs, output)
+    waiting = [job for job in jobs if options.overwrite or not job.target.exists()]
+    if not waiting:
+        if len(jobs) == 1:
+            raise UserError(f"{jobs[0].target} is there already; --overwrite replaces it.")
+        return BatchReport(jobs, len(jobs), skipped=skipped)
+    check_folders(waiting)
+    colorizer = Colorizer.load(checkpoints, device=options.device, precision=options.precision, compile=options.compile)
+    start = time.perf_counter()
+    failures = colorize_photos(colorizer, [job for job in waiting if not job.is_film], options, reporter)
+    films = [job for job in waiting if job.is_film]
+    failures += colorize_films(colorizer, checkpoints, films, options, reporter)
+    if failures and len(jobs) == 1:
+        raise UserError(failures[0])
+    return BatchReport(jobs, len(jobs) - len(waiting), failures, time.perf_counter() - start, skipped)
+
+
+def colorize_photos(colorizer: Colorizer, jobs: Sequence[Job], options: BatchOptions, reporter: Reporter) -> list[str]:
+    """Colorize photographs, reading ahead of the network and writing behind it; returns why each failure failed."""
+    if not jobs:
+        return []
+    with reporter.task("photographs", len(jobs)) as advance:
+        return _Photographs(colorizer, jobs, options, reporter, advance).run()
+
+
+class _Photographs:
+    """The pipeline of photographs: a thread reads, the caller's runs the network, a third writes."""
+
+    def __init__(
+        self, colorizer: Colorizer, jobs: Sequence[Job], options: BatchOptions, reporter: Reporter, advance: Advance
+    ) -> None:
+        self._colorizer, self._jobs, self._options = colorizer, jobs, options
+        self._reporter, self._advance = reporter, advance
+        self._failures: list[str] = []
+        self._finished = 0
+        self._lock = threading.Lock()
+
+    def run(self) -> list[str]:
+        size = self._options.batch_size or self._colorizer.batch_size
+        with WriteBehind(self._write, 1) as writer:
+            for batch in _batches(read_ahead(self._read(), 1), size):
+                self._colorize(batch, writer)
+                del batch  # otherwise the next photographs are read while these are in memory
+        return self._failures
+
+    def _read(self) -> Iterator[tuple[Job, Photo]]:
+        limit = self._options.max_megapixels or MAX_MEGAPIXELS
+        for job in self._jobs:
+            try:
+                photos.check_writable(job.target)
+                yield job, photos.read_photo(job.source, max_megapixels=limit)
+            except Exception as error:  # whatever is wrong with one file, the others are done
+                self._finish(failure=_failure(job, error))
+
+    def _colorize(self, batch: list[tuple[Job, Photo]], writer: WriteBehind[tuple[Job, Photo, np.ndarray]]) -> None:
+        try:
+            pixels = [photo.pixels for _, photo in batch]
+            factor = self._options.render_factor or PHOTO_RENDER_FACTOR
+            colored = self._colorizer.colorize_pixels(pixels, factor, raw=self._options.raw)
+        except Exception as error:
+            reason = _failure(batch[0][0], error)
+        else:
+            for (job, photo), result in zip(batch, colored, strict=True):
+                writer.put((job, photo, result))
+            return
+        # Not in the except clause, where the error keeps the memory of the failed pass.
+        if len(batch) == 1:
+            self._finish(failure=reason)
+            return
+        for photograph in batch:  # too large, or wrong with one of them, may be a batch whose photographs work alone
+            self._colorize([photograph], writer)
+
+    def _write(self, result: tuple[Job, Photo, np.ndarray]) -> None:
+        job, photo, colored = result
+        remarks, failure = photo.remarks, None
+        try:
+            if self._options.compare:
+                photo, colored = _side_by_side(photo, colored)
+            photo = replace(photo, pixels=colored)
+            remarks += photos.write_photo(photo, job.target, quality=self._options.quality)
+        except Exception as error:
+            failure = _failure(job, error)
+        for remark in remarks:
+            self._reporter.remark(f"{job.source}: {remark}")
+        self._finish(failure)
+
+    def _finish(self, failure: str | None = None) -> None:
+        with self._lock:
+            if failure is not None:
+                self._failures.append(failure)
+            self._finished += 1
+            self._advance(self._finished, len(self._jobs))
+
+
+def colorize_films(
+    colorizer: Colorizer,
+    checkpoints: Mapping[str, float],
+    jobs: Sequence[Job],
+    options: BatchOptions,
+    reporter: Reporter,
+) -> list[str]:
+    """Colorize films one after the other; returns why each failure failed."""
+    weights = [(find_weights(path), weight) for path, weight in checkpoints.items()]
+    film_options = film.FilmOptions(
+        render_factor=options.render_factor or FILM_RENDER_FACTOR,
+        batch_size=options.batch_size or colorizer.batch_size,
+        codec=options.codec,
+        crf=options.crf,
+        stabilize=options.stabilize,
+        compare=options.compare,
+        raw=options.raw,
+        model=[(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights],
+    )
+    failures = []
+    for job in jobs:
+        try:
+            with reporter.task(job.source.name, None) as advance:
+                report = film.colorize_film(colorizer, job.source, job.target, film_options, progress=advance)
+        except Exception as error:  # whatever is wrong with one film, the others are done
+            failures.append(_failure(job, error))
+        else:
+            reporter.finished(report)
+    return failures
+
+
+def _side_by_side(photo: Photo, colored: np.ndarray) -> tuple[Photo, np.ndarray]:
+    original = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None].repeat(3, axis=-1)
+    alpha = None if photo.alpha is None else np.hstack([photo.alpha, photo.alpha])
+    return replace(photo, alpha=alpha), np.hstack([original, colored])
+
+
+def _failure(job: Job, error: Exception) -> str:
+    """One line that names the job's file; an error that is not a user's mistake is given with its type."""
+    reason = " ".join(str(error).split())
+    if not isinstance(error, UserError):
+        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return reason if str(job.source) in reason or str(job.target) in reason else f"{job.source}: {reason}"
+
+
+def _batches(read: Iterator[tuple[Job, Photo]], size: int) -> Iterator[list[tuple[Job, Photo]]]:
+    """Lists of up to ``size`` photographs, fewer where they are large."""
+    batch: list[tuple[Job, Photo]] = []
+    for job, photo in read:
+        batch.append((job, photo))
+        if len(batch) == size or sum(photo.pixels.nbytes for _, photo in batch) > MAX_BATCH_BYTES:
+            del photo  # otherwise it stays in memory while the next is read
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,344 @@
+"""The command line: files in, files out, and what is said."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import deoldify_golden
+import numpy as np
+import pytest
+from media import make_film, photograph
+from PIL import Image
+
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.photos import read_photo
+from nogan.common.errors import UserError
+from nogan.networks import build_generator, deoldify
+from nogan.networks.generator_file import save_generator
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("colorize", ROOT / "colorize.py")
+cli = importlib.util.module_from_spec(spec)
+sys.modules["colorize"] = cli
+spec.loader.exec_module(cli)
+
+
+@pytest.fixture
+def colorize(run_dir):
+    """``colorize("a.jpg", "-o", "b.jpg")`` on the command line, with a checkpoint: the exit code."""
+
+    def run(*arguments, checkpoint=run_dir):
+        fixed = ["--checkpoint", str(checkpoint), "--device", "cpu"] if checkpoint else ["--device", "cpu"]
+        return cli.main([*map(str, arguments), "--render-factor", "4", *fixed])
+
+    return run
+
+
+def save(path, seed=0, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(photograph(seed=seed)).save(path, **options)
+    return path
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_one_photograph_to_a_file_or_into_a_folder(tmp_path, colorize):
+    source = save(tmp_path / "old.jpg", exif=Image.Exif())
+    assert colorize(source, "-o", tmp_path / "new.png") == 0
+    assert read_photo(tmp_path / "new.png").pixels.shape == (60, 90, 3)
+    assert colorize(source, "-o", tmp_path / "out") == 0
+    assert colorize(source, "-o", f"{tmp_path}/folder.d/") == 0
+    assert files(tmp_path) == ["folder.d/old.jpg", "new.png", "old.jpg", "out/old.jpg"]
+
+
+def test_a_folder_keeps_its_structure_and_a_second_run_does_only_what_is_missing(tmp_path, colorize, capsys):
+    album, out = tmp_path / "album", tmp_path / "album" / "colored"
+    for name in ("a.jpg", "1920/b.png", "1920/summer/c.tif", ".hidden.jpg"):
+        save(album / name)
+    (album / "notes.txt").write_text("who is who")
+    assert colorize(album, "-o", out) == 0
+    assert files(out) == ["1920/b.png", "1920/summer/c.tif", "a.jpg"]
+
+    (out / "a.jpg").unlink()
+    (out / "1920/b.png").write_bytes(b"mine")
+    assert colorize(album, "-o", out) == 0
+    assert "2 were there already" in capsys.readouterr().out
+    assert (out / "1920/b.png").read_bytes() == b"mine" and (out / "a.jpg").exists()
+    assert colorize(album, "-o", out, "--overwrite") == 0
+    assert read_photo(out / "1920/b.png").pixels.shape == (60, 90, 3)
+    assert colorize(album, "-o", out) == 0  # nothing left to do is no failure
+
+
+def test_globs_keep_what_is_behind_their_fixed_part(tmp_path, colorize):
+    for name in ("x/1.jpg", "x/2.png", "y/3.jpg"):
+        save(tmp_path / "in" / name)
+    assert colorize(tmp_path / "in" / "**" / "*.jpg", "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["x/1.jpg", "y/3.jpg"]
+
+
+def test_a_bad_file_is_reported_at_the_end_and_the_others_are_done(tmp_path, colorize, capsys):
+    save(tmp_path / "in/a.jpg")
+    save(tmp_path / "in/c.jpg")
+    (tmp_path / "in/b.jpg").write_text("Dear Sir")
+    (tmp_path / "in/d.png").touch()
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--batch-size", 2) == 1
+    assert files(tmp_path / "out") == ["a.jpg", "c.jpg"]
+    captured = capsys.readouterr()
+    assert "Colorized 2 of 4" in captured.out
+    *_, first, second = captured.err.splitlines()
+    assert "b.jpg: no image" in first and "d.png: the file is empty" in second
+
+
+def test_a_defect_in_one_file_is_a_line_too_and_the_others_are_done(tmp_path, colorize, capsys, monkeypatch):
+    import nogan.colorize.film
+    import nogan.colorize.photos
+
+    def failing_on(name, original, place=0):
+        def run(*arguments, **options):
+            if Path(arguments[place]).name == name:
+                raise KeyError("a defect")
+            return original(*arguments, **options)
+
+        return run
+
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name)
+    make_film(tmp_path / "in/a.mp4", frames=2)
+    make_film(tmp_path / "in/b.mp4", frames=2)
+    monkeypatch.setattr(nogan.colorize.photos, "read_photo", failing_on("a.png", nogan.colorize.photos.read_photo))
+    monkeypatch.setattr(nogan.colorize.photos, "write_photo", failing_on("b.png", nogan.colorize.photos.write_photo, 1))
+    monkeypatch.setattr(nogan.colorize.film, "colorize_film", failing_on("a.mp4", nogan.colorize.film.colorize_film, 1))
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert files(tmp_path / "out") == ["b.mp4", "c.png"]
+    lines = capsys.readouterr().err.splitlines()[-3:]
+    for name, line in zip(("a.png", "b.png", "a.mp4"), lines, strict=True):
+        assert line == f"  {tmp_path}/in/{name}: KeyError: 'a defect'"
+
+
+def test_what_is_too_much_for_a_batch_is_done_one_by_one(tmp_path, colorize, capsys, monkeypatch):
+    def narrow(self, batch, *arguments, **options):
+        if len(batch) > 1 or batch[0].mean() < 5:
+            raise UserError("out of memory in coloring 3 x 64 px on cuda: lower --render-factor or --batch-size")
+        return original(self, batch, *arguments, **options)
+
+    original = Colorizer.colorize_pixels
+    monkeypatch.setattr(Colorizer, "colorize_pixels", narrow)
+    for name in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "in" / name)
+    Image.new("L", (50, 50)).save(tmp_path / "in/b.png")
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--batch-size", 3) == 1
+    assert files(tmp_path / "out") == ["a.png", "c.png"]
+    assert "b.png: out of memory" in capsys.readouterr().err
+
+
+def test_an_output_above_the_input_is_no_reason_to_find_nothing(tmp_path, colorize, monkeypatch):
+    save(tmp_path / "album/1920/a.jpg")
+    save(tmp_path / "album/b.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert colorize("album", "-o", ".") == 0
+    assert files(tmp_path) == ["1920/a.jpg", "album/1920/a.jpg", "album/b.jpg", "b.jpg"]
+    assert colorize("album/1920", "-o", "album") == 0
+    assert colorize("album/*.jpg", "-o", ".", "--overwrite") == 0
+    assert files(tmp_path / "album") == ["1920/a.jpg", "a.jpg", "b.jpg"]
+
+
+def test_a_file_is_colored_once_whatever_leads_to_it(tmp_path, colorize, monkeypatch, capsys):
+    source = save(tmp_path / "in/x/a.jpg")
+    (tmp_path / "in/x/round").symlink_to(tmp_path / "in", target_is_directory=True)
+    assert colorize(f"{tmp_path}/in/**/*.jpg", "-o", tmp_path / "out") == 0
+    assert colorize(source, source.parent / ".." / "x" / "a.jpg", "-o", tmp_path / "twice") == 0
+    assert files(tmp_path / "out") == ["x/a.jpg"] and files(tmp_path / "twice") == ["a.jpg"]
+
+
+def test_a_file_without_a_suffix_goes_to_the_file_that_is_named(tmp_path, colorize):
+    save(tmp_path / "scan.png").rename(tmp_path / "scan")
+    assert colorize(tmp_path / "scan", "-o", tmp_path / "new.png") == 0
+    assert files(tmp_path) == ["new.png", "scan"]
+
+
+def test_a_folder_is_searched_for_all_that_can_be_read_and_the_rest_is_named(tmp_path, colorize, capsys):
+    for name in ("a.gif", "b.avif", "c.jp2"):
+        save(tmp_path / "in" / name)
+    for name in ("d.heic", "e.HEIC", "f.txt", "README"):
+        (tmp_path / "in" / name).write_text("?")
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert files(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+    assert "4 files skipped: .heic (2), .txt, without suffix." in capsys.readouterr().out
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/f.txt").touch()
+    assert colorize(tmp_path / "text", "-o", tmp_path / "out") == 1
+    assert "no film found (1 file skipped: .txt)" in capsys.readouterr().err
+
+
+def test_a_name_that_looks_like_an_option_is_explained(tmp_path, colorize, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save(Path("-scan.jpg"))
+    with pytest.raises(SystemExit):
+        colorize("-scan.jpg", "-o", "new.jpg")
+    assert capsys.readouterr().err.startswith("colorize.py: -scan.jpg: a name that begins with a dash")
+    assert colorize("./-scan.jpg", "-o", "new.jpg") == 0
+
+
+def test_a_damaged_scan_is_one_line_and_no_chatter_of_the_libraries(tmp_path, colorize, capfd):
+    import tifffile
+
+    noise = np.random.default_rng(0).integers(0, 65535, (200, 300, 3)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "scan.tif", noise, compression="zlib", photometric="rgb")
+    content = (tmp_path / "scan.tif").read_bytes()
+    (tmp_path / "scan.tif").write_bytes(content[: len(content) * 2 // 3])
+    assert colorize(tmp_path / "scan.tif", "-o", tmp_path / "new.png") == 1
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1 and "scan.tif: truncated or damaged" in lines[0]
+
+
+def test_the_command_is_there_without_the_repository(tmp_path, run_dir):
+    save(tmp_path / "a.jpg")
+    command = [sys.executable, "-m", "nogan.commands.colorize", "a.jpg", "-o", "b.jpg", "--checkpoint", str(run_dir)]
+    assert subprocess.run([*command, "--render-factor", "4"], cwd=tmp_path, check=False).returncode == 0
+    assert files(tmp_path) == ["a.jpg", "b.jpg"]
+
+
+def test_compare_and_raw(tmp_path, colorize):
+    source = save(tmp_path / "old.png")
+    assert colorize(source, "-o", tmp_path / "both.png", "--compare") == 0
+    both = read_photo(tmp_path / "both.png").pixels
+    assert both.shape == (60, 180, 3) and np.array_equal(both[:, :90], np.dstack([photograph()] * 3))
+    assert colorize(source, "-o", tmp_path / "new.png") == 0
+    assert np.array_equal(both[:, 90:], read_photo(tmp_path / "new.png").pixels)
+    assert colorize(source, "-o", tmp_path / "raw.png", "--raw") == 0
+    assert not np.array_equal(read_photo(tmp_path / "raw.png").pixels, read_photo(tmp_path / "new.png").pixels)
+
+
+def test_a_blend_on_the_command_line(tmp_path, colorize, run_dir):
+    source, other = save(tmp_path / "old.png"), tmp_path / "other"
+    save_generator(build_generator("tiny", "wide", 0.1, seed=4), other)
+    blend = ("--blend", f"{run_dir}:0.6", f"{other}:0.4")
+    assert colorize(source, "-o", tmp_path / "mixed.png", "--raw", *blend, checkpoint=None) == 0
+    mixed = read_photo(tmp_path / "mixed.png").pixels
+    parts = [Colorizer.load(path, device="cpu").colorize(photograph(), 4, raw=True) for path in (run_dir, other)]
+    assert np.abs(mixed - (0.6 * parts[0] + 0.4 * parts[1])).max() <= 2
+
+
+def test_films_and_photographs_in_one_folder(tmp_path, colorize, capsys):
+    save(tmp_path / "in/a.jpg")
+    make_film(tmp_path / "in/wall.mp4", frames=6, sound="aac")
+    make_film(tmp_path / "in/old.avi", frames=3, codec="mjpeg", pixel_format="yuvj420p", full_range=True)
+    make_film(tmp_path / "in/wall.avi", frames=3, codec="mjpeg", pixel_format="yuvj420p", full_range=True)
+    make_film(tmp_path / "in/wall.mkv", frames=3)
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--stabilize") == 0
+    assert files(tmp_path / "out") == ["a.jpg", "old.mkv", "wall.avi.mkv", "wall.mkv", "wall.mp4"]
+    assert "flicker of the colors: CDC(1)" in capsys.readouterr().out
+    (tmp_path / "in/cut.mp4").write_bytes((tmp_path / "in/wall.mp4").read_bytes()[:900])
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert "cut.mp4" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_so_and_goes_on(tmp_path, colorize, capsys, monkeypatch):
+    for index in range(4):
+        save(tmp_path / f"in/{index}.png", seed=index)
+    calls = []
+
+    def interrupted(self, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(self, *arguments, **options)
+
+    original = Colorizer.colorize_pixels
+    monkeypatch.setattr(Colorizer, "colorize_pixels", interrupted)
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 130
+    assert "goes on" in capsys.readouterr().err
+    assert set(files(tmp_path / "out")) <= {"0.png", "1.png"}
+    monkeypatch.setattr(Colorizer, "colorize_pixels", original)
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 0
+    assert len(files(tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("missing.jpg", "-o", "{tmp}/out.jpg"), "No such file"),
+        (("{tmp}/*.gone", "-o", "{tmp}/out"), "no photograph and no film"),
+        (("{tmp}/empty", "-o", "{tmp}/out"), "no photograph and no film"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/a.jpg", "--overwrite"), "is an original"),
+        (("{tmp}/in", "-o", "{tmp}/in", "--overwrite"), "is an original"),
+        (("{tmp}/a.jpg", "{tmp}/in/a.jpg", "-o", "{tmp}/out"), "both become"),
+        (("{tmp}/in", "-o", "{tmp}/a.jpg"), "need a folder"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/in/a.jpg"), "--overwrite"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/a.jpg/b/"), "cannot be made"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.gif"), "cannot write a photograph"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--render-factor", "0"), "--render-factor 0"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--render-factor", "500"), "--render-factor 500"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--render-factor", "x"), "'x'"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--batch-size", "0"), "--batch-size"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--quality", "101"), "--quality"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "0.001"), "--max-megapixels"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "0"), "'0' is no number above 0"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "-3"), "'-3' is no number above 0"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--frame-rate", "9"), "--frame-rate"),
+        (("{tmp}/a.jpg",), "-o"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/a.jpg"), "no checkpoint"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}"), "holds no generator.safetensors"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/none"), "No checkpoint"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_changes_nothing(tmp_path, run_dir, capsys, arguments, reason):
+    save(tmp_path / "a.jpg")
+    save(tmp_path / "in/a.jpg")
+    (tmp_path / "empty").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    given = [argument.format(tmp=tmp_path) for argument in arguments]
+    if "--checkpoint" not in given:
+        given += ["--checkpoint", str(run_dir)]
+    if "--render-factor" not in given:
+        given += ["--render-factor", "4"]
+    try:
+        code = cli.main([*given, "--device", "cpu"])
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code in (1, 2)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert len(lines) == 1 and reason in lines[0] and lines[0].startswith("colorize.py: ")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users")
+def test_a_folder_without_permission_is_said_before_any_work(run_dir, capsys):
+    with tempfile.TemporaryDirectory() as folder:
+        locked = Path(folder) / "locked"
+        locked.mkdir(mode=0o555)
+        Path(folder).chmod(0o755)
+        source = save(Path(folder) / "a.png")
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # to root nothing is forbidden
+        try:
+            code = cli.main([str(source), "-o", f"{locked}/", "--checkpoint", str(run_dir), "--device", "cpu"])
+        finally:
+            os.seteuid(user)
+    assert code == 1 and "Permission denied" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def deoldify_file(tmp_path_factory) -> Path:
+    """DeOldify's artistic generator under the goldens' weights, as the original would save it."""
+    file = tmp_path_factory.mktemp("deoldify") / "ColorizeArtistic_gen.pth"
+    deoldify.save_generator(deoldify_golden.network("deep"), file)
+    return file
+
+
+@pytest.mark.parametrize(("factor", "expected", "largest"), [(4, "final", 1), (5, "final_rf5", 3)])
+def test_the_command_gives_deoldifys_pictures_from_a_file_of_its_kind(
+    deoldify_file, tmp_path, factor, expected, largest
+):
+    arrays = deoldify_golden.inference()
+    Image.fromarray(arrays["orig"]).save(tmp_path / "old.png")
+    command = [str(tmp_path / "old.png"), "-o", str(tmp_path / "new.png"), "--checkpoint", str(deoldify_file)]
+    assert cli.main([*command, "--render-factor", str(factor), "--device", "cpu"]) == 0
+    found = np.asarray(Image.open(tmp_path / "new.png")).astype(int)
+    assert np.abs(found - arrays[expected]).max() <= largest
