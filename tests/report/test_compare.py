@@ -11,9 +11,13 @@ import yaml
 
 from nogan.commands.compare import main, write_comparison
 from nogan.common.errors import UserError
-from nogan.report.collect import best, collect
+from nogan.evaluation.measures import MEASURES
+from nogan.report.collect import best, collect, show
+from nogan.report.compare_page import SETTINGS_SHOWN
 from nogan.report.run_data import repeat_command
 from nogan.runs.run_folder import environment, write_json
+
+COMMON = ("experiment=quickstart", "sweep=optuna", "probe={images:4,size:32}")  # what every trial's command line says
 
 
 @pytest.fixture
@@ -29,8 +33,7 @@ def sweep(finished_run, tmp_path) -> Path:
         config["logger"]["project"] = f"project-{number}"  # no setting of the run
         (here / "config.yaml").write_text(yaml.safe_dump(config))
         (here / ".hydra").mkdir()
-        overrides = ["experiment=quickstart", "sweep=optuna", f"nogan.gan.lr={lr}", "probe={images:4,size:32}"]
-        (here / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+        (here / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*COMMON, f"nogan.gan.lr={lr}"]))
         records = json.loads((here / "records.json").read_text())
         change(records[-1]["metrics"])
         (here / "records.json").write_text(json.dumps(records))
@@ -40,14 +43,15 @@ def sweep(finished_run, tmp_path) -> Path:
     trial(10, 5e-5, lambda metrics: metrics.update(psnr=21.0, chroma_fd=20.0, colorfulness_ratio=1.05))
     failed = folder / "11"
     (failed / ".hydra").mkdir(parents=True)
-    (failed / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(["experiment=quickstart", "nogan.gan.lr=7"]))
+    (failed / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([*COMMON, "nogan.gan.lr=7"]))
     (failed / "failed.txt").write_text("nogan.gan.lr=7: expected less than or equal to 1\n")
     return folder
 
 
 def test_what_is_found_and_in_what_it_differs(sweep):
     entries = collect([sweep])
-    assert [entry.label for entry in entries] == ["2", "9", "10", "11"]  # as people count
+    assert [entry.place for entry in entries] == ["2", "9", "10", "11"]  # as people count
+    assert [entry.label for entry in entries] == ["gan.lr=1e-5", "gan.lr=2e-5", "gan.lr=5e-5", "gan.lr=7"]
     assert [entry.status for entry in entries] == ["complete"] * 3 + ["failed"]
     assert entries[0].settings.keys() == {"nogan.gan.lr"}  # neither the logger nor what is the same everywhere
     assert [entry.settings["nogan.gan.lr"] for entry in entries] == [1e-5, 2e-5, 5e-5, 7]
@@ -60,12 +64,12 @@ def test_what_is_found_and_in_what_it_differs(sweep):
 )
 def test_the_best_is_the_best_in_its_own_sense(sweep, objective, winner):
     found = best(collect([sweep]), objective)
-    assert (found.label if found else None) == winner  # colorfulness is best at that of the truth
+    assert (found.place if found else None) == winner  # colorfulness is best at that of the truth
 
 
 def test_paths_in_any_combination_and_none_twice(sweep, finished_run, tmp_path):
     entries = collect([sweep / "9", sweep, finished_run])
-    assert sorted(entry.label for entry in entries) == ["10", "11", "2", "9", "run"]
+    assert sorted(entry.place for entry in entries) == ["10", "11", "2", "9", "run"]
     with pytest.raises(UserError, match="found no run"):
         collect([sweep, tmp_path / "nothing"])
 
@@ -75,10 +79,10 @@ def test_the_page_names_the_best_and_how_to_run_it_again(sweep, tmp_path, capsys
     main([str(sweep), "-o", str(output)])
     assert capsys.readouterr().out.strip() == str(output)
     text = output.read_text()
-    assert re.search(r"Best by chroma FD: <b>9</b> with 10\.0", text)
+    assert re.search(r"Best by .*chroma FD</span>: <b>gan.lr=2e-5</b> with 10\.0", text)
     # The overrides alone, without what made it a sweep, and quoted for a shell.
     command = re.search(r"<code>(python train.py .*?)</code>", text)[1].replace("&#39;", "'")
-    assert command == "python train.py experiment=quickstart nogan.gan.lr=2e-05 'probe={images:4,size:32}'"
+    assert command == "python train.py experiment=quickstart 'probe={images:4,size:32}' nogan.gan.lr=2e-05"
     assert "nogan.gan.lr=7: expected less" in text and output.stat().st_size < 10e6
 
 
@@ -86,7 +90,9 @@ def test_the_table_sorts(sweep, tmp_path, open_page):
     page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
 
     def order() -> list[str]:
-        return page.locator("#table tbody th").evaluate_all("cells => cells.map(cell => cell.dataset.value)")
+        return page.locator("#table tbody .place").evaluate_all(
+            "all => all.map(each => each.textContent.split(' ')[1])"
+        )
 
     def head(name: str):
         return page.locator("#table thead th").filter(has_text=name)
@@ -109,12 +115,12 @@ def test_pictures_follow_the_table_and_runs_can_be_left_out(sweep, tmp_path, ope
     page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
 
     def pictured() -> list[str]:
-        return page.locator(".set span").all_inner_texts()
+        return [text.removeprefix("gan.lr=") for text in page.locator(".set span").all_inner_texts()]
 
-    assert pictured() == ["gray", "9", "10", "2", "truth"]
+    assert pictured() == ["gray", "2e-5", "5e-5", "1e-5", "truth"]
     lines = page.locator("#measure-chart path.line").count()
-    page.locator("#table tbody tr").filter(has_text="9").first.get_by_role("checkbox").uncheck()
-    assert pictured() == ["gray", "10", "2", "truth"]
+    page.locator("#table tbody tr").filter(has_text="gan.lr=2e-5").get_by_role("checkbox").uncheck()
+    assert pictured() == ["gray", "5e-5", "1e-5", "truth"]
     assert page.locator("#measure-chart path.line").count() == lines - 1
     final = page.locator(".set img").nth(2).get_attribute("src")
     page.get_by_role("button", name="before the GAN").click()
@@ -124,7 +130,7 @@ def test_pictures_follow_the_table_and_runs_can_be_left_out(sweep, tmp_path, ope
     assert page.locator("#measure-chart path.line").count() == lines - 1
 
 
-def test_runs_with_other_photographs_are_not_mixed(sweep, tmp_path, open_page):
+def test_runs_that_held_out_other_pictures_are_not_mixed(sweep, tmp_path, open_page):
     from PIL import Image, ImageOps
 
     for picture in (sweep / "10" / "samples").glob("*.png"):
@@ -132,24 +138,88 @@ def test_runs_with_other_photographs_are_not_mixed(sweep, tmp_path, open_page):
             ImageOps.flip(grid).save(picture)
     page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
     sets = [one.locator("span").all_inner_texts() for one in page.locator(".set").all()]
-    assert sets == [["gray", "9", "2", "truth"], ["gray", "10", "truth"]]
+    assert sets == [["gray", "gan.lr=2e-5", "gan.lr=1e-5", "truth"], ["gray", "gan.lr=5e-5", "truth"]]
 
 
-def test_what_the_table_is_sorted_by_is_on_the_screen_however_many_settings_differ(sweep, tmp_path, open_page):
+def differ_in_many_settings(sweep: Path) -> None:
     for number in (2, 9, 10):
         path = sweep / str(number) / "config.yaml"
         config = yaml.safe_load(path.read_text())
         config["nogan"]["gan"] |= {"share": number / 100, "critic_threshold": 0.5 + number / 100}
         config["nogan"]["gan"]["weights"]["feature"] = 1.0 * number
+        config["nogan"]["pretrain"]["g1"]["share"] = number / 100
         config["nogan"]["snapshot_every"] = number / 1000
         path.write_text(yaml.safe_dump(config | {"seed": number}))
+
+
+def test_no_column_is_cut_off_however_many_settings_differ(sweep, tmp_path, open_page):
+    differ_in_many_settings(sweep)
     page = open_page(write_comparison([sweep], tmp_path / "compare.html", "val/a_shift"))
-    assert page.locator("#table thead th[data-sort=mixed]").count() == 6
-    for key in ("a_shift", "colorfulness_ratio", "psnr", "chroma_fd"):
-        box = page.locator(f"#table th[data-key={key}]").bounding_box()
-        assert box["x"] + box["width"] < 1280, key
+    assert page.locator("#table thead th[data-sort=mixed]").count() == SETTINGS_SHOWN
+    for details in page.locator("details").all():
+        details.locator("summary").click()
+    assert page.locator("#more th[data-key]").count() + page.locator("#table th[data-key]").count() == len(MEASURES)
+    assert page.locator(".settings tbody tr").count() == 7 - SETTINGS_SHOWN
+    for box in page.locator(".scroll").all():
+        assert box.evaluate("box => box.scrollWidth - box.clientWidth") == 0
+    for cell in page.locator("table th, table td").all():
+        assert cell.bounding_box()["x"] + cell.bounding_box()["width"] <= 1280
+        assert cell.evaluate("cell => cell.scrollWidth <= cell.clientWidth + 1"), cell.inner_text()
     page.locator("#over").select_option("run")
     assert "images seen by the run" in page.locator("#measure-chart svg").text_content()  # what the axis counts
+
+
+def test_other_measures_sort_too(sweep, tmp_path, open_page):
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
+    page.locator("#more summary").click()
+    page.locator("#more th[data-key=b_shift]").get_by_role("button").click()
+    assert page.locator("#more th[data-key=b_shift]").get_attribute("aria-sort") == "ascending"
+    assert page.locator("#table th[data-key=chroma_fd]").get_attribute("aria-sort") == "ascending"  # as it was
+
+
+def test_scenes_are_not_called_photographs(sweep, tmp_path, open_page):
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
+    assert "The same held-out scenes" in page.inner_text("body") and "photograph" not in page.inner_text("body")
+    assert page.locator(".set img").first.get_attribute("alt") == "scene 1, gray"
+    for number in (2, 9, 10):
+        path = sweep / str(number) / "config.yaml"
+        config = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(config | {"data": config["data"] | {"kind": "folder"}}))
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
+    assert "The same held-out photographs" in page.inner_text("body")
+
+
+def test_runs_beside_each_other_are_named_by_what_their_command_lines_say(sweep, tmp_path, finished_run):
+    def say(number: int, *overrides: str) -> None:
+        (sweep / str(number) / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)))
+
+    say(2, "model=tiny", "seed=1")
+    say(9, "model=tiny", "seed=1")
+    say(10, "model=artistic", "logger=csv")
+    shutil.rmtree(sweep / "11")
+    seed = yaml.safe_load((sweep / "10" / "config.yaml").read_text())["seed"]
+    labels = {entry.place: entry.label for entry in collect([sweep, finished_run])}
+    assert labels == {
+        "2": "model=tiny, seed=1 (2)",  # the same words twice
+        "9": "model=tiny, seed=1 (9)",
+        "10": f"model=artistic, seed={seed}",  # its default, from its config
+        "run": "run",
+    }
+    say(10, *(f"nogan.gan.{key}=1" for key in ("lr", "share", "batch_size", "critic_threshold")))
+    assert [entry.label for entry in collect([sweep])] == ["2", "9", "10"]  # too much for a name
+
+
+def test_settings_are_written_as_people_write_them():
+    written = [show(value) for value in (1e-4, 2.5e-5, 0.03, 0.001, 7, None, "a" * 30, -5e-5, 0.0)]
+    assert written == ["1e-4", "2.5e-5", "0.03", "0.001", "7", "–", "…" + "a" * 23, "-5e-5", "0"]
+
+
+def test_an_unfinished_run_stands_beside_the_others_with_its_pictures(sweep, tmp_path, open_page):
+    (sweep / "2" / "records.json").unlink()
+    page = open_page(write_comparison([sweep], tmp_path / "compare.html"))
+    row = page.locator("#table tbody tr").filter(has_text="gan.lr=1e-5")
+    assert "unfinished" in row.inner_text() and "phase 7 of 7" in row.inner_text()
+    assert "gan.lr=1e-5 (so far)" in page.locator(".set span").all_inner_texts()
 
 
 def test_it_fits_a_phone(sweep, tmp_path, open_page):

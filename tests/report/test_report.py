@@ -10,13 +10,14 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-import nogan.training.run
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import MEASURES, direction
+from nogan.inflection import DETECTORS
 from nogan.report import pictures, write_report
 from nogan.report.__main__ import main
 from nogan.report.html import thinned
 from nogan.report.run_data import RunData
+from nogan.report.terms import MEASURED, about_detector
 from nogan.training.run import train
 
 
@@ -74,7 +75,8 @@ def test_the_page_says_what_it_cost_and_how_to_repeat_it(report, finished_run):
     text, data = report.read_text(), data_of(report)
     records = json.loads((finished_run / "records.json").read_text())
     gan = [record for record in records if record["kind"] == "gan"]
-    for record, cycle in zip(gan, data["cycles"], strict=True):
+    assert data["stages"][0]["title"] == "Pretraining"
+    for record, cycle in zip(gan, data["stages"][1:], strict=True):
         assert cycle["inflection"] == record["verdict"]["inflection"] and cycle["chosen"] == record["rolled_back_to"]
         assert f"inflection at {cycle['inflection']}, back to {cycle['chosen']}" in text
         assert len(cycle["snapshots"]) == len({snapshot["step"] for snapshot in cycle["snapshots"]}) >= 3
@@ -109,22 +111,22 @@ def test_a_cut_run_is_shown_as_far_as_it_went(copied):
     assert run.status == "unfinished" and [span.phase.name for span in run.spans][-1] == "gan@1"
     assert [record["name"] for record in run.records] == ["g1", "g2", "c1@1", "c2@1"]  # from the newest checkpoint
     text = write_report(copied).read_text()
-    assert "unfinished" in text and data_of(copied / "report.html")["cycles"][0]["chosen"] is None
+    assert "unfinished" in text and "phase 5 of 7 (gan@1)" in text and f"resume={copied}" in text
+    assert data_of(copied / "report.html")["stages"][-1]["chosen"] is None
 
 
 def test_a_run_without_a_gan_phase_yet_has_a_report(copied):
     (copied / "records.json").unlink()
     shutil.rmtree(copied / "checkpoints")
     (copied / "metrics.csv").unlink()
-    assert data_of(write_report(copied))["cycles"] == []
+    assert data_of(write_report(copied))["stages"] == []
 
 
-def test_a_report_that_fails_loses_no_run(smallest, tmp_path, monkeypatch, caplog):
+def test_a_report_that_fails_loses_no_run(smallest, tmp_path, caplog):
     def fail(folder: Path) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr(nogan.training.run, "write_report", fail)
-    metrics = train(smallest("nogan.repeats=0"), tmp_path / "run", console=Console(quiet=True))
+    metrics = train(smallest("nogan.repeats=0"), tmp_path / "run", console=Console(quiet=True), write_report=fail)
     assert "val/psnr" in metrics and (tmp_path / "run" / "records.json").is_file()
     assert "no report.html: no room" in caplog.text and not (tmp_path / "run" / "report.html").exists()
 
@@ -185,14 +187,14 @@ def test_directions():
 SHOWN = "#pictures button.now img"
 
 
-def cursor(page, where: str = "#critic-curve") -> float:
+def cursor(page, where: str = "#stage-curve") -> float:
     return float(page.locator(f"{where} line.cursor").get_attribute("x1"))
 
 
 def test_the_slider_moves_pictures_cursor_and_command(report, open_page):
     page = open_page(report)
     data = data_of(report)
-    cycle = data["cycles"][-1]
+    cycle = data["stages"][-1]
     steps = [snapshot["step"] for snapshot in cycle["snapshots"]]
     slider = page.locator("#slider")
     assert slider.input_value() == str(steps.index(cycle["chosen"]))  # it opens where the run went back to
@@ -218,18 +220,18 @@ def test_keys_buttons_and_curves_choose_snapshots(report, open_page):
     data = data_of(report)
     slider, where = page.locator("#slider"), page.locator("#where")
     page.keyboard.press("ArrowLeft")
-    assert f"batch {data['cycles'][1]['snapshots'][int(slider.input_value())]['step']}" in where.inner_text()
+    assert f"batch {data['stages'][2]['snapshots'][int(slider.input_value())]['step']}" in where.inner_text()
     page.keyboard.press("i")
-    assert f"batch {data['cycles'][1]['chosen']} " in where.inner_text()
+    assert f"batch {data['stages'][2]['chosen']} " in where.inner_text()
     page.keyboard.press("p")  # pinned: a fourth row, and the measures compare with it
     assert page.locator("#pictures > span").count() == 4 and "pinned" in page.locator("#measures").inner_text()
     page.get_by_role("button", name="Cycle 1").click()
     assert where.inner_text().startswith("cycle 1")
-    page.locator("#critic-curve svg").click(position={"x": 46, "y": 100})  # the left end of the curve
+    page.locator("#stage-curve svg").click(position={"x": 46, "y": 100})  # the left end of the curve
     assert slider.input_value() == "0" and "before the GAN phase" in where.inner_text()
-    page.locator("#critic-curve svg").focus()
+    page.locator("#stage-curve svg").focus()
     page.keyboard.press("ArrowRight")
-    assert "smoothed" in page.locator("#critic-curve .tip").inner_text()
+    assert "smoothed" in page.locator("#stage-curve .tip").inner_text()
     page.locator(SHOWN).first.click()
     assert page.locator("#large img").count() == 4  # gray, pinned, this one, truth
     page.keyboard.press("Escape")
@@ -256,7 +258,7 @@ def test_the_plan_is_whole_on_a_laptop_and_axes_say_what_they_count(report, open
     page = open_page(report)
     plan = page.locator("#plan .scroll")
     assert plan.evaluate("box => box.scrollWidth - box.clientWidth") == 0
-    for chart, axis in (("#critic-loss", "batches of the run"), ("#critic-curve", "batches of the GAN phase")):
+    for chart, axis in (("#critic-loss", "batches of the run"), ("#stage-curve", "batches of the GAN phase")):
         assert axis in page.locator(f"{chart} svg").text_content()
 
 
@@ -287,3 +289,114 @@ def luminance(color: str) -> float:
     rgb = np.array([float(number) for number in re.findall(r"[\d.]+", color)[:3]]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("width", [1280, 1024])
+def test_no_column_is_cut_off(copied, open_page, width):
+    """Neither on a laptop, nor where the numbers are those of the largest recipes."""
+    plan = json.loads((copied / "plan.json").read_text())
+    records = json.loads((copied / "records.json").read_text())
+    for phase in plan:
+        phase |= {"images": 1_281_152, "epochs": 10}
+    records[4] |= {"seconds": 123_456.0}
+    (copied / "plan.json").write_text(json.dumps(plan))
+    (copied / "records.json").write_text(json.dumps(records))
+    page = open_page(write_report(copied), viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width == 1280:
+        assert page.locator("#plan .scroll").evaluate("box => box.scrollWidth - box.clientWidth") == 0
+        assert page.locator("#plan th, #plan td").evaluate_all(
+            "all => all.every(c => c.scrollWidth <= c.clientWidth + 1)"
+        )
+
+
+def test_nothing_covers_the_pictures(report, open_page):
+    page = open_page(report)
+    page.keyboard.press("p")  # one row more
+    for place in range(0, page.evaluate("document.documentElement.scrollHeight"), 300):
+        page.evaluate(f"scrollTo({{top: {place}, behavior: 'instant'}})")
+        covered = page.locator("#pictures img").evaluate_all(
+            """all => all.filter(image => {
+                const { left, right, top, bottom } = image.getBoundingClientRect();
+                const [x, y] = [(left + right) / 2, Math.min(bottom, innerHeight) - 2];
+                return y > Math.max(top, 0) && !image.parentElement.contains(document.elementFromPoint(x, y));
+            }).length"""
+        )
+        assert covered == 0, place
+
+
+def test_the_first_screen_holds_the_slider_and_all_rows_of_pictures(report, open_page):
+    page = open_page(report)
+    truth = page.locator("#pictures span").last.bounding_box()
+    slider = page.locator("#slider").bounding_box()
+    assert slider["y"] + slider["height"] <= page.locator("#pictures").bounding_box()["y"]
+    assert truth["y"] + truth["height"] <= 900
+
+
+def test_terms_are_explained_under_the_pointer_and_at_the_keyboard(report, open_page):
+    page = open_page(report)
+    tip = page.locator("#explanation")
+    assert not tip.is_visible()
+    page.locator(".tile .term", has_text="chroma FD").hover()
+    assert "Fréchet distance" in tip.inner_text()
+    page.keyboard.press("Escape")
+    assert not tip.is_visible()
+    page.mouse.move(0, 0)
+    found = []
+    for _ in range(200):  # by Tab alone
+        page.keyboard.press("Tab")
+        about = page.evaluate("document.activeElement.dataset?.about ?? null")
+        if about is not None:
+            assert tip.inner_text() == about
+            assert page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "explanation"
+            page.wait_for_function(  # focus scrolls the page, and the explanation goes along
+                """() => {
+                    const { left, right, top, bottom } = document.getElementById("explanation").getBoundingClientRect();
+                    return left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight;
+                }""",
+                timeout=5000,
+            )
+            found.append(page.evaluate("document.activeElement.textContent"))
+    assert {"found by budget", "PSNR", "lr", "critic's accuracy", "Critic", "held-out"} <= set(found)
+
+
+def test_every_measure_and_detector_is_explained():
+    assert MEASURED.keys() == MEASURES.keys()
+    for name, kind in DETECTORS.items():
+        assert about_detector(name).startswith(name) and (kind.__doc__ or "").splitlines()[0] in about_detector(name)
+
+
+def test_a_logarithm_in_a_verdict_is_explained(copied, open_page):
+    records = json.loads((copied / "records.json").read_text())
+    reason = "held-out quality at batch 2 is +0.53 (ln) to before the phase; the best of the phase"
+    records[4]["verdict"] |= {"detector": "combined", "reason": reason}
+    (copied / "records.json").write_text(json.dumps(records))
+    page = open_page(write_report(copied))
+    verdict = page.locator(".verdicts li").first
+    assert reason in verdict.inner_text()
+    verdict.locator(".term", has_text="(ln)").focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert "a tenth better" in page.locator("#explanation").inner_text()
+
+
+def test_a_run_cut_in_pretraining_is_shown_with_its_pictures(copied, open_page):
+    (copied / "records.json").unlink()
+    shutil.rmtree(copied / "checkpoints")
+    rows = (copied / "metrics.csv").read_text().splitlines(keepends=True)
+    first_critic = next(i for i, row in enumerate(rows) if ",2,1," in row)  # phase 2 is c1@1
+    (copied / "metrics.csv").write_text("".join(rows[:first_critic]))
+    page = open_page(write_report(copied))
+    assert "phase 2 of 7 (g2)" in page.inner_text("header")
+    assert page.locator(SHOWN).first.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert not page.locator("#exporting").is_visible() and "Generator's loss" in page.inner_text("#beside")
+    page.keyboard.press("Home")
+    assert page.locator("#slider").get_attribute("max") == "2"  # before training, after g1, after g2
+
+
+def test_scenes_are_not_called_photographs(report, copied):
+    assert "held-out scenes" in report.read_text() or "scenes" in report.read_text()
+    assert "photograph" not in report.read_text()
+    config = (copied / "config.yaml").read_text()
+    (copied / "config.yaml").write_text(config.replace("kind: scenes", "kind: folder"))
+    assert "photographs of 32 px" in write_report(copied).read_text()

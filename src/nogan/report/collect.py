@@ -1,5 +1,6 @@
-"""Several runs found in folders, and in what they differ."""
+"""Several runs found in folders, the settings in which they differ, and what to call each of them."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from nogan.report.run_data import RunData, overrides_of
 from nogan.runs.run_folder import failure_of
 
 # Settings that say how a run is watched, not what it computes.
-ASIDE = ("name", "objective", "resume", "dry_run", "logger", "trainer.log_every_n_steps")
+ASIDE = ("sweep", "name", "objective", "resume", "dry_run", "logger", "trainer.log_every_n_steps")
+
+NAMING = 3  # settings in a run's name, at most
 
 
 @dataclass
@@ -22,7 +25,8 @@ class Entry:
 
     folder: Path
     run: RunData | None
-    label: str = ""
+    place: str = ""  # the shortest ending of its path that no other run has
+    label: str = ""  # its settings, where they tell it from the runs beside it; else its place
     settings: dict[str, Any] = field(default_factory=dict)  # of those in which the runs differ
 
     @property
@@ -60,10 +64,11 @@ def collect(paths: Iterable[Path]) -> list[Entry]:
             )
         folders.update(dict.fromkeys(found))
     entries = [Entry(folder, RunData(folder) if _began(folder) else None) for folder in folders]
-    labels = _labels([entry.folder for entry in entries])
+    places = _places([entry.folder for entry in entries])
+    labels = _labels(entries, places)
     differing = differing_settings(entries)
-    for entry, label in zip(entries, labels, strict=True):
-        entry.label = label
+    for entry, place, label in zip(entries, places, labels, strict=True):
+        entry.place, entry.label = place, label
         entry.settings = {key: values.get(entry.folder) for key, values in differing.items()}
     return entries
 
@@ -88,7 +93,60 @@ def natural(name: str) -> list[Any]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.replace("-", "_").split("_")]
 
 
-def _labels(folders: list[Path]) -> list[str]:
+def _labels(entries: list[Entry], places: list[str]) -> list[str]:
+    """Name runs that lie in one folder, such as a sweep's, by what their command lines say differently.
+
+    A run that has no other beside it, or differs from those in more than ``NAMING`` settings, is named by its place.
+    """
+    named: dict[Path, str] = {}
+    for parent in dict.fromkeys(entry.folder.parent for entry in entries):
+        named |= _named_by_settings([entry for entry in entries if entry.folder.parent == parent])
+    count = Counter(named.values())
+    labels = []
+    for entry, place in zip(entries, places, strict=True):
+        name = named.get(entry.folder)
+        labels.append(place if name is None else name if count[name] == 1 else f"{name} ({place})")
+    return labels
+
+
+def _named_by_settings(entries: list[Entry]) -> dict[Path, str]:
+    said = {entry.folder: _said(entry.overrides) for entry in entries}
+    keys = [key for key in dict.fromkeys(k for s in said.values() for k in s) if not key.startswith(ASIDE)]
+    keys = [key for key in keys if len({str(s.get(key)) for s in said.values()}) > 1]
+    if not 1 <= len(keys) <= NAMING:
+        return {}
+    names = {}
+    for entry in entries:
+        config = dict(flat(entry.run.config)) if entry.run else {}
+        values = {key: said[entry.folder].get(key, config.get(key)) for key in keys}
+        parts = [f"{short_key(key)}={show(value)}" for key, value in values.items() if value is not None]
+        if parts:
+            names[entry.folder] = ", ".join(parts)
+    return names
+
+
+def short_key(key: str) -> str:
+    """A config key for people: without the section that most keys are in."""
+    return key.removeprefix("nogan.")
+
+
+def show(value: Any) -> str:
+    """A setting for people: ``1e-4``, ``0.03``, the end of a long path."""
+    if value is None:
+        return "–"
+    text = number(value) if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else f"…{text[-23:]}"  # of a path, the end tells more
+
+
+def number(value: float) -> str:
+    """Up to four digits, and small numbers as people write them: ``1e-4``, ``2.5e-5``."""
+    if not 0 < abs(value) < 1e-3:
+        return f"{value:.4g}"
+    mantissa, exponent = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def _places(folders: list[Path]) -> list[str]:
     """The shortest endings of the paths that tell all of them apart."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):

@@ -1,7 +1,6 @@
 """``compare.html``: several runs side by side, in one file."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,26 +8,28 @@ from typing import Any
 from nogan.common.errors import UserError
 from nogan.common.version import __version__
 from nogan.evaluation.measures import MEASURES, Measure, measure_of
-from nogan.report.collect import Entry, best, collect
+from nogan.report.collect import Entry, best, collect, short_key, show
 from nogan.report.html import FOR_PICTURES, thinned, write_page
-from nogan.report.pictures import by_photographs, pack
+from nogan.report.pictures import by_truth, pack
 from nogan.report.run_data import RunData, Span, repeat_command
-from nogan.report.run_page import from_here
+from nogan.report.run_page import measure_for_script
+from nogan.report.terms import TERMS, about, subject
 from nogan.runs.summary import clock, inflection
 
 OBJECTIVE = "val/chroma_fd"  # where no run names one
-SETTINGS_SHOWN = 6  # columns; further settings that differ have a table of their own
+SETTINGS_SHOWN = 5  # columns; further settings that differ have a table of their own
 LEADING = ("colorfulness_ratio", "psnr", "chroma_fd")  # measures that stand before the settings
 POINTS = 60_000  # of all curves together: about a megabyte
 COLORS = 8  # with names in the style sheet
-LOSSES = {
-    "gan/critic_loss_smooth": "critic's loss in the GAN, smoothed",
-    "gan/generator_loss": "generator's loss in the GAN",
-    "gan/feature_loss": "feature loss in the GAN",
-    "gan/adversarial_loss": "adversarial loss in the GAN",
-    "gan/critic_steps_per_generator_step": "critic batches for each generator batch",
-    "generator/loss": "generator's loss, alone",
-    "critic/loss": "critic's loss, alone",
+HARDER = "rises as the generator's colors become harder to tell from real ones"
+LOSSES = {  # metric: its name and what it says
+    "gan/critic_loss_smooth": ("critic's loss in the GAN phase, smoothed", HARDER),
+    "gan/generator_loss": ("generator's loss in the GAN phase", "feature loss and adversarial loss, weighted"),
+    "gan/feature_loss": ("feature loss in the GAN phase", "distance to the truth in a pretrained network's features"),
+    "gan/adversarial_loss": ("adversarial loss in the GAN phase", "how far the critic is from taking outputs for real"),
+    "gan/critic_steps_per_generator_step": ("critic batches for each generator batch", HARDER),
+    "generator/loss": ("generator's loss in pretraining", "distance to the truth in a pretrained network's features"),
+    "critic/loss": ("critic's loss in its own phases", "falls as it learns to tell outputs from real pictures"),
 }
 
 
@@ -65,9 +66,12 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
         rows=[_row(number, entry, measures, settings) for number, entry in enumerate(entries)],
         measures=measures,
         leading=sum(m.key in leading for m in measures),
-        settings=settings[:SETTINGS_SHOWN],
+        about={m.key: about(m) for m in measures},
+        terms=TERMS,
+        subjects=_subjects(entries),
+        settings={key: short_key(key) for key in settings[:SETTINGS_SHOWN]},
         further=[(key, [show(e.settings.get(key)) for e in entries]) for key in settings[SETTINGS_SHOWN:]],
-        failures=[(e.label, e.failure or "unknown") for e in entries if e.status == "failed"],
+        failures=[(e.label, e.failure or "the reason is not known") for e in entries if e.status == "failed"],
         version=__version__,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
@@ -77,18 +81,17 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
         raise UserError(f"-o {output}: {error.strerror or error}; expected a file that can be written") from error
 
 
-def show(value: Any) -> str:
-    """A setting for people."""
-    if value is None:
-        return "–"
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 24 else f"…{text[-23:]}"  # of a path, the end tells more
+def _subjects(entries: list[Entry]) -> str:
+    """What the runs' pictures are: ``scenes``, ``photographs``, or ``pictures`` where the runs differ in that."""
+    found = {subject(entry.run.config["data"]) for entry in entries if entry.run}
+    return found.pop() if len(found) == 1 else "pictures"
 
 
 def _winner(entry: Entry, objective: str) -> dict[str, str]:
     measure = measure_of(objective)
     return {
         "label": entry.label,
+        "about": about(measure),
         "measure": measure.label,
         "value": measure.show(entry.value(objective)),
         "command": repeat_command(entry.folder),
@@ -100,9 +103,10 @@ def _row(number: int, entry: Entry, measures: list[Measure], settings: list[str]
     return {
         "number": number,
         "label": entry.label,
+        "place": entry.place if entry.place != entry.label else "",
         "status": entry.status,
+        "progress": run.progress if run and entry.status == "unfinished" else "",
         "color": color(number),
-        "report": from_here(entry.folder),
         "settings": [
             (show(entry.settings.get(key)), _sortable(entry.settings.get(key))) for key in settings[:SETTINGS_SHOWN]
         ],
@@ -140,6 +144,7 @@ def _data(entries: list[Entry], measures: list[Measure], objective: str) -> dict
         "runs": [
             {
                 "label": entry.label,
+                "ended": entry.status == "complete",
                 "color": color(number),
                 "curves": {
                     name: {axis: thinned(points, most) for axis, points in axes.items()}
@@ -148,7 +153,7 @@ def _data(entries: list[Entry], measures: list[Measure], objective: str) -> dict
             }
             for number, entry in enumerate(entries)
         ],
-        "measures": [{**asdict(m), "goal": m.goal} for m in measures],
+        "measures": [measure_for_script(m) for m in measures],
         "losses": LOSSES,
         "cycles": sorted({span.phase.cycle for _, run in runs for span in run.gan_spans}),
         "pictures": _pictures(runs),
@@ -175,18 +180,20 @@ def _in_phase(span: Span, name: str) -> list[tuple[int, float]]:
 
 
 def _pictures(runs: list[tuple[int, RunData]]) -> list[dict[str, Any]]:
-    """Sets of runs that were shown the same photographs, with their pictures at the end and before the GAN."""
+    """Sets of runs that held out the same pictures, with their outputs at the end and before the GAN."""
     final = {str(number): picture for number, run in runs if (picture := run.final_picture)}
     first = {number: picture for number, run in runs if (picture := run.first_picture)}
-    groups = by_photographs(final)
+    groups = by_truth(final)
     total = sum(map(len, groups))
     sets = []
     for group in groups:
         before = {number: first[int(number)] for number in group if int(number) in first}
         packed = pack([*group.values(), *before.values()], FOR_PICTURES * len(group) / total)
         stages = {"final": group, "before the GAN": before}
+        of = dict(runs)[int(next(iter(group)))]
         sets.append(
             {
+                "subject": subject(of.config["data"], count=1),
                 "gray": packed.gray,
                 "truth": packed.truth,
                 "outputs": {

@@ -8,8 +8,7 @@ from typing import Any
 from nogan.common.files import write_atomically
 from nogan.common.smoothing import DebiasedEMA
 
-LIMIT = 10e6  # bytes that a page may have
-FOR_PICTURES = 8e6  # of them
+FOR_PICTURES = 8e6  # bytes of a page that its pictures may take
 
 
 def write_page(path: Path, template: str, data: Any, **values: Any) -> Path:

@@ -62,9 +62,9 @@ class Packed:
 
 
 def pack(paths: Iterable[Path], budget: float) -> Packed:
-    """Pack the outputs of every grid of one set of photographs, as large and as well as ``budget`` bytes of page allow.
+    """Pack the outputs of grids of the same held-out pictures, as large and as well as ``budget`` bytes of page allow.
 
-    Where even the smallest do not fit, every second grid is left out, and so on; the first and the last stay.
+    Where even the smallest do not fit, grids are left out evenly; the first and the last stay.
     """
     every = [path for path in dict.fromkeys(paths) if _readable(path)]
     if not every:
@@ -89,8 +89,8 @@ def pack(paths: Iterable[Path], budget: float) -> Packed:
     return Packed(outputs, pictures[: len(first.gray)], pictures[len(first.gray) :])
 
 
-def by_photographs(paths: Mapping[str, Path]) -> list[dict[str, Path]]:
-    """Divide grids by the photographs in them, the largest part first."""
+def by_truth(paths: Mapping[str, Path]) -> list[dict[str, Path]]:
+    """Divide grids by the held-out pictures in them, the largest part first."""
     parts: dict[bytes, dict[str, Path]] = {}
     for name, path in paths.items():
         if _readable(path):

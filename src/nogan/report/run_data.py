@@ -161,6 +161,15 @@ class RunData:
         return sum(record["seconds"] + record["probe_seconds"] for record in self.records)
 
     @property
+    def progress(self) -> str:
+        """How far the run has come: ``phase 5 of 7 (gan@1), batch 2 of 13``."""
+        if not self.spans:
+            return f"no phase of {len(self.plan)}"
+        last = self.spans[-1]
+        where = f"phase {len(self.spans)} of {len(self.plan)} ({last.phase.name})"
+        return f"{where}, batch {last.steps:,} of {last.phase.steps:,}"
+
+    @property
     def status(self) -> str:
         """``complete``, ``failed`` or ``unfinished``."""
         return "complete" if self.complete else "failed" if self.failure else "unfinished"

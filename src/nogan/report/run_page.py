@@ -11,11 +11,12 @@ from typing import Any
 import yaml
 
 from nogan.common.version import __version__
-from nogan.evaluation.measures import MEASURES
+from nogan.evaluation.measures import MEASURES, Measure
 from nogan.plan import Phase
 from nogan.report.html import FOR_PICTURES, smoothed, thinned, write_page
 from nogan.report.pictures import Packed, pack
 from nogan.report.run_data import RunData, Snapshot, Span, repeat_command
+from nogan.report.terms import TERMS, about, about_detector, subject
 from nogan.runs.summary import clock, learning_rate, trains
 
 GENERATOR_LOSSES = (  # metric, name, color, hidden at first
@@ -32,7 +33,8 @@ CRITIC_LOSSES = (
 BURDEN = (("gan/critic_steps_per_generator_step", "critic batches per generator batch", "var(--gan)", False),)
 SMOOTHED = ("generator/loss", "critic/loss", "gan/generator_loss", "gan/feature_loss", "gan/adversarial_loss")
 NOISY = 150  # points of a curve beyond which it is drawn faint, with a smoothed one over it
-ENDS = {"complete": "whole", "budget": "whole; no inflection found", "inflection": "inflection"}
+ENDS = {"complete": "all batches", "budget": "all batches; no inflection found", "inflection": "inflection"}
+LOG = "(ln)"  # in what detectors say: the figure before it is a natural logarithm
 
 
 def write_report(folder: Path) -> Path:
@@ -46,14 +48,19 @@ def write_report(folder: Path) -> Path:
     """
     run = RunData(folder)
     packed = pack(_pictures(run), FOR_PICTURES)
+    stages = _stages(run, packed)
     return write_page(
         folder / "report.html",
         "run.html",
-        _data(run, packed),
+        _data(run, packed, stages),
         title=f"{run.config['name']}: {folder.resolve().name}",
         run=_header(run),
         tiles=_tiles(run),
-        cycles=bool(_cycles(run, packed)),
+        stages=bool(stages),
+        subject=subject(run.config["data"]),
+        terms=TERMS,
+        measures={key: about(measure) for key, measure in MEASURES.items()},
+        verdicts=_verdicts(run),
         plan_note=_plan_note(run),
         shares=_shares(run),
         phases=_phase_rows(run),
@@ -81,6 +88,8 @@ def _header(run: RunData) -> dict[str, Any]:
         "failure": run.failure,
         "facts": facts,
         "command": repeat_command(run.folder),
+        "progress": run.progress if run.status == "unfinished" else "",
+        "resume": shlex.join(["python", "train.py", f"resume={from_here(run.folder)}"]),
         "version": __version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
@@ -100,21 +109,32 @@ def _tiles(run: RunData) -> list[dict[str, str]]:
         measure = MEASURES[key]
         if key in final:
             note = f"before the GAN: {measure.show(before[key])}" if key in before else measure.meaning
-            tiles.append({"label": measure.label, "value": measure.show(final[key]), "note": note})
+            tiles.append(_tile(measure.label, measure.show(final[key]), note, about=about(measure)))
     gan = run.gan_spans
     if found := [span for span in gan if span.inflection is not None]:
         last = found[-1]
-        value, note = f"batch {last.inflection:,}", f"found by {last.record['verdict']['detector']}"
+        detector = last.record["verdict"]["detector"]
+        value, note = f"batch {last.inflection:,}", f"found by {detector}"
         if not last.inflection:
             value, note = "no gain", f"{'kept the' if last.chosen == 0 else 'best is the'} generator before the phase"
-        tiles.append({"label": f"inflection, cycle {last.phase.cycle}", "value": value, "note": note})
+        label = f"inflection, cycle {last.phase.cycle}"
+        tiles.append(_tile(label, value, note, about=TERMS["inflection"], note_about=about_detector(detector)))
     elif gan and run.complete:
-        tiles.append({"label": "inflection", "value": "none", "note": "the GAN phases ran out their budget"})
+        note = "all GAN phases ran to their end"
+        tiles.append(_tile("inflection", "none found", note, about=TERMS["inflection"]))
     if run.seconds:
-        in_gan = sum(span.record.get("seconds", 0) for span in gan)
-        share = f"{in_gan / run.seconds:.0%} of it in GAN phases" if gan else "of training and measuring"
-        tiles.append({"label": "time", "value": clock(run.seconds), "note": share.replace("%", " %")})
+        in_gan = sum(_seconds(span) for span in gan)
+        note = f"{_percent(in_gan / run.seconds)} of it in GAN phases" if gan else "of training and measuring"
+        tiles.append(_tile("time", clock(run.seconds), note))
     return tiles
+
+
+def _tile(label: str, value: str, note: str, about: str = "", note_about: str = "") -> dict[str, str]:
+    return {"label": label, "value": value, "note": note, "about": about, "note_about": note_about}
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
 
 
 def _versions(run: RunData) -> list[tuple[str, str]]:
@@ -138,7 +158,9 @@ def _plan_note(run: RunData) -> str:
     probing = sum(record["probe_seconds"] for record in run.records)
     note = f"{len(run.plan)} phase{'s' if len(run.plan) > 1 else ''}, {planned:,} batches planned, {batches:,} run."
     if run.seconds:
-        note += f" Measuring on held-out photographs took {probing / run.seconds:.0%} of the time.".replace("%", " %")
+        note += (
+            f" Measuring on held-out {subject(run.config['data'])} took {_percent(probing / run.seconds)} of the time."
+        )
     return note
 
 
@@ -189,12 +211,12 @@ def _spent(run: RunData, phase: Phase, span: Span | None) -> dict[str, str]:
     }
     done = span.steps if span else 0
     critic = record.get("critic")
-    spent["critic"] = f"{critic['accuracy']:.0%}".replace("%", " %") if critic else ""
+    spent["critic"] = _percent(critic["accuracy"]) if critic else ""
     spent["steps"] = f"{done:,}" if done == phase.steps else f"{done:,} of {phase.steps:,}"
     spent |= dict.fromkeys(("time", "share", "rate", "end"), "")
     if span and record:
         spent["time"] = clock(_seconds(span))
-        spent["share"] = f"{_seconds(span) / run.seconds:.0%}".replace("%", " %") if run.seconds else ""
+        spent["share"] = _percent(_seconds(span) / run.seconds) if run.seconds else ""
         spent["rate"] = f"{done * phase.batch_size / max(record['seconds'], 1e-9):,.0f}"
     if span:
         spent["end"] = _end(span)
@@ -208,14 +230,26 @@ def _end(span: Span) -> str:
     if end == "inflection":
         return f"inflection at {span.inflection}, back to {span.chosen}" if span.inflection else "no gain, back to 0"
     if span.inflection is not None:
-        return f"whole; {f'inflection at {span.inflection}' if span.inflection else 'no gain'} marked"
+        return f"all batches; {f'inflection at {span.inflection}' if span.inflection else 'no gain'} marked"
     return ENDS.get(end, end)
+
+
+def _verdicts(run: RunData) -> list[dict[str, str]]:
+    """What the detector said of each GAN phase, divided at the mark of a logarithm, which the page explains."""
+    verdicts = []
+    for span in run.gan_spans:
+        if verdict := span.record.get("verdict"):
+            before, log, after = verdict["reason"].partition(LOG)
+            name = verdict["detector"]
+            words = {"before": before, "log": log, "after": after, "detector": name, "about": about_detector(name)}
+            verdicts.append({"phase": span.phase.name, **words})
+    return verdicts
 
 
 # --- what the script reads --------------------------------------------------------------------------------------------
 
 
-def _data(run: RunData, packed: Packed) -> dict[str, Any]:
+def _data(run: RunData, packed: Packed, stages: list[dict[str, Any]]) -> dict[str, Any]:
     spans = run.spans
     present = {name for span in spans for snapshot in span.snapshots for name in snapshot.metrics}
     threshold = _of(run.config, "nogan", "gan", "critic_threshold")
@@ -246,10 +280,11 @@ def _data(run: RunData, packed: Packed) -> dict[str, Any]:
                 "levels": [],
             },
         },
-        "measures": [{**asdict(m), "goal": m.goal} for key, m in MEASURES.items() if key in present],
+        "measures": [measure_for_script(m) for key, m in MEASURES.items() if key in present],
         "measured": _measured(spans),
         "levels": levels,
-        "cycles": _cycles(run, packed),
+        "stages": stages,
+        "subject": subject(run.config["data"], count=1),
         "gray": packed.gray,
         "truth": packed.truth,
     }
@@ -310,41 +345,86 @@ def _measured(spans: list[Span]) -> list[dict[str, Any]]:
     return measured
 
 
-def _cycles(run: RunData, packed: Packed) -> list[dict[str, Any]]:
-    """The GAN phases for the snapshot browser."""
-    cycles = []
-    for index, span in enumerate(run.spans):
-        if span.phase.kind != "gan":
-            continue
-        snapshots = [
-            {
-                "step": snapshot.step,
-                "kept": snapshot.kept,
-                "metrics": {key: snapshot.metrics[key] for key in MEASURES if key in snapshot.metrics},
-                "pictures": packed.outputs[snapshot.picture],
-            }
+def measure_for_script(measure: Measure) -> dict[str, Any]:
+    """``measure`` with its explanation, as the pages' scripts read it."""
+    return {**asdict(measure), "goal": measure.goal, "about": about(measure)}
+
+
+def _stages(run: RunData, packed: Packed) -> list[dict[str, Any]]:
+    """What the snapshot browser goes through: pretraining, and each GAN phase."""
+    indexed = list(enumerate(run.spans))
+    pretraining = [(index, span) for index, span in indexed if span.phase.kind == "generator"]
+    stages = [_pretraining(pretraining, packed)] if pretraining else []
+    stages += [_gan_stage(run, index, span, packed) for index, span in indexed if span.phase.kind == "gan"]
+    return [stage for stage in stages if stage["snapshots"]]
+
+
+def _pretraining(spans: list[tuple[int, Span]], packed: Packed) -> dict[str, Any]:
+    def note(span: Span, snapshot: Snapshot) -> str:
+        return f"after {span.phase.name}" if snapshot.step else "before training" if not snapshot.at else ""
+
+    start = spans[0][1].start
+    points = [point for _, span in spans for point in span.series("generator/loss")]
+    return {
+        "title": "Pretraining",
+        "number": None,
+        "phases": [index for index, _ in spans],
+        "start": start,
+        "inflection": None,
+        "chosen": None,
+        "rolledBack": False,
+        "threshold": None,
+        "snapshots": [
+            _shown(index, snapshot, packed, step=snapshot.at - start, note=note(span, snapshot))
+            for index, span in spans
             for snapshot in span.snapshots
             if snapshot.picture in packed.outputs
-        ]
-        if snapshots:
-            cycles.append(
-                {
-                    "number": span.phase.cycle,
-                    "phase": index,
-                    "start": span.start,
-                    "inflection": span.inflection,
-                    "chosen": span.chosen,
-                    "rolledBack": "rolled_back_to" in span.record,
-                    "threshold": _of(run.config, "nogan", "gan", "critic_threshold"),
-                    "snapshots": snapshots,
-                    "curve": {
-                        "raw": thinned(span.series("gan/critic_loss")),
-                        "smooth": thinned(span.series("gan/critic_loss_smooth")),
-                    },
-                }
-            )
-    return cycles
+        ],
+        "curve": {
+            "title": "Generator's loss",
+            "axis": "batches of pretraining",
+            "color": "var(--generator)",
+            "raw": thinned(points),
+            "smooth": thinned(smoothed(points)) if len(points) > NOISY else [],
+        },
+    }
+
+
+def _gan_stage(run: RunData, index: int, span: Span, packed: Packed) -> dict[str, Any]:
+    return {
+        "title": f"Cycle {span.phase.cycle}",
+        "number": span.phase.cycle,
+        "phases": [index],
+        "start": span.start,
+        "inflection": span.inflection,
+        "chosen": span.chosen,
+        "rolledBack": "rolled_back_to" in span.record,
+        "threshold": _of(run.config, "nogan", "gan", "critic_threshold"),
+        "snapshots": [
+            _shown(index, snapshot, packed, step=snapshot.step)
+            for snapshot in span.snapshots
+            if snapshot.picture in packed.outputs
+        ],
+        "curve": {
+            "title": "Critic's loss",
+            "axis": "batches of the GAN phase",
+            "color": "var(--gan)",
+            "raw": thinned(span.series("gan/critic_loss")),
+            "smooth": thinned(span.series("gan/critic_loss_smooth")),
+        },
+    }
+
+
+def _shown(phase: int, snapshot: Snapshot, packed: Packed, step: int, note: str = "") -> dict[str, Any]:
+    return {
+        "phase": phase,
+        "step": step,
+        "note": note,
+        "kept": snapshot.kept,
+        "metrics": {key: snapshot.metrics[key] for key in MEASURES if key in snapshot.metrics},
+        "pictures": packed.outputs[snapshot.picture] if snapshot.picture else [],
+    }
 
 
 def _pictures(run: RunData) -> list[Path]:
-    return [s.picture for span in run.gan_spans for s in span.snapshots if s.picture is not None]
+    return [s.picture for span in run.spans for s in span.snapshots if s.picture is not None]

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import MEASURES, measure_of
-from nogan.report.collect import Entry, best, collect
-from nogan.report.compare_page import OBJECTIVE, SETTINGS_SHOWN, show, write_comparison
+from nogan.report.collect import Entry, best, collect, short_key, show
+from nogan.report.compare_page import OBJECTIVE, SETTINGS_SHOWN, write_comparison
 from nogan.report.run_data import repeat_command
 from nogan.runs.run_folder import SWEEP_MARK
 from nogan.runs.summary import clock, inflection
@@ -35,7 +35,7 @@ def conclude(folder: Path, console: Console) -> bool:
     console.print(sweep_table(entries, objective))
     for entry in entries:
         if entry.status == "failed":
-            console.print(f"failed: {entry.label}: {entry.failure}", soft_wrap=True, markup=False)
+            console.print(f"failed: {entry.place}: {entry.failure}", soft_wrap=True, markup=False)
     try:
         page = write_comparison([folder], folder / "compare.html", objective)
         console.print(f"Side by side: {os.path.relpath(page)}", soft_wrap=True)
@@ -45,7 +45,8 @@ def conclude(folder: Path, console: Console) -> bool:
     if winner is None:
         return False
     measure = measure_of(objective)
-    console.print(f"Best: {winner.label}, {measure.label} {measure.show(winner.value(objective))}", soft_wrap=True)
+    value = measure.show(winner.value(objective))
+    console.print(f"Best: trial {winner.place} ({winner.label}), {measure.label} {value}", soft_wrap=True)
     console.print(repeat_command(winner.folder), soft_wrap=True, markup=False)
     return True
 
@@ -63,7 +64,7 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
     )
     table.add_column("trial", no_wrap=True)
     for key in settings:
-        table.add_column(key.removeprefix("nogan."), justify="right", no_wrap=True)
+        table.add_column(short_key(key), justify="right", no_wrap=True)
     for measure in measures:
         table.add_column(measure.label, justify="right", no_wrap=True)
     table.add_column("inflection")
@@ -76,7 +77,7 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
     for entry in sorted(entries, key=rank):
         run = entry.run
         table.add_row(
-            entry.label,
+            entry.place,
             *(show(entry.settings.get(key)) for key in settings),
             *(measure.show(entry.value(measure.key)) for measure in measures),
             ", ".join(inflection(span.record) for span in run.gan_spans if span.record) if run else "",

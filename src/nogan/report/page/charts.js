@@ -17,6 +17,11 @@ function make(name, attributes = {}, ...children) {
   return element;
 }
 
+// A word with its explanation: shown under the pointer, and at keyboard focus.
+function term(text, about) {
+  return about ? make("span", { class: "term", tabindex: 0, "data-about": about }, text) : text;
+}
+
 // Round numbers that divide [low, high] into about `count` parts.
 function ticks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
@@ -52,6 +57,7 @@ const equal = (bands) => (x, of) => {
    x            "linear" | "equal"
    marks        [{x, band?, text}]; levels [{y, text}]; log: whether y is logarithmic
    axis         what x counts
+   legend       false: none, even of several series
    pick(x, band)  called where the reader clicks or drags
 */
 class Chart {
@@ -62,16 +68,17 @@ class Chart {
     this.reading = null; // index into this.stops
     host.classList.add("chart");
     this.tip = make("div", { class: "tip", role: "status", hidden: "" });
-    this.legend = this.spec.series.length > 1 ? this.makeLegend() : null;
+    this.legend = this.makeLegend();
     this.svg = draw("svg", { tabindex: 0, role: "img", "aria-label": this.spec.label, height: this.spec.height });
     if (this.spec.pick) this.svg.classList.add("pick");
-    host.append(...(this.legend ? [this.legend] : []), this.svg, this.tip);
+    host.append(this.legend, this.svg, this.tip);
     this.listen();
     new ResizeObserver(() => this.render()).observe(host);
     this.render();
   }
 
   makeLegend() {
+    if (this.spec.legend === false || this.spec.series.length < 2) return make("div", { class: "legend", hidden: "" });
     return make("div", { class: "legend" }, ...this.spec.series.map((series) => {
       const key = make("i");
       key.style.background = series.color;
@@ -88,6 +95,12 @@ class Chart {
 
   update(changes) {
     Object.assign(this.spec, changes);
+    if (changes.label) this.svg.setAttribute("aria-label", changes.label);
+    if (changes.series) {
+      const legend = this.makeLegend();
+      this.legend.replaceWith(legend);
+      this.legend = legend;
+    }
     this.render();
   }
 
@@ -358,4 +371,31 @@ document.addEventListener("click", async (event) => {
     button.textContent = "Selected";
   }
   setTimeout(() => (button.textContent = "Copy"), 1500);
+});
+
+// The explanation of a term, at the pointer's or the focus's place; Escape hides it.
+const explanation = make("div", { id: "explanation", role: "tooltip", hidden: "" });
+document.body.append(explanation);
+
+function explain(element) {
+  for (const other of document.querySelectorAll("[aria-describedby=explanation]")) other.removeAttribute("aria-describedby");
+  explanation.hidden = !element;
+  if (!element) return;
+  element.setAttribute("aria-describedby", "explanation");
+  explanation.textContent = element.dataset.about;
+  (element.closest("dialog[open]") ?? document.body).append(explanation);
+  const [of, own] = [element.getBoundingClientRect(), explanation.getBoundingClientRect()];
+  const below = of.bottom + 6 + own.height < innerHeight;
+  explanation.style.left = `${Math.max(8, Math.min(of.left, document.documentElement.clientWidth - own.width - 8))}px`;
+  explanation.style.top = `${below ? of.bottom + 6 : of.top - own.height - 6}px`;
+}
+
+const focused = () => document.activeElement?.closest("[data-about]:focus-visible") ?? null;
+document.addEventListener("pointerover", (event) => explain(event.target.closest?.("[data-about]") ?? focused()));
+document.addEventListener("focusin", () => explain(focused()));
+document.addEventListener("focusout", () => explain(null));
+// Focus may scroll the page: the explanation goes along.
+document.addEventListener("scroll", () => explain(focused()), { capture: true, passive: true });
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") explain(null);
 });

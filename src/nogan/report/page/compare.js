@@ -1,4 +1,4 @@
-// Several runs: a table that sorts, curves over each other, the same photographs side by side.
+// Several runs: a table that sorts, curves over each other, the same held-out pictures side by side.
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -12,32 +12,33 @@ const order = () => [...body.rows].map((row) => Number(row.dataset.run)).filter(
 // --- the table -----------------------------------------------------------------------------------------------------
 
 function sortBy(head, descending) {
+  const rows = head.closest("table").tBodies[0];
   const column = [...head.parentElement.children].indexOf(head);
   const value = (row) => row.cells[column].dataset.value;
-  const numeric = [...body.rows].every((row) => value(row) === "" || Number.isFinite(Number(value(row))));
+  const numeric = [...rows.rows].every((row) => value(row) === "" || Number.isFinite(Number(value(row))));
   const compare = (a, b) => {
     const [left, right] = [value(a), value(b)];
     if (left === "" || right === "") return (left === "") - (right === ""); // what is missing stays last
     const difference = numeric ? Number(left) - Number(right) : left.localeCompare(right, undefined, { numeric: true });
     return descending ? -difference : difference;
   };
-  body.append(...[...body.rows].sort(compare));
+  rows.append(...[...rows.rows].sort(compare));
   for (const other of head.parentElement.querySelectorAll("[aria-sort]")) other.setAttribute("aria-sort", "none");
   head.setAttribute("aria-sort", descending ? "descending" : "ascending");
   showPictures();
 }
 
-for (const button of $("table").querySelectorAll("thead button")) {
+for (const button of document.querySelectorAll("table.sorted thead button")) {
   const head = button.parentElement;
   button.addEventListener("click", () => sortBy(head, head.getAttribute("aria-sort") === "ascending"));
 }
 
 // The best of each column that has a better way.
-for (const head of $("table").querySelectorAll("th[data-key]")) {
+for (const head of document.querySelectorAll("table.sorted th[data-key]")) {
   const measure = data.measures.find(({ key }) => key === head.dataset.key);
   if (measure.better === null || body.rows.length < 2) continue;
   const column = [...head.parentElement.children].indexOf(head);
-  const cells = [...body.rows].map((row) => row.cells[column]).filter((cell) => cell.dataset.value !== "");
+  const cells = [...head.closest("table").tBodies[0].rows].map((row) => row.cells[column]).filter((cell) => cell.dataset.value !== "");
   const best = Math.min(...cells.map((cell) => Number(cell.dataset.value)));
   for (const cell of cells) cell.classList.toggle("best", Number(cell.dataset.value) === best);
 }
@@ -55,20 +56,20 @@ body.addEventListener("change", (event) => {
 
 const has = (name) => data.runs.some((run) => run.curves[name]);
 $("measure").append(...data.measures.filter(({ key }) => has(`val/${key}`)).map(({ key, label }) => make("option", { value: key }, label)));
-$("loss").append(...Object.entries(data.losses).filter(([name]) => has(name)).map(([name, label]) => make("option", { value: name }, label)));
+$("loss").append(...Object.entries(data.losses).filter(([name]) => has(name)).map(([name, [label]]) => make("option", { value: name }, label)));
 $("over").append(
   ...data.cycles.map((cycle) => make("option", { value: cycle }, `batches of GAN phase ${cycle}`)),
   make("option", { value: "run" }, "images seen by the run"),
 );
 if (has(`val/${data.objective}`)) $("measure").value = data.objective;
 
-const charts = ["measure", "loss"].map((id) => new Chart($(`${id}-chart`), { label: `${id} of every run`, series: [], height: 280 }));
-charts.forEach((chart) => chart.legend?.remove());
+const charts = ["measure", "loss"].map((id) => new Chart($(`${id}-chart`), { label: `${id} of every run`, series: [], height: 280, legend: false }));
 
 function showCurves() {
   const over = $("over").value;
   const measure = data.measures.find(({ key }) => key === $("measure").value);
-  $("goal").textContent = measure ? `${measure.meaning}${measure.goal ? `; ${measure.goal}` : ""}` : "";
+  $("loss-note").textContent = data.losses[$("loss").value]?.[1] ?? "";
+  $("measure-note").textContent = measure ? `${measure.meaning}${measure.goal ? `; ${measure.goal}` : ""}` : "";
   const percent = (value) => `${+(100 * value).toFixed(1)} %`;
   [[charts[0], measure && `val/${measure.key}`, measure?.percent ? percent : undefined], [charts[1], $("loss").value]].forEach(([chart, name, format]) =>
     chart.update({
@@ -97,11 +98,11 @@ function showPictures() {
     const shown = order().filter((number) => set.outputs[stage][number]);
     const lines = [
       { name: "gray", pictures: set.gray },
-      ...shown.map((number) => ({ name: data.runs[number].label, pictures: set.outputs[stage][number], number })),
+      ...shown.map((number) => ({ name: `${data.runs[number].label}${stage === "final" && !data.runs[number].ended ? " (so far)" : ""}`, pictures: set.outputs[stage][number], number })),
       { name: "truth", pictures: set.truth },
     ];
     const grid = make("div", { class: "set" });
-    grid.style.gridTemplateColumns = `minmax(5em, max-content) repeat(${set.truth.length}, minmax(84px, 190px))`;
+    grid.style.gridTemplateColumns = `fit-content(11em) repeat(${set.truth.length}, minmax(84px, 190px))`;
     for (const line of lines) {
       const title = make("span", line.number === undefined ? { class: "soft" } : { "data-run": line.number });
       if (line.number !== undefined) {
@@ -110,9 +111,9 @@ function showPictures() {
         title.append(key);
       }
       title.append(line.name);
-      grid.append(title, ...line.pictures.map((src, k) => make("img", { src, alt: `photograph ${k + 1}, ${line.name}` })));
+      grid.append(title, ...line.pictures.map((src, k) => make("img", { src, alt: `${set.subject} ${k + 1}, ${line.name}` })));
     }
-    const note = data.pictures.length > 1 ? [make("p", { class: "soft small" }, `Photographs ${index + 1}: these runs held out others than those ${index ? "above" : "below"}.`)] : [];
+    const note = data.pictures.length > 1 ? [make("p", { class: "soft small" }, `Set ${index + 1} of ${data.pictures.length}: runs that held out the same ${set.subject}s.`)] : [];
     return make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Pictures" }, ...note, grid);
   }));
 }

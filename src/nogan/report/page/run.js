@@ -60,7 +60,7 @@ const multiples = data.measures.flatMap((measure) => {
   if (!lines.length) return [];
   const host = make("div");
   const goal = measure.goal ? `${measure.meaning}; ${measure.goal}` : measure.meaning;
-  $("multiples").append(make("div", {}, make("h3", {}, measure.label), make("div", { class: "soft small" }, goal), host));
+  $("multiples").append(make("div", {}, make("h3", {}, term(measure.label, measure.about)), make("div", { class: "soft small" }, goal), host));
   const levels = data.levels[measure.key] ?? [];
   return [new Chart(host, {
     label: `${measure.label} over the snapshots`,
@@ -74,53 +74,59 @@ const multiples = data.measures.flatMap((measure) => {
     height: 184,
     x: "equal",
     format: (value) => (measure.percent ? `${+(100 * value).toFixed(1)} %` : short(value)).replace("-", "−"),
-    pick: data.cycles.length ? (x, band) => goTo(x, measured[band]?.phase) : undefined,
+    pick: data.stages.length ? (x, band) => goTo(x, measured[band]?.phase) : undefined,
   })];
 });
 
 // --- the snapshot browser ------------------------------------------------------------------------------------------
 
-const state = { cycle: 0, index: 0, pinned: null, playing: null };
-const now = () => data.cycles[state.cycle];
+// data.stages: pretraining and each GAN phase, those of them that have pictures.
+const state = { stage: 0, index: 0, pinned: null, playing: null };
+const now = () => data.stages[state.stage];
 const snapshot = () => now().snapshots[state.index];
 
 function goTo(at, phase) {
-  const cycle = data.cycles.findIndex((each) => each.phase === phase);
-  if (cycle < 0) return;
+  const stage = data.stages.findIndex((each) => each.phases.includes(phase));
+  if (stage < 0) return;
   const distance = (each) => Math.abs(now().start + each.step - at);
-  if (cycle !== state.cycle) chooseCycle(cycle);
+  if (stage !== state.stage) chooseStage(stage);
   const { snapshots } = now();
   choose(snapshots.reduce((best, each, index) => (distance(each) < distance(snapshots[best]) ? index : best), 0));
 }
 
-function chooseCycle(cycle) {
-  state.cycle = cycle;
-  [...$("cycles").children].forEach((button, index) => button.setAttribute("aria-pressed", String(index === cycle)));
-  const { start, curve, snapshots, inflection, threshold, phase } = now();
+function chooseStage(stage) {
+  state.stage = stage;
+  [...$("stages").children].forEach((button, index) => button.setAttribute("aria-pressed", String(index === stage)));
+  const { start, curve, snapshots, inflection, threshold, phases } = now();
   $("slider").max = snapshots.length - 1;
+  $("curve-title").textContent = curve.title;
   curveChart.update({
-    bands: [{ ...bands[phase], title: "" }],
+    label: `${curve.title}, with a cursor at the snapshot on view`,
+    axis: curve.axis,
+    bands: phases.map((phase) => ({ ...bands[phase], title: phases.length > 1 ? bands[phase].title : "" })),
     from: start,
     series: curveSeries(curve),
     marks: inflection === null ? [] : [{ x: start + inflection, text: inflectionText(now()) }],
     levels: threshold === null ? [] : [{ y: threshold, text: "generator's turn below" }],
   });
   $("to-inflection").disabled = inflection === null;
+  $("exporting").hidden = now().number === null;
   const pick = snapshots.findIndex((each) => each.step === now().chosen);
   choose(pick >= 0 ? pick : snapshots.length - 1);
 }
 
-const curveSeries = ({ raw, smooth }) => [
-  { name: "each batch", color: "var(--gan)", lines: [{ points: raw }], faint: true },
-  { name: "smoothed", color: "var(--gan)", lines: [{ points: smooth }] },
-];
+const curveSeries = ({ raw, smooth, color }) => [
+  { name: "each batch", color, lines: [{ points: raw }], faint: smooth.length > 0 },
+  { name: "smoothed", color, lines: [{ points: smooth }] },
+].filter(({ lines }) => lines[0].points.length);
 
-function label(each, cycle = now()) {
-  return `${data.cycles.length > 1 ? `cycle ${cycle.number} · ` : ""}batch ${each.step}`;
+function label(each, stage = now()) {
+  return `${data.stages.length > 1 ? `${stage.title.toLowerCase()} · ` : ""}batch ${each.step}`;
 }
 
 function noteOn(each) {
   const { chosen, inflection, rolledBack } = now();
+  if (each.note) return each.note;
   if (each.step === chosen && inflection !== null) {
     if (!rolledBack) return "the last of the phase";
     return `${inflection ? `nearest the inflection point (${inflection})` : "before the GAN phase, better than every later one"}; the run went on from here`;
@@ -137,18 +143,18 @@ function choose(index) {
   $("slider").setAttribute("aria-valuetext", `${label(each)}${note ? `, ${note}` : ""}`);
   const at = now().start + each.step;
   curveChart.setCursor(at);
-  multiples.forEach((chart) => chart.setCursor(at, measured.findIndex(({ phase }) => phase === now().phase)));
+  multiples.forEach((chart) => chart.setCursor(at, measured.findIndex(({ phase }) => phase === each.phase)));
   showPictures();
   showMeasures();
   $("export").textContent = `nogan snapshots ${data.folder} --pick ${each.step} --cycle ${now().number}`;
-  $("export-note").textContent = each.kept ? "" : "The weights of this snapshot are not on disk any more (nogan.snapshot_budget_gb).";
+  $("export-note").textContent = each.kept ? "" : "The weights of this snapshot are no longer on disk: nogan.snapshot_budget_gb says how much space snapshots may take.";
 }
 
 function rows() {
   const pinned = state.pinned;
   return [
     { name: "gray", pictures: data.gray },
-    ...(pinned ? [{ name: `pinned: ${label(pinned.snapshot, pinned.cycle)}`, pictures: pinned.snapshot.pictures }] : []),
+    ...(pinned ? [{ name: `pinned: ${label(pinned.snapshot, pinned.stage)}`, pictures: pinned.snapshot.pictures }] : []),
     { name: "this snapshot", pictures: snapshot().pictures, now: true },
     { name: "truth", pictures: data.truth },
   ];
@@ -175,7 +181,7 @@ function showPictures() {
       const source = line.pictures?.[column];
       image.style.visibility = source ? "" : "hidden";
       if (source && image.src !== source) image.src = source;
-      image.alt = `photograph ${column + 1}, ${line.name}`;
+      image.alt = `${data.subject} ${column + 1}, ${line.name}`;
       button.classList.toggle("now", Boolean(line.now));
     });
   });
@@ -192,23 +198,24 @@ function enlarge(column) {
 
 function showMeasures() {
   const reference = state.pinned ? state.pinned.snapshot : now().snapshots[0];
-  const head = make("tr", {}, make("th", {}, "measure"), make("th", {}, "here"), make("th", {}, state.pinned ? "pinned" : "at batch 0"));
+  const head = make("tr", {}, make("th", {}, "measure"), make("th", {}, "here"), make("th", {}, state.pinned ? "pinned" : `at batch ${now().snapshots[0].step}`));
   const body = data.measures.filter(({ key }) => key in snapshot().metrics).map((measure) => {
     const [value, before] = [snapshot().metrics[measure.key], reference.metrics[measure.key]];
-    const change = badness(measure, before) === null ? 0 : badness(measure, value) - badness(measure, before);
+    const same = badness(measure, before) === null || show(measure, value) === show(measure, before);
+    const change = same ? 0 : badness(measure, value) - badness(measure, before);
     const cell = make("td", change ? { class: change < 0 ? "better" : "worse" } : {}, `${show(measure, value)}${change ? (change < 0 ? " ✓" : " ✗") : ""}`);
-    return make("tr", { title: `${measure.meaning}${measure.goal ? `; ${measure.goal}` : ""}` }, make("th", { scope: "row" }, measure.label), cell, make("td", { class: "soft" }, show(measure, before)));
+    return make("tr", {}, make("th", { scope: "row" }, term(measure.label, measure.about)), cell, make("td", { class: "soft" }, show(measure, before)));
   });
   $("measures").replaceChildren(make("thead", {}, head), make("tbody", {}, ...body));
 }
 
 function toInflection() {
   const target = now().rolledBack ? now().chosen : now().inflection;
-  if (target !== null) goTo(now().start + target, now().phase);
+  if (target !== null) goTo(now().start + target, now().phases[0]);
 }
 
 function pin() {
-  state.pinned = state.pinned ? null : { cycle: now(), snapshot: snapshot() };
+  state.pinned = state.pinned ? null : { stage: now(), snapshot: snapshot() };
   $("pin").setAttribute("aria-pressed", String(Boolean(state.pinned)));
   $("pin").textContent = state.pinned ? "Unpin" : "Pin";
   showPictures();
@@ -228,20 +235,19 @@ function play() {
 }
 
 let curveChart;
-if (data.cycles.length) {
-  curveChart = new Chart($("critic-curve"), {
-    label: "Critic's loss in the GAN phase, with a cursor at the snapshot on view",
+if (data.stages.length) {
+  curveChart = new Chart($("stage-curve"), {
+    label: "",
     series: curveSeries({ raw: [], smooth: [] }),
     height: 244,
-    axis: "batches of the GAN phase",
-    pick: (x) => goTo(x, now().phase),
+    pick: (x) => goTo(x, now().phases.find((phase) => x >= bands[phase].from && x <= bands[phase].to)),
   });
-  $("cycles").append(...data.cycles.map((cycle, index) => {
-    const button = make("button", { type: "button", "aria-pressed": "false" }, `Cycle ${cycle.number}`);
-    button.addEventListener("click", () => chooseCycle(index));
+  $("stages").append(...data.stages.map((stage, index) => {
+    const button = make("button", { type: "button", "aria-pressed": "false" }, stage.title);
+    button.addEventListener("click", () => chooseStage(index));
     return button;
   }));
-  $("cycles").hidden = data.cycles.length < 2;
+  $("stages").hidden = data.stages.length < 2;
   $("slider").addEventListener("input", () => choose(Number($("slider").value)));
   $("to-inflection").addEventListener("click", toInflection);
   $("pin").addEventListener("click", pin);
@@ -254,5 +260,5 @@ if (data.cycles.length) {
       act();
     }
   });
-  chooseCycle(data.cycles.length - 1);
+  chooseStage(data.stages.length - 1);
 }
