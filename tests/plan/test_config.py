@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from hydra.errors import HydraException
 
 from nogan.common.errors import UserError
@@ -88,13 +87,16 @@ def test_an_unknown_detector(configure):
 
 
 def test_a_detectors_parameters_are_in_the_config_as_in_the_code(configure):
-    sections = yaml.safe_load((ROOT / "conf" / "inflection" / "detectors.yaml").read_text())
-    assert list(sections) == list(DETECTORS)
+    config = configure("model=artistic").nogan.inflection
     for name, detector in DETECTORS.items():
         fields = detector.Settings.model_fields
-        assert sections[name] == {key: fields[key].default for key in detector.own_parameters()}
+        own = {key: fields[key].default for key in detector.own_parameters()}
+        assert config.model_copy(update={"name": name}).parameters == own
     config = configure("nogan.inflection.name=knee", "nogan.inflection.knee.flat=0.1").nogan.inflection
     assert config.parameters["flat"] == 0.1
+    assert configure("inflection=budget", "nogan.inflection.budget.share=0.1").nogan.inflection.parameters == {
+        "share": 0.1
+    }
 
 
 @pytest.mark.parametrize(
@@ -161,7 +163,7 @@ def test_the_command_line_shows_no_traceback_and_leaves_nothing(tmp_path, argume
 
 def test_the_groups_are_the_folders_of_conf():
     folders = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
-    assert set(GROUPS) == folders | {"experiment"}
+    assert set(GROUPS) == folders | {"experiment", "inflection"}
 
 
 def test_every_key_of_a_phase_is_in_the_config_to_be_set(configure):

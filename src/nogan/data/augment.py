@@ -324,13 +324,14 @@ def add_noise(
     count, _, height, width = gray.shape
     pixels = height * width
     low, high = share
-    where, value = [], []
+    where: list[Tensor] = []
+    value: list[Tensor] = []
     for image, rng in enumerate(rngs):
         part, chance = torch.rand(2, generator=rng, dtype=torch.float64).tolist()
         hits = int(pixels * (low + (high - low) * part)) if chance < p else 0
         where.append(image * pixels + torch.randint(pixels, (hits,), generator=rng))
         value.append(torch.randint(-amplitude, amplitude, (hits,), generator=rng, dtype=torch.int8))
-    where, value = (torch.cat(drawn).to(gray.device, non_blocking=True) for drawn in (where, value))
+    pixel, change = (torch.cat(drawn).to(gray.device, non_blocking=True) for drawn in (where, value))
     # Sums of whole numbers, which come out the same in whatever order a device adds them.
-    noise = torch.zeros(count * pixels, device=gray.device).index_add_(0, where, value.float()) / 255
+    noise = torch.zeros(count * pixels, device=gray.device).index_add_(0, pixel, change.float()) / 255
     return gray + noise.to(gray.dtype).view(count, 1, height, width)

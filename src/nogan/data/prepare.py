@@ -33,6 +33,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -44,13 +45,20 @@ from nogan.common.lock import only_one
 from nogan.data.images import BadImage, decode, is_gray
 from nogan.data.sources import (
     PREPARING,
+    FileSource,
     FolderSource,
     PreparedSource,
-    Source,
     arrow_folder,
     hub_imagenet,
     ilsvrc_folder,
 )
+
+if TYPE_CHECKING:
+    from multiprocessing import synchronize
+    from multiprocessing.sharedctypes import Synchronized
+
+    import datasets
+    from rich.console import Console
 
 GRAY = "gray photograph"
 
@@ -87,7 +95,7 @@ class Report:
 
 
 def prepare(
-    source: Source,
+    source: FileSource,
     dest: str | Path,
     settings: Settings = Settings(),
     workers: int | None = None,
@@ -171,14 +179,14 @@ class _Job:
         return self.arrow.with_suffix(".json")
 
 
-def _features():
+def _features() -> "datasets.Features":
     from datasets import Features, Value
     from datasets import Image as ImageFeature
 
     return Features({"image": ImageFeature(), "name": Value("string")})
 
 
-def _write_shard(job: _Job, source: Source, tick: Callable[[], None]) -> None:
+def _write_shard(job: _Job, source: FileSource, tick: Callable[[], None]) -> None:
     left_out = []
 
     def kept() -> Iterator[tuple[bytes, str]]:
@@ -223,7 +231,7 @@ def _batched(rows: Iterable[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, st
         yield batch
 
 
-def _read(source: Source, index: int) -> bytes:
+def _read(source: FileSource, index: int) -> bytes:
     try:
         return source.read(index)
     except OSError as error:  # The shard is not written: what it left out now would be left out for good.
@@ -251,7 +259,7 @@ def convert(data: bytes, settings: Settings) -> bytes:
 # ---------------------------------------------------------------------------------------------------- processes
 
 
-def _run(jobs: list[_Job], source: Source, workers: int, progress: Callable[[int], None]) -> None:
+def _run(jobs: list[_Job], source: FileSource, workers: int, progress: Callable[[int], None]) -> None:
     workers = min(workers, len(jobs))
     if workers <= 1:
         done = 0
@@ -290,7 +298,13 @@ class _Stopped(Exception):
     """The parent does not want the rest."""
 
 
-def _start_worker(source: Source, counter, stop) -> None:
+# Of a worker process, for as long as it lives.
+_source: FileSource
+_counter: "Synchronized[int]"
+_stop: "synchronize.Event"
+
+
+def _start_worker(source: FileSource, counter: "Synchronized[int]", stop: "synchronize.Event") -> None:
     global _source, _counter, _stop
     _source, _counter, _stop = source, counter, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who says stop.
@@ -299,7 +313,9 @@ def _start_worker(source: Source, counter, stop) -> None:
 
 def _die_with_parent() -> None:
     """A worker whose parent was killed would wait for its next job for ever."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a worker has one
+    multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)
 
 
@@ -320,7 +336,7 @@ def _cores() -> int:
 # ---------------------------------------------------------------------------------------------------- the folder
 
 
-def _begin(dest: Path, source: Source, settings: Settings) -> None:
+def _begin(dest: Path, source: FileSource, settings: Settings) -> None:
     begun_with = {**asdict(settings), "photographs": len(source), "names": _digest(source)}
     record = dest / PREPARING
     for entry in list(dest.iterdir()):
@@ -351,7 +367,7 @@ def _begin(dest: Path, source: Source, settings: Settings) -> None:
 _LEFTOVER = re.compile(r"\.(prepare|data-\d+-of-\d+|left_out|dataset_info|state)\.[0-9a-f]{8}\.(json|arrow|tsv)")
 
 
-def _digest(source: Source) -> str:
+def _digest(source: FileSource) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for index in range(len(source)):
         digest.update(source.name(index).encode("utf-8", "surrogateescape") + b"\0")
@@ -371,7 +387,7 @@ def _finish(dest: Path, jobs: list[_Job]) -> Report:
     if not report.kept:
         raise UserError(f"none of the {len(report.left_out)} photographs can be used: see {dest / 'left_out.tsv'}")
     _write_text(dest / "dataset_info.json", json.dumps(asdict(DatasetInfo(features=_features()))))
-    state = {
+    state: dict[str, Any] = {
         "_data_files": [{"filename": job.arrow.name} for job in jobs],
         "_fingerprint": hashlib.blake2b((dest / PREPARING).read_bytes(), digest_size=8).hexdigest(),
         "_format_columns": None,
@@ -391,7 +407,7 @@ def _write_text(path: Path, text: str) -> None:
 # ---------------------------------------------------------------------------------------------------- command line
 
 
-def find_source(path: str) -> Source:
+def find_source(path: str) -> FileSource:
     """What SRC means: "hub", an Arrow folder, the ILSVRC folders at any level, or any folder of photographs."""
     if path == "hub":
         return hub_imagenet()
@@ -466,7 +482,7 @@ def _prepare_with_bar(given: argparse.Namespace) -> None:
 _SHOWN = 10
 
 
-def _print_report(console, report: Report, total: int, dest: str, seconds: float) -> None:
+def _print_report(console: "Console", report: Report, total: int, dest: str, seconds: float) -> None:
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 

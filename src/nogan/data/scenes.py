@@ -321,7 +321,7 @@ def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
     low, high = ((0.18, 0.24), (0.13, 0.185), (0.10, 0.15))[count - 1]
     balloons: list[_Balloon] = []
     for radius in sorted(rng.uniform(low, high, count).tolist()):
-        best, room = None, -math.inf
+        best, room = (0.0, 0.0), -math.inf  # the first try beats it
         for x, t in rng.random((12, 2)).tolist():
             x, y = 0.04 + radius + x * (0.92 - 2 * radius), 0.04 + radius + t * (0.78 - 2.2 * radius)
             y = min(y, 0.97 - _BASKET_BOTTOM * radius)  # the whole of it is in the picture

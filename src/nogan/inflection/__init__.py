@@ -13,36 +13,44 @@ last word at the end of the phase (`finish`). Memory is bounded and an update co
 knows no torch.
 """
 
+import importlib
+import pkgutil
 from typing import Any
 
 from pydantic import ValidationError
 
+from nogan.common import targets
 from nogan.common.errors import UserError
-from nogan.inflection.base import Detector, Settings, Verdict
-from nogan.inflection.budget import Budget
-from nogan.inflection.burden import Burden
-from nogan.inflection.combined import Combined
-from nogan.inflection.curvature import Curvature
-from nogan.inflection.drift import Drift
-from nogan.inflection.knee import Knee
-from nogan.inflection.probe import Probe
-from nogan.inflection.shape import Shape
-from nogan.inflection.window import Window
+from nogan.common.validation import one_line_a_key, one_of
+from nogan.inflection.base import Detector, DetectorSettings, Verdict
 
-__all__ = ["DEFAULT", "DETECTORS", "Detector", "Settings", "Verdict", "make_detector"]
+__all__ = ["DEFAULT", "DETECTORS", "Detector", "DetectorSettings", "Verdict", "complete", "make_detector"]
 
-DETECTORS: dict[str, type[Detector]] = {
-    kind.name: kind for kind in (Combined, Probe, Shape, Curvature, Knee, Burden, Drift, Budget, Window)
-}
 DEFAULT = "combined"
 
 
-def make_detector(name: str = DEFAULT, *, key: str | None = None, **conf: Any) -> Detector:
+def _found_here() -> dict[str, type[Detector]]:
+    """Every detector of this package by its name, the default first: a new one is a new file, and nothing else."""
+    found: list[type[Detector]] = []
+    for entry in pkgutil.iter_modules(__path__):
+        module = importlib.import_module(f"{__name__}.{entry.name}")
+        own = [value for value in vars(module).values() if getattr(value, "__module__", None) == module.__name__]
+        found += [
+            kind for kind in own if isinstance(kind, type) and issubclass(kind, Detector) and "name" in vars(kind)
+        ]
+    return {kind.name: kind for kind in sorted(found, key=lambda kind: (kind.name != DEFAULT, kind.name))}
+
+
+DETECTORS = _found_here()
+
+
+def make_detector(name: str = DEFAULT, *, key: str | None = None, _target_: str | None = None, **conf: Any) -> Detector:
     """Build a detector for one GAN phase.
 
     Args:
-        name: which one, a key of ``DETECTORS``.
+        name: which one, a key of ``DETECTORS``; or what the class at ``_target_`` calls itself.
         key: where in the config all of this comes from, for messages, if not from ``nogan.inflection``.
+        _target_: ``my_module.MyDetector``: a class of your own, imported from there.
         **conf: the detector's parameters (see its ``Settings``) and what the program knows of the phase:
             ``total_steps``, the GAN batches planned, always; ``batch_size``, ``images`` (in the whole data set) and
             ``lr`` (the generator's) where known: `budget` needs all three, `window` ``lr``. Every detector takes all.
@@ -50,22 +58,39 @@ def make_detector(name: str = DEFAULT, *, key: str | None = None, **conf: Any) -
     Raises:
         UserError: an unknown name or parameter, or a value out of its range; names the key of the config.
     """
-    if name not in DETECTORS:
-        raise UserError(f"{key or 'nogan.inflection'}.name is {name!r}; expected one of {', '.join(DETECTORS)}.")
-    kind = DETECTORS[name]
+    kind = _kind(name, _target_, key)
+    return kind(_settings(kind, conf, key or f"nogan.inflection.{name}"))
+
+
+def complete(name: str, told: dict[str, Any] | None = None) -> dict[str, Any]:
+    """All parameters of detector ``name``: those ``told``, and the defaults of the others.
+
+    Raises:
+        UserError: a parameter that it does not have, or a value out of its range.
+    """
+    kind = _kind(name, None, None)
+    settings = _settings(kind, {"total_steps": 1, **(told or {})}, f"nogan.inflection.{name}")
+    return settings.model_dump(include=set(kind.own_parameters()))
+
+
+def _kind(name: str, target: str | None, key: str | None) -> type[Detector]:
+    key = f"{key or 'nogan.inflection'}.name"
+    if target is None:
+        if name not in DETECTORS:
+            raise UserError(f"{key}={name}: expected {one_of(DETECTORS)}")
+        return DETECTORS[name]
+    section = {targets.TARGET: target}
+    kind = targets.locate(section, f"nogan.inflection.{name}")
+    if not (isinstance(kind, type) and issubclass(kind, Detector)):
+        raise UserError(f"nogan.inflection.{name}.{targets.TARGET}={target}: expected a {Detector.__qualname__}")
+    if getattr(kind, "name", None) != name:
+        raise UserError(f"{key}={name}: {target} calls itself {getattr(kind, 'name', None)!r}; expected the same")
+    return kind
+
+
+def _settings(kind: type[Detector], conf: dict[str, Any], key: str) -> DetectorSettings:
     try:
-        settings = kind.Settings(**conf)
+        return kind.Settings(**conf)
     except ValidationError as error:
-        raise UserError(_one_line(key or f"nogan.inflection.{name}", kind, conf, error)) from None
-    return kind(settings)
-
-
-def _one_line(key: str, kind: type[Detector], conf: dict[str, Any], error: ValidationError) -> str:
-    first = error.errors()[0]
-    field = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        return f"{key}.{field} is not a parameter of {kind.name!r}; it takes {', '.join(kind.own_parameters())}."
-    if first["type"] == "missing":
-        return f"{key}.{field} is missing: the program must tell the detector ({kind.name})."
-    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{key}.{field} is {conf[field]!r}; expected {wanted}."
+        lines = one_line_a_key(error.errors(include_url=False), lambda path: kind.own_parameters(), key)
+        raise UserError(lines[0]) from None

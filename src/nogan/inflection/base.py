@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from nogan.common.errors import UserError
+from nogan.common.validation import no_booleans
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Verdict:
     confidence: float
 
 
-class Settings(BaseModel):
+class DetectorSettings(BaseModel):
     """What every detector is told of the phase. Each adds parameters of its own, with their bounds.
 
     Attributes:
@@ -44,22 +45,22 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     total_steps: int = Field(ge=1)
-    batch_size: int | None = Field(None, ge=1)
-    lr: float | None = Field(None, gt=0)
-    images: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0)
+    images: int | None = Field(default=None, ge=1)
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_booleans(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("Input should be a number")  # pydantic would read `true` as 1
-        return value
+    _no_booleans = field_validator("*", mode="before")(no_booleans)
 
-    def require(self, detector: str, *keys: str) -> None:
-        """Raise a UserError unless the program passed every one of ``keys``."""
+    def require(self, detector: str, *keys: str) -> list[Any]:
+        """The values of ``keys``, none of which the program must have left out.
+
+        Raises:
+            UserError: it has.
+        """
         missing = [key for key in keys if getattr(self, key) is None]
         if missing:
-            raise UserError(f"nogan.inflection.name={detector} needs {' and '.join(missing)} of the phase; found none.")
+            raise UserError(f"nogan.inflection.name={detector} needs {' and '.join(missing)} of the phase: found none")
+        return [getattr(self, key) for key in keys]
 
 
 class SpikeGuard:
@@ -153,11 +154,12 @@ class Detector:
     """
 
     name: ClassVar[str]
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[DetectorSettings]] = DetectorSettings
+    settings: DetectorSettings
     STATE: ClassVar[tuple[str, ...]] = ()
     _COMMON = ("last_step", "seen", "fired", "guard")
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: DetectorSettings):
         self.settings = settings
         self.last_step, self.seen, self.fired = -1, 0, False
         self.guard = SpikeGuard()
@@ -196,7 +198,7 @@ class Detector:
     @classmethod
     def own_parameters(cls) -> list[str]:
         """What it can be told beside the facts of the phase."""
-        return [name for name in cls.Settings.model_fields if name not in Settings.model_fields]
+        return [name for name in cls.Settings.model_fields if name not in DetectorSettings.model_fields]
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
         raise NotImplementedError

@@ -4,7 +4,7 @@ import math
 
 from pydantic import Field
 
-from nogan.inflection.base import Detector, Settings, Verdict
+from nogan.inflection.base import Detector, DetectorSettings, Verdict
 
 # Found by eye by the author of NoGAN (repository jantic/DeOldify): share of ImageNet, at the generator's learning rate.
 _PUBLISHED = ((1e-5, 0.014), (5e-6, 0.022))
@@ -17,10 +17,10 @@ def published_share(lr: float) -> float:
     return share_a * (lr / lr_a) ** (math.log(share_b / share_a) / math.log(lr_b / lr_a))
 
 
-class BudgetSettings(Settings):
+class BudgetSettings(DetectorSettings):
     """``share``: of the data, in (0, 1]; left out, the published share for the learning rate."""
 
-    share: float | None = Field(None, gt=0, le=1)
+    share: float | None = Field(default=None, gt=0, le=1)
 
 
 class Budget(Detector):
@@ -33,15 +33,16 @@ class Budget(Detector):
 
     name = "budget"
     Settings = BudgetSettings
+    settings: BudgetSettings
 
     def __init__(self, settings: BudgetSettings):
         super().__init__(settings)
-        settings.require(self.name, "images", "batch_size", *(() if settings.share else ("lr",)))
-        self.share = settings.share or published_share(settings.lr)
-        self.at = max(0, math.ceil(self.share * settings.images / settings.batch_size) - 1)
+        images, self.batch_size = settings.require(self.name, "images", "batch_size")
+        self.share = settings.share or published_share(*settings.require(self.name, "lr"))
+        self.at = max(0, math.ceil(self.share * images / self.batch_size) - 1)
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
         if step < self.at:
             return None
-        seen = (self.at + 1) * self.settings.batch_size
+        seen = (self.at + 1) * self.batch_size
         return self._verdict(self.at, f"the budget of {self.share:.2%} of the data is spent ({seen} images)", 1.0)

@@ -5,10 +5,10 @@ import math
 import numpy as np
 from pydantic import Field
 
-from nogan.inflection.base import Blocks, Detector, Settings, Verdict
+from nogan.inflection.base import Blocks, Detector, DetectorSettings, Verdict
 
 
-class BurdenSettings(Settings):
+class BurdenSettings(DetectorSettings):
     """Parameters of `burden`.
 
     Attributes:
@@ -18,10 +18,10 @@ class BurdenSettings(Settings):
         min_rise: rise of the critic's share of the batches, at least.
     """
 
-    baseline: float = Field(0.1, gt=0, le=0.5)
-    slack: float = Field(0.75, ge=0)
-    alarm: float = Field(8.0, gt=0)
-    min_rise: float = Field(0.03, ge=0, le=0.5)
+    baseline: float = Field(default=0.1, gt=0, le=0.5)
+    slack: float = Field(default=0.75, ge=0)
+    alarm: float = Field(default=8.0, gt=0)
+    min_rise: float = Field(default=0.03, ge=0, le=0.5)
 
 
 class Burden(Detector):
@@ -39,6 +39,7 @@ class Burden(Detector):
 
     name = "burden"
     Settings = BurdenSettings
+    settings: BurdenSettings
     STATE = ("blocks", "values", "mean", "deviation", "total", "began", "since", "count")
 
     def __init__(self, settings: BurdenSettings):

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from nogan.inflection.base import Verdict
-from nogan.inflection.probe import Probe, ProbeSettings
+from nogan.inflection.probe import ProbeDetector, ProbeSettings
 from nogan.inflection.shape import Shape, ShapeSettings
 
 
@@ -21,12 +21,12 @@ class CombinedSettings(ProbeSettings):
         skip: what is left out of the crest at the start (the first dip), as a share of the phase.
     """
 
-    patience: float = Field(0.2, gt=0, le=1)
-    smoothing: float = Field(0.05, gt=0, le=1)
-    skip: float = Field(0.05, ge=0, lt=1)
+    patience: float = Field(default=0.2, gt=0, le=1)
+    smoothing: float = Field(default=0.05, gt=0, le=1)
+    skip: float = Field(default=0.05, ge=0, lt=1)
 
 
-class Combined(Probe):
+class Combined(ProbeDetector):
     """Fires when neither a better snapshot nor a higher critic loss has come for long; names the best snapshot so far.
 
     Assumes what `probe` does of the held-out pictures, and that a critic whose loss is still reaching new heights is
@@ -40,7 +40,8 @@ class Combined(Probe):
 
     name = "combined"
     Settings = CombinedSettings
-    STATE = (*Probe.STATE, "total", "weight", "crest", "crest_step", "previous")
+    settings: CombinedSettings
+    STATE = (*ProbeDetector.STATE, "total", "weight", "crest", "crest_step", "previous")
 
     def __init__(self, settings: CombinedSettings):
         super().__init__(settings)

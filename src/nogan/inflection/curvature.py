@@ -5,10 +5,10 @@ import math
 import numpy as np
 from pydantic import Field
 
-from nogan.inflection.base import Blocks, Detector, Settings, Verdict, correlation_inflation
+from nogan.inflection.base import Blocks, Detector, DetectorSettings, Verdict, correlation_inflation
 
 
-class CurvatureSettings(Settings):
+class CurvatureSettings(DetectorSettings):
     """Parameters of `curvature`.
 
     Attributes:
@@ -17,9 +17,9 @@ class CurvatureSettings(Settings):
         min_rise: loss by which the curve must have risen over the window of the sign change.
     """
 
-    window: float = Field(0.2, ge=0.02, le=1)
-    z: float = Field(2.5, gt=0)
-    min_rise: float = Field(0.03, ge=0)
+    window: float = Field(default=0.2, ge=0.02, le=1)
+    z: float = Field(default=2.5, gt=0)
+    min_rise: float = Field(default=0.03, ge=0)
 
 
 class Curvature(Detector):
@@ -36,6 +36,7 @@ class Curvature(Detector):
 
     name = "curvature"
     Settings = CurvatureSettings
+    settings: CurvatureSettings
     STATE = ("blocks", "armed", "last_center", "last_bend", "crossing", "crossing_rise")
     POINTS = 32
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 from pydantic import Field
 
-from nogan.inflection.base import Blocks, Detector, Settings, Verdict
+from nogan.inflection.base import Blocks, Detector, DetectorSettings, Verdict
 
 
-class DriftSettings(Settings):
+class DriftSettings(DetectorSettings):
     """Parameters of `drift`.
 
     Attributes:
@@ -19,11 +19,11 @@ class DriftSettings(Settings):
         skip: what is left out at the start (the first dip), as a share of the phase.
     """
 
-    slack: float = Field(0.5, ge=0)
-    alarm: float = Field(5.0, gt=0)
-    patience: float = Field(0.12, gt=0, lt=1)
-    min_rise: float = Field(0.08, ge=0)
-    skip: float = Field(0.05, ge=0, lt=1)
+    slack: float = Field(default=0.5, ge=0)
+    alarm: float = Field(default=5.0, gt=0)
+    patience: float = Field(default=0.12, gt=0, lt=1)
+    min_rise: float = Field(default=0.08, ge=0)
+    skip: float = Field(default=0.05, ge=0, lt=1)
 
 
 class Drift(Detector):
@@ -40,6 +40,7 @@ class Drift(Detector):
 
     name = "drift"
     Settings = DriftSettings
+    settings: DriftSettings
     STATE = ("blocks", "reference", "total", "first_alarm", "last_alarm")
     POINTS = 64
 

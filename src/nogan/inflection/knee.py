@@ -5,10 +5,10 @@ import math
 import numpy as np
 from pydantic import Field
 
-from nogan.inflection.base import Blocks, Detector, Settings, Verdict, correlation_inflation
+from nogan.inflection.base import Blocks, Detector, DetectorSettings, Verdict, correlation_inflation
 
 
-class KneeSettings(Settings):
+class KneeSettings(DetectorSettings):
     """Parameters of `knee`.
 
     Attributes:
@@ -19,11 +19,11 @@ class KneeSettings(Settings):
         skip: what is left out at the start (the first dip), as a share of the phase.
     """
 
-    evidence: float = Field(10.0, gt=0)
-    flat: float = Field(0.2, ge=0, lt=1)
-    min_rise: float = Field(0.05, gt=0)
-    plateau: float = Field(0.08, gt=0, lt=1)
-    skip: float = Field(0.05, ge=0, lt=1)
+    evidence: float = Field(default=10.0, gt=0)
+    flat: float = Field(default=0.2, ge=0, lt=1)
+    min_rise: float = Field(default=0.05, gt=0)
+    plateau: float = Field(default=0.08, gt=0, lt=1)
+    skip: float = Field(default=0.05, ge=0, lt=1)
 
 
 class Knee(Detector):
@@ -39,6 +39,7 @@ class Knee(Detector):
 
     name = "knee"
     Settings = KneeSettings
+    settings: KneeSettings
     STATE = ("blocks",)
     CAPACITY = 128
 

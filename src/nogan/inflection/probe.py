@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 from pydantic import Field
 
-from nogan.inflection.base import Detector, Settings, Verdict
+from nogan.inflection.base import Detector, DetectorSettings, Verdict
 from nogan.inflection.quality import quality
 
 
-class ProbeSettings(Settings):
+class ProbeSettings(DetectorSettings):
     """``patience``: how long the best snapshot must have stood for the phase to end, as a share of it, in (0, 1]."""
 
-    patience: float = Field(0.4, gt=0, le=1)
+    patience: float = Field(default=0.4, gt=0, le=1)
 
 
-class Probe(Detector):
+class ProbeDetector(Detector):
     """Fires when no snapshot has been better for long, or at the end of the phase; names the best snapshot so far.
 
     Assumes that the probe's held-out pictures tell quality (:func:`~nogan.inflection.quality.quality`), and nothing of
@@ -26,7 +27,8 @@ class Probe(Detector):
 
     name = "probe"
     Settings = ProbeSettings
-    STATE = ("best_step", "best_quality", "before")
+    settings: ProbeSettings
+    STATE: ClassVar[tuple[str, ...]] = ("best_step", "best_quality", "before")
 
     def __init__(self, settings: ProbeSettings):
         super().__init__(settings)

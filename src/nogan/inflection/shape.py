@@ -1,13 +1,14 @@
 """Weighs every shape that the critic loss may take against the others, and waits until one has clearly won."""
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from nogan.inflection.base import Blocks, Detector, Settings, Verdict, correlation_inflation
+from nogan.inflection.base import Blocks, Detector, DetectorSettings, Verdict, correlation_inflation
 
 BLOCKS = 512  # block means over the planned phase; what the memory and the cost of a look are bounded by
 S_SHAPED = ("logistic", "Gompertz", "smoothstep")
@@ -77,18 +78,18 @@ def shapes(block_share: float) -> Shapes:
     family += [3] * len(knees) + [4] * len(knees) + [5] * endless
     at += [knees, knees, np.full(endless, np.inf)]
     turned += at[-3:]
-    family = np.array(family)
-    log_prior = -np.log(len(RISES) * np.bincount(family)[family])
+    families = np.array(family)
+    log_prior = -np.log(len(RISES) * np.bincount(families)[families])
     u = x / np.array([0.01, 0.015, 0.02, 0.03])
     dips = np.concatenate([np.zeros_like(x), np.exp(-u), u * np.exp(1 - u)], axis=1)
     angle = 2 * math.pi * x * np.arange(1, 25, 0.25)
     waves = np.stack([np.cos(angle), np.sin(angle)])
     return Shapes(
-        np.concatenate(columns, axis=1), family, np.concatenate(at), np.concatenate(turned), log_prior, dips, waves
+        np.concatenate(columns, axis=1), families, np.concatenate(at), np.concatenate(turned), log_prior, dips, waves
     )
 
 
-class ShapeSettings(Settings):
+class ShapeSettings(DetectorSettings):
     """Parameters of `shape`.
 
     Attributes:
@@ -99,11 +100,11 @@ class ShapeSettings(Settings):
         first: share of the phase before which it does not look.
     """
 
-    sure: float = Field(0.95, gt=0.5, lt=1)
-    spread: float = Field(0.3, gt=0, le=1)
-    min_rise: float = Field(0.05, gt=0, le=1)
-    patience: float = Field(0.02, ge=0, le=0.5)
-    first: float = Field(0.08, ge=0.02, le=0.9)
+    sure: float = Field(default=0.95, gt=0.5, lt=1)
+    spread: float = Field(default=0.3, gt=0, le=1)
+    min_rise: float = Field(default=0.05, gt=0, le=1)
+    patience: float = Field(default=0.02, ge=0, le=0.5)
+    first: float = Field(default=0.08, ge=0.02, le=0.9)
 
 
 class Shape(Detector):
@@ -124,6 +125,7 @@ class Shape(Detector):
 
     name = "shape"
     Settings = ShapeSettings
+    settings: ShapeSettings
     STATE = ("blocks", "taken", "held_since")
     EVERY = 4  # blocks between two looks
 
@@ -145,7 +147,7 @@ class Shape(Detector):
             return None
         return self._look(step, means, counts)
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Continue from :meth:`state_dict` to the bit; the running sums are made anew from the block means."""
         super().load_state_dict(saved)
         _, means, counts = self.blocks.closed()
@@ -212,7 +214,7 @@ class Shape(Detector):
 
     def _look(self, step: int, means: np.ndarray, counts: np.ndarray) -> Verdict | None:
         grid, settings = self.shapes, self.settings
-        blocks = np.count_nonzero(counts)
+        blocks = int(np.count_nonzero(counts))
         if blocks < 16:
             return None
         constant, rise, height, wave = self._fits()

@@ -7,13 +7,13 @@ from typing import Any
 from pydantic import Field
 
 from nogan.common.errors import UserError
-from nogan.inflection.base import Detector, Settings, Verdict
+from nogan.inflection.base import Detector, DetectorSettings, Verdict
 
 # lr x generator batches at the inflection point, as the author of NoGAN found it by eye (repository jantic/DeOldify).
 PRIOR = (0.016, 0.020)
 
 
-class WindowSettings(Settings):
+class WindowSettings(DetectorSettings):
     """Parameters of `window`.
 
     Attributes:
@@ -22,7 +22,7 @@ class WindowSettings(Settings):
     """
 
     of: str | dict[str, Any] = "shape"
-    factor: float = Field(2.0, ge=1)
+    factor: float = Field(default=2.0, ge=1)
 
 
 class Window(Detector):
@@ -37,12 +37,13 @@ class Window(Detector):
 
     name = "window"
     Settings = WindowSettings
+    settings: WindowSettings
     STATE = ("trail", "refused")
     TRAIL = 256  # points of the phase at which the count of the generator's batches is kept
 
     def __init__(self, settings: WindowSettings):
         super().__init__(settings)
-        settings.require(self.name, "lr")
+        (self.lr,) = settings.require(self.name, "lr")
         self.low, self.high = PRIOR[0] / settings.factor, PRIOR[1] * settings.factor
         self.every = math.ceil(settings.total_steps / self.TRAIL)
         self.trail: list[int] = []  # the generator's batches so far, at every `every`-th batch
@@ -69,7 +70,7 @@ class Window(Detector):
         gaps = step + 1 - self.seen
         at = found.inflection
         generator = self.trail[at // self.every] if gaps > 0.01 * step else at / 2
-        moved = self.settings.lr * generator
+        moved = self.lr * generator
         if moved < self.low:
             self.refused += 1
             self.inner = self._fresh()

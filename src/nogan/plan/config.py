@@ -5,26 +5,21 @@ and one place to read what is allowed. :func:`parse_config` turns a plain mappin
 :class:`~nogan.common.errors.UserError` with one line for each mistake.
 """
 
-import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from nogan import inflection
-from nogan.common.errors import UserError, shown
+from nogan.common import validation
+from nogan.common.errors import UserError
+from nogan.common.targets import has_target
+from nogan.common.validation import Line, no_booleans, one_line_a_key, one_of
 
-
-def _no_booleans(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("expected a number, not a truth value")
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_no_booleans), Field(ge=1)]
-Natural = Annotated[int, BeforeValidator(_no_booleans), Field(ge=0)]
-Pixels = Annotated[int, BeforeValidator(_no_booleans), Field(ge=32, le=2048)]
-Number = Annotated[float, BeforeValidator(_no_booleans), Field(allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(no_booleans), Field(ge=1)]
+Natural = Annotated[int, BeforeValidator(no_booleans), Field(ge=0)]
+Pixels = Annotated[int, BeforeValidator(no_booleans), Field(ge=32, le=2048)]
+Number = Annotated[float, BeforeValidator(no_booleans), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 Share = Annotated[Number, Field(gt=0, le=1)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
@@ -110,36 +105,64 @@ class Gan(Section):
     noise: bool
 
 
-class _Inflection(Section):
-    name: Literal[tuple(inflection.DETECTORS)]
+class Inflection(Section, extra="allow"):
+    """The detector of the inflection point, what follows its verdict, and what each detector can be told.
+
+    A section that is none of the package's detectors names a class of the user's own by ``_target_``.
+    """
+
+    name: str
     action: Literal["stop", "mark"]
+    __pydantic_extra__: dict[str, dict[str, Any]]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        told = {name: {} for name in inflection.DETECTORS} | {
+            k: v for k, v in given.items() if k not in cls.model_fields
+        }
+        sections = {
+            name: section if has_target(section) else _parameters(name, section) for name, section in told.items()
+        }
+        return {**given, **sections}
 
     @model_validator(mode="after")
-    def _the_detector_takes_them(self) -> "_Inflection":
-        # Any phase will do: what a detector makes of its parameters does not depend on it.
-        known = {"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6}
-        inflection.make_detector(self.name, **known, **self.parameters)
+    def _one_that_there_is(self) -> "Inflection":
+        if self.name not in self._sections:
+            raise Line(f"nogan.inflection.name={self.name}: expected {one_of(self._sections)}")
+        if self.name in inflection.DETECTORS:
+            try:  # in any phase: what a detector makes of its parameters does not depend on it
+                inflection.make_detector(
+                    self.name, total_steps=1000, batch_size=8, lr=1e-5, images=10**6, **self.parameters
+                )
+            except UserError as error:
+                raise Line(str(error)) from None
         return self
+
+    @property
+    def _sections(self) -> dict[str, dict[str, Any]]:
+        assert self.__pydantic_extra__ is not None
+        return self.__pydantic_extra__
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The chosen detector's own parameters, as ``make_detector`` takes them."""
-        return getattr(self, self.name).model_dump()
+        return dict(self._sections[self.name])
 
 
-def _parameters(detector: type[inflection.Detector]) -> type[Section]:
-    """What ``detector`` can be told beside the facts of the phase, as a section of the config."""
-    fields = detector.Settings.model_fields
-    own = {name: (fields[name].annotation, fields[name]) for name in detector.own_parameters()}
-    return create_model(f"{detector.__name__}Parameters", __base__=Section, __doc__=detector.__doc__, **own)
-
-
-Inflection = create_model(
-    "Inflection",
-    __base__=_Inflection,
-    __doc__="The detector of the inflection point, what follows its verdict, and what each detector can be told.",
-    **{name: (_parameters(detector), {}) for name, detector in inflection.DETECTORS.items()},
-)
+def _parameters(name: str, told: Any) -> dict[str, Any]:
+    """What detector ``name`` is ``told``, with the defaults of the rest."""
+    key = f"nogan.inflection.{name}"
+    if name not in inflection.DETECTORS:
+        raise Line(unknown_key(key))
+    if not isinstance(told, Mapping):
+        raise Line(f"{key}={told}: expected {', '.join(inflection.DETECTORS[name].own_parameters())} below it")
+    try:
+        return inflection.complete(name, dict(told))
+    except UserError as error:
+        raise Line(str(error)) from None
 
 
 class OneCycle(Section):
@@ -331,7 +354,7 @@ class RunConfig(Section):
 
 
 def parse_config(config: Mapping[str, Any]) -> RunConfig:
-    """Check ``config`` and return it typed.
+    """Check ``config`` and return it typed. Nothing that a ``_target_`` names is imported.
 
     Raises:
         UserError: a line for each mistake, with the key, the value found and what is allowed.
@@ -339,64 +362,7 @@ def parse_config(config: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(config)
     except ValidationError as error:
-        raise UserError("\n".join(_one_line_a_key(error.errors(include_url=False)))) from None
-
-
-def _one_line_a_key(errors: list[Any]) -> list[str]:
-    # A value that fits no alternative of a union has an error for each. The first names the usual one; for a list, the
-    # alternative that takes lists has more to say, about one of its entries most of all.
-    keys = [_key(error) for error in errors]
-    lines: dict[str, str] = {}
-    for key, error in zip(keys, errors, strict=True):
-        if any(other.startswith(f"{key}.") for other in keys):
-            continue
-        if isinstance(error["input"], list) and error["type"] not in _NO_LIST:
-            lines[key] = _one_line(error)
-        else:
-            lines.setdefault(key, _one_line(error))
-    return list(lines.values())
-
-
-_NO_LIST = ("float_type", "int_type", "literal_error")
-
-
-def _key(error: Mapping[str, Any]) -> str:
-    return ".".join(str(part) for part in error["loc"] if not _is_union_branch(str(part)))
-
-
-def _one_line(error: Mapping[str, Any]) -> str:
-    key = _key(error)
-    parent, _, name = key.rpartition(".")
-    if error["type"] == "extra_forbidden":
-        return unknown_key(key)
-    if error["type"] == "missing" and isinstance(error["loc"][-1], int):
-        return f"{parent}={shown(list(error['input']))}: expected more than {name} value{'s' if name != '1' else ''}"
-    if error["type"] == "missing":
-        return f"{key} is missing: expected beside {', '.join(_keys_at(parent.split('.')))}"
-    if error["type"] == "value_error":
-        return f"{key}: {error['ctx']['error']}" if key else str(error["ctx"]["error"])
-    found = f"{key}={shown(error['input'])}"
-    if error["type"] in ("model_type", "dict_type"):
-        keys = ", ".join(_keys_at(key.split("."))) or "names, each with keys of its own"
-        return f"{found}: expected {keys} below it"
-    if error["type"] == "tuple_type":
-        return f"{found}: expected a list"
-    if error["type"] == "too_long":
-        return f"{found}: expected at most {error['ctx']['max_length']} values"
-    expected = (
-        error["msg"]
-        .replace("Input should be", "expected")
-        .replace("a valid ", "a ")
-        .replace("a integer", "an integer")
-        .split(", unable")[0]
-        .split(", got")[0]
-    )
-    return f"{found}: {expected}"
-
-
-def _is_union_branch(part: str) -> bool:
-    # pydantic adds the tried alternative of a union to the location: "float", "tuple[...]", "literal[...]", …
-    return part in {"int", "float", "str"} or "[" in part
+        raise UserError("\n".join(one_line_a_key(error.errors(include_url=False), _keys_at))) from None
 
 
 def unknown_key(key: str, groups: Iterable[str] = ()) -> str:
@@ -406,27 +372,23 @@ def unknown_key(key: str, groups: Iterable[str] = ()) -> str:
         key: the unknown one.
         groups: what can be set at the top level beside the schema's keys.
     """
-    *parents, name = key.split(".")
-    allowed = sorted({*_keys_at(parents), *(() if parents else groups)})
-    deeper = [f"{section}.{name}" for section in allowed if name in _keys_at([*parents, section])]
-    close = difflib.get_close_matches(name, allowed, n=1) or deeper[:1]
-    hint = f"did you mean {'.'.join([*parents, close[0]])}? " if close else ""
-    where = ".".join(parents) or "the top level"
-    return f"unknown key {key}: {hint}allowed in {where}: {', '.join(allowed)}"
+    return validation.unknown_key(key, _keys_at, groups)
 
 
-def _keys_at(path: list[str]) -> list[str]:
+def _keys_at(path: Sequence[str]) -> list[str]:
     section: type[BaseModel] | None = RunConfig
-    for part in path:
+    for depth, part in enumerate(path):
         if section is None:
             return []
+        if section is Inflection and part in inflection.DETECTORS:
+            return inflection.DETECTORS[part].own_parameters() if path[depth + 1 :] == [] else []
         field = section.model_fields.get(part)
         # An unknown name inside a mapping of phases is a phase: look into the mapping's value type.
         section = next(_sections(field.annotation), None) if field else None
         if field is not None and _is_mapping(field.annotation):
-            rest = path[path.index(part) + 1 :]
-            return list(section.model_fields) if section and len(rest) == 1 else []
-    return list(section.model_fields) if section else []
+            return list(section.model_fields) if section and len(path) == depth + 2 else []
+    detectors = inflection.DETECTORS if section is Inflection else ()
+    return [*section.model_fields, *detectors] if section else []
 
 
 def _is_mapping(annotation: Any) -> bool:

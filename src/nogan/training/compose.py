@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from rich.console import Console
 
+from nogan import inflection
 from nogan.common.errors import Interrupted, Occupied, UserError, shown
 from nogan.common.failures import explained
 from nogan.common.lock import is_held
@@ -213,7 +214,7 @@ def _check_choices(arguments: Iterable[str]) -> None:
 
 
 def register(experiments: Path) -> None:
-    """Make the experiments and the run folder's name known to Hydra. Calling it again changes nothing."""
+    """Tell Hydra of experiments, detectors and the run folder's name. Calling it again changes nothing."""
     store = ConfigStore.instance()
     for file in sorted(experiments.glob("*.yaml")):
         if "." in file.stem:
@@ -221,6 +222,10 @@ def register(experiments: Path) -> None:
         content = yaml.safe_load(file.read_text())
         if isinstance(content, dict):
             store.store(group="experiment", name=file.stem, node=content, package="_global_")
+    for name in inflection.DETECTORS:
+        store.store(group="inflection", name=name, node={"name": name}, package="nogan.inflection")
+    defaults = {name: inflection.complete(name) for name in inflection.DETECTORS}
+    store.store(name="detectors", node=defaults, package="nogan.inflection")
     OmegaConf.register_new_resolver("nogan.run_dir", _run_dir, replace=True)
     OmegaConf.register_new_resolver("nogan.sweep_dir", _sweep_dir, replace=True)
     OmegaConf.register_new_resolver("nogan.hydra_dir", _hydra_dir, replace=True)

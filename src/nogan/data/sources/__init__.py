@@ -10,7 +10,7 @@ torch imports it where it is used: the processes of :mod:`nogan.data.prepare` ne
 """
 
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
-from nogan.data.sources.base import Source
+from nogan.data.sources.base import FileSource, Source
 from nogan.data.sources.dividing import Split, split, subset
 from nogan.data.sources.folders import FolderSource, ilsvrc_folder
 from nogan.data.sources.hub import HubSource, hub_imagenet
@@ -20,6 +20,7 @@ from nogan.data.sources.opening import open_held_out, open_photographs, open_sou
 __all__ = [
     "PREPARING",
     "Batch",
+    "FileSource",
     "FolderSource",
     "HubSource",
     "PreparedSource",

@@ -26,6 +26,10 @@ class PreparedSource:
 
     def __init__(self, path: str | Path, setting: str = "data.path"):
         self.path = Path(path).expanduser()
+        self._open_all(setting)
+
+    def _open_all(self, setting: str = "data.path") -> None:
+        path = self.path
         try:
             state = json.loads((self.path / "state.json").read_text())
             self._open([self.path / entry["filename"] for entry in state["_data_files"]])
@@ -48,7 +52,8 @@ class PreparedSource:
         return self.path
 
     def __setstate__(self, path: Path) -> None:
-        self.__init__(path)
+        self.path = path
+        self._open_all()
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0

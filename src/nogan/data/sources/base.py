@@ -11,5 +11,29 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def load(self, index: int, size: int) -> np.ndarray:
-        """Picture ``index`` as uint8 RGB ``(H, W, 3)``, shorter side in [size, 2 size] where the file allows it."""
+        """Picture ``index`` as uint8 RGB ``(H, W, 3)``.
+
+        Its shorter side is from ``size`` to ``2 * size`` px where the file allows it, its longer side at most twice the
+        shorter; :func:`nogan.data.images.decode` does both.
+
+        Raises:
+            BadImage: this one picture cannot be read; another takes its place, and the run goes on.
+        """
+        ...
+
+
+class FileSource(Source, Protocol):
+    """A source whose pictures are files: it can name them and give their bytes."""
+
+    def name(self, index: int) -> str:
+        """What the file of picture ``index`` is called, in messages."""
+        ...
+
+    def read(self, index: int) -> bytes:
+        """The file of picture ``index`` as it is.
+
+        Raises:
+            BadImage: there is none, or it may not be read.
+            OSError: the disk does not give it.
+        """
         ...

@@ -1,9 +1,14 @@
 """Photographs from the Hugging Face hub."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from nogan.common.errors import UserError
 from nogan.data.images import BadImage, decode
+
+if TYPE_CHECKING:
+    import datasets
 
 HUB_IMAGENET = "ILSVRC/imagenet-1k"
 
@@ -14,7 +19,7 @@ BUILT_IN = "`python train.py experiment=quickstart`, or data=scenes"
 class HubSource:
     """A ``datasets.Dataset`` with an ``image`` column, decoded here and not by ``datasets``."""
 
-    def __init__(self, dataset):
+    def __init__(self, dataset: "datasets.Dataset") -> None:
         from datasets import Image
 
         self._dataset = dataset.select_columns("image").cast_column("image", Image(decode=False))

@@ -66,4 +66,4 @@ def _candidates(index: int, pool: Sequence[int] | np.ndarray) -> Iterator[int]:
     yield index
     rng = numpy_rng("replacement", index)
     for _ in range(_REPLACEMENTS - 1):
-        yield int(pool[rng.integers(len(pool))])
+        yield int(pool[int(rng.integers(len(pool)))])
