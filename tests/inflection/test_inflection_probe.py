@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from nogan.inflection import make_detector
 from nogan.inflection.quality import QUALITY, quality, terms
+from nogan.report import write_report
 from nogan.training.run import train
 
 TRUE_TO_LIFE = {
@@ -88,7 +89,8 @@ def test_a_phase_without_gain_is_said_to_be_one(smallest, tmp_path, caplog, monk
     out = io.StringIO()
     overrides = ("nogan.repeats=0", "trainer.limit_batches=3", f"nogan.inflection.action={action}")
     with caplog.at_level("INFO", "nogan"):
-        train(smallest("nogan.inflection.name=probe", *overrides), tmp_path, console=Console(file=out, width=160))
+        config, console = smallest("nogan.inflection.name=probe", *overrides), Console(file=out, width=160)
+        train(config, tmp_path, console=console, write_report=write_report)
     log = "No gain from gan@1: no snapshot was better on held-out pictures than the generator before the phase"
     assert log in caplog.text and ("that generator is kept" in caplog.text) == (action == "stop")
     table, end = {"stop": ("no gain → 0", "no gain, back to 0"), "mark": ("no gain (marked)", "whole; no gain marked")}[

@@ -92,7 +92,7 @@ class WandB(Logger):
         def send() -> None:
             import wandb
 
-            captions = caption or [None] * len(images)
+            captions: Sequence[str | None] = caption or [None] * len(images)
             self.run.log({key: [wandb.Image(i, caption=c) for i, c in zip(images, captions, strict=True)]}, step=step)
 
         self._do(send)
