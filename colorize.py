@@ -1,8 +1,12 @@
-"""Color photographs and film: ``python colorize.py INPUT... -o OUT --checkpoint RUN_DIR``."""
+"""Color photographs and films: what `nogan colorize` does, from a checkout.
+
+python colorize.py old.jpg -o new.jpg --checkpoint outputs/NAME/DATE
+python colorize.py --help
+"""
 
 import sys
 
-from nogan.commands.colorize import main
+from nogan.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["colorize", *sys.argv[1:]]))

@@ -1,6 +1,5 @@
 """The command line: files in, files out, and what is said."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 from media import make_film, photograph
 from PIL import Image
 
+from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.photos import read_photo
 from nogan.common.errors import UserError
@@ -20,10 +20,6 @@ from nogan.networks import build_generator, deoldify
 from nogan.networks.generator_file import save_generator
 
 ROOT = Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("colorize", ROOT / "colorize.py")
-cli = importlib.util.module_from_spec(spec)
-sys.modules["colorize"] = cli
-spec.loader.exec_module(cli)
 
 
 @pytest.fixture
@@ -32,7 +28,7 @@ def colorize(run_dir):
 
     def run(*arguments, checkpoint=run_dir):
         fixed = ["--checkpoint", str(checkpoint), "--device", "cpu"] if checkpoint else ["--device", "cpu"]
-        return cli.main([*map(str, arguments), "--render-factor", "4", *fixed])
+        return main(["colorize", *map(str, arguments), "--render-factor", "4", *fixed])
 
     return run
 
@@ -180,7 +176,7 @@ def test_a_name_that_looks_like_an_option_is_explained(tmp_path, colorize, capsy
     save(Path("-scan.jpg"))
     with pytest.raises(SystemExit):
         colorize("-scan.jpg", "-o", "new.jpg")
-    assert capsys.readouterr().err.startswith("colorize.py: -scan.jpg: a name that begins with a dash")
+    assert capsys.readouterr().err.startswith("nogan colorize: -scan.jpg: a name that begins with a dash")
     assert colorize("./-scan.jpg", "-o", "new.jpg") == 0
 
 
@@ -298,12 +294,12 @@ def test_a_users_mistake_is_one_line_and_changes_nothing(tmp_path, run_dir, caps
     if "--render-factor" not in given:
         given += ["--render-factor", "4"]
     try:
-        code = cli.main([*given, "--device", "cpu"])
+        code = main(["colorize", *given, "--device", "cpu"])
     except SystemExit as stopped:
         code = stopped.code
     assert code in (1, 2)
     lines = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert len(lines) == 1 and reason in lines[0] and lines[0].startswith("colorize.py: ")
+    assert len(lines) == 1 and reason in lines[0] and lines[0].startswith("nogan colorize: ")
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -318,7 +314,7 @@ def test_a_folder_without_permission_is_said_before_any_work(run_dir, capsys):
         if user == 0:
             os.seteuid(65534)  # to root nothing is forbidden
         try:
-            code = cli.main([str(source), "-o", f"{locked}/", "--checkpoint", str(run_dir), "--device", "cpu"])
+            code = main(["colorize", str(source), "-o", f"{locked}/", "--checkpoint", str(run_dir), "--device", "cpu"])
         finally:
             os.seteuid(user)
     assert code == 1 and "Permission denied" in capsys.readouterr().err
@@ -339,6 +335,6 @@ def test_the_command_gives_deoldifys_pictures_from_a_file_of_its_kind(
     arrays = deoldify_golden.inference()
     Image.fromarray(arrays["orig"]).save(tmp_path / "old.png")
     command = [str(tmp_path / "old.png"), "-o", str(tmp_path / "new.png"), "--checkpoint", str(deoldify_file)]
-    assert cli.main([*command, "--render-factor", str(factor), "--device", "cpu"]) == 0
+    assert main(["colorize", *command, "--render-factor", str(factor), "--device", "cpu"]) == 0
     found = np.asarray(Image.open(tmp_path / "new.png")).astype(int)
     assert np.abs(found - arrays[expected]).max() <= largest

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
 from nogan.common.errors import UserError
 from nogan.networks import build_generator, deoldify, fold_spectral_norm
 from nogan.networks import onnx as export
 from nogan.networks.blend import blend
-from nogan.networks.blend import main as blend_main
 from nogan.networks.generator_file import describe, load_generator, save_generator, trained_size
-from nogan.networks.onnx import main as export_main
 
 ROOT = Path(__file__).parents[2]
 X = torch.randn(2, 3, 64, 48, generator=torch.Generator().manual_seed(1))
@@ -48,7 +47,7 @@ def same(a, b):
 def onnx_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
     save_generator(tiny(), folder, size=64)
-    assert export_main([str(folder), "-o", str(folder / "model.onnx")]) == 0
+    assert main(["export", str(folder), "-o", str(folder / "model.onnx")]) == 0
     return folder / "model.onnx"
 
 
@@ -146,18 +145,18 @@ def test_an_onnx_checkpoint_colors_as_the_run_does(onnx_file):
 
 def test_export_refuses_what_it_cannot_do(tmp_path, onnx_file, capsys, monkeypatch):
     run = str(onnx_file.parent)
-    assert export_main([run, "-o", str(onnx_file)]) == 1
+    assert main(["export", run, "-o", str(onnx_file)]) == 1
     assert "--overwrite" in capsys.readouterr().err
-    assert export_main([run, "-o", str(tmp_path / "model.bin")]) == 1
+    assert main(["export", run, "-o", str(tmp_path / "model.bin")]) == 1
     assert "--format" in capsys.readouterr().err
-    assert export_main([str(onnx_file), "-o", str(tmp_path / "again.onnx")]) == 1
+    assert main(["export", str(onnx_file), "-o", str(tmp_path / "again.onnx")]) == 1
     assert "ONNX" in capsys.readouterr().err
-    assert export_main([str(tmp_path / "missing"), "-o", str(tmp_path / "again.onnx")]) == 1
-    assert export_main([run, "-o", str(tmp_path / "model.pth")]) == 1  # DeOldify knows no tiny encoder
+    assert main(["export", str(tmp_path / "missing"), "-o", str(tmp_path / "again.onnx")]) == 1
+    assert main(["export", run, "-o", str(tmp_path / "model.pth")]) == 1  # DeOldify knows no tiny encoder
     assert capsys.readouterr().err.count("\n") == 2
     monkeypatch.setattr(export, "onnx_difference", lambda network, path: 0.01)
     monkeypatch.setattr("torch.onnx.export", lambda *args, **options: Saved())
-    assert export_main([run, "-o", str(tmp_path / "wrong.onnx")]) == 1
+    assert main(["export", run, "-o", str(tmp_path / "wrong.onnx")]) == 1
     assert "differs from torch" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -180,7 +179,7 @@ def test_deoldify_format_comes_back(tmp_path):
         deoldify.save_generator(network, tmp_path / "direct.pth")
     except UserError:
         pytest.skip("DeOldify's format takes its own three networks only")
-    assert export_main([str(tmp_path), "-o", str(tmp_path / "model.pth")]) == 0
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "model.pth")]) == 0
     assert same(load_generator(tmp_path / "model.pth"), network)
 
 
@@ -206,16 +205,15 @@ def test_blend_on_the_command_line(tmp_path, capsys):
     save_generator(tiny(seed=5), tmp_path / "b")
     save_generator(build_generator("tiny", "deep", 0.1), tmp_path / "deep")
     a, b, c = (str(tmp_path / name) for name in "abc")
-    assert blend_main([a, b, "--alpha", "0.25", "-o", c]) == 0
+    assert main(["blend", a, b, "--alpha", "0.25", "-o", c]) == 0
     assert same(load_generator(c), blend(load_generator(a), load_generator(b), 0.25))
     assert describe(c)["training"]["blend"]["alpha"] == 0.25
     assert [trained_size(path) for path in (a, b, c)] == [64, 192, 192]  # b does not say
     capsys.readouterr()
-    assert blend_main([a, b, "-o", c]) == 1 and "--overwrite" in capsys.readouterr().err
-    assert (
-        blend_main([a, b, "-o", c, "--overwrite", "--alpha", "1.5"]) == 1 and "--alpha 1.5" in capsys.readouterr().err
-    )
-    assert blend_main([a, str(tmp_path / "deep"), "-o", c, "--overwrite"]) == 1
+    assert main(["blend", a, b, "-o", c]) == 1 and "--overwrite" in capsys.readouterr().err
+    assert main(["blend", a, b, "-o", c, "--overwrite", "--alpha", "1.5"]) == 1
+    assert "--alpha 1.5" in capsys.readouterr().err
+    assert main(["blend", a, str(tmp_path / "deep"), "-o", c, "--overwrite"]) == 1
     assert "decoder wide and deep" in capsys.readouterr().err
 
 
@@ -225,8 +223,8 @@ def test_an_onnx_checkpoint_colors_a_photograph_without_torch(onnx_file, tmp_pat
     Image.new("L", (50, 40), 90).save(tmp_path / "a.png")
     arguments = [str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png"), "--checkpoint", str(onnx_file)]
     script = (
-        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import colorize\n"
-        f"code = colorize.main({[*arguments, '--render-factor', '4']!r})\n"
+        "import sys; from nogan.cli import main\n"
+        f"code = main({['colorize', *arguments, '--render-factor', '4']!r})\n"
         "sys.exit(code or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

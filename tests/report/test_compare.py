@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nogan.commands.compare import main, write_comparison
+from nogan.cli import main
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import MEASURES
 from nogan.report.collect import best, collect, show
-from nogan.report.compare_page import SETTINGS_SHOWN
+from nogan.report.compare_page import SETTINGS_SHOWN, write_comparison
 from nogan.report.run_data import repeat_command
 from nogan.runs.run_folder import environment, write_json
 
@@ -76,7 +76,7 @@ def test_paths_in_any_combination_and_none_twice(sweep, finished_run, tmp_path):
 
 def test_the_page_names_the_best_and_how_to_run_it_again(sweep, tmp_path, capsys):
     output = tmp_path / "page.html"
-    main([str(sweep), "-o", str(output)])
+    assert main(["compare", str(sweep), "-o", str(output)]) == 0
     assert capsys.readouterr().out.strip() == str(output)
     text = output.read_text()
     assert re.search(r"Best by .*chroma FD</span>: <b>gan.lr=2e-5</b> with 10\.0", text)
@@ -240,6 +240,6 @@ def test_what_is_wrong_with_a_comparison_is_said_in_one_line(sweep, tmp_path, ca
         (["-o", str(tmp_path)], f"-o {tmp_path} is a folder: expected a file"),
         (["-o", str(tmp_path / "file" / "x.html")], f"-o {tmp_path / 'file' / 'x.html'}: "),
     ):
-        with pytest.raises(SystemExit) as ended:
-            main([str(sweep), *arguments])
-        assert str(ended.value).startswith(message) and "\n" not in str(ended.value)
+        assert main(["compare", str(sweep), *arguments]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith(f"nogan compare: {message}") and error.count("\n") == 1

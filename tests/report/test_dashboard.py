@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from nogan.cli import main
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import MEASURES
-from nogan.report.dashboard import main
 from nogan.training.callbacks.telemetry import __doc__ as telemetry
 from nogan.training.loggers.wandb import AXES
 
@@ -18,7 +18,7 @@ pytest.importorskip("wandb_workspaces", reason='needs the dashboard extra: pip i
 def panels(capsys, monkeypatch) -> list[dict]:
     """Every panel of the definition that would be sent."""
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # whoever asks the network is refused
-    main(["team/nogan", "--dry-run"])
+    assert main(["dashboard", "team/nogan", "--dry-run"]) == 0
     spec = json.loads(capsys.readouterr().out)
     return [panel for section in spec["section"]["panelBankConfig"]["sections"] for panel in section["panels"]]
 
@@ -60,8 +60,7 @@ def words(text: str) -> set[str]:
 
 def test_a_project_needs_an_entity(capsys):
     for wrong in ("nogan", "a/b/c", "/nogan"):
-        with pytest.raises(SystemExit, match="expected ENTITY/PROJECT"):
-            main([wrong])
+        assert main(["dashboard", wrong]) == 1 and "expected ENTITY/PROJECT" in capsys.readouterr().err
 
 
 def test_without_the_package_it_says_which_extra(monkeypatch):

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from nogan.cli import main
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import MEASURES, direction
 from nogan.inflection import DETECTORS
 from nogan.report import pictures, write_report
-from nogan.report.__main__ import main
 from nogan.report.html import thinned
 from nogan.report.run_data import RunData
 from nogan.report.terms import MEASURED, about_detector
@@ -132,8 +132,8 @@ def test_a_report_that_fails_loses_no_run(smallest, tmp_path, caplog):
 
 
 def test_no_run_is_one_line(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="expected a run folder"):
-        main([str(tmp_path)])
+    assert main(["report", str(tmp_path)]) == 1
+    assert "expected a run folder" in capsys.readouterr().err
 
 
 def grids(folder: Path, count: int, size: int = 64, columns: int = 4) -> list[Path]:

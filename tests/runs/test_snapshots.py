@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from nogan import networks
+from nogan.cli import main
 from nogan.networks import generator_file as exports
 from nogan.plan import build_plan
 from nogan.runs.run_folder import describe_run
-from nogan.runs.snapshots import SnapshotStore, main, prune, stores
+from nogan.runs.snapshots import SnapshotStore, prune, stores
 
 
 def filled(value: float) -> nn.Module:
@@ -97,10 +98,10 @@ def test_list_and_pick_on_the_command_line(tmp_path, capsys, smallest):
     store.save(8, network)
     store.path(8).with_suffix(".json").write_text(json.dumps({"psnr": 21.5}))
 
-    main([str(tmp_path)])
+    assert main(["snapshots", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
     assert "gan@1" in listed and "21.500" in listed
-    main([str(tmp_path), "--pick", "8"])
+    assert main(["snapshots", str(tmp_path), "--pick", "8"]) == 0
     written = capsys.readouterr().out.strip()
     assert written.endswith("generator@cycle-1-step-8.safetensors")
     assert torch.equal(exports.load_generator(written).head.bias, torch.full((3,), 0.25))
@@ -112,14 +113,15 @@ def test_list_and_pick_on_the_command_line(tmp_path, capsys, smallest):
     ("arguments", "message"),
     [(["--pick", "7"], "has no such snapshot; it has 0, 10"), (["--cycle", "9"], "has snapshots of gan@1, gan@2")],
 )
-def test_what_is_not_there_is_said_in_one_line(run, arguments, message):
-    with pytest.raises(SystemExit, match=message):
-        main([str(run), *arguments])
+def test_what_is_not_there_is_said_in_one_line(run, arguments, message, capsys):
+    assert main(["snapshots", str(run), *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("nogan snapshots: ") and message in error and error.count("\n") == 1
 
 
-def test_a_folder_without_snapshots(tmp_path):
-    with pytest.raises(SystemExit, match="has no snapshots"):
-        main([str(tmp_path)])
+def test_a_folder_without_snapshots(tmp_path, capsys):
+    assert main(["snapshots", str(tmp_path)]) == 1
+    assert "has no snapshots" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from nogan.cli import main
 from nogan.common.errors import UserError
 from nogan.study import curves, simulated
-from nogan.study.__main__ import main
 from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, THRESHOLD, WITHOUT, draw
 from nogan.study.record import append_row, fill_in, read_rows
 
@@ -128,7 +128,7 @@ def test_the_study_goes_on_where_it_was_cut(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(simulated, "play", quick)
     document = tmp_path / "record.md"
     document.write_text("# Record\n\n<!-- simulated:begin -->\nold\n<!-- simulated:end -->\n\nprose stays\n")
-    command = ["simulated", "--out", str(tmp_path / "out"), "--curves", "2", "--record", str(document)]
+    command = ["study", "simulated", "--out", str(tmp_path / "out"), "--curves", "2", "--record", str(document)]
     assert main(command) == 0
     total = 2 * len(FAMILIES + BEYOND)
     assert len(played) == total
@@ -168,7 +168,7 @@ def test_the_budget_of_the_study_lies_at_52_percent():
 
 
 def test_wrong_flags_are_one_line(tmp_path, capsys):
-    assert main(["simulated", "--out", str(tmp_path), "--curves", "0"]) == 1
+    assert main(["study", "simulated", "--out", str(tmp_path), "--curves", "0"]) == 1
     assert "--curves 0" in capsys.readouterr().err
     with pytest.raises(UserError, match="no such file"):
         fill_in(tmp_path / "none.md", "simulated", "")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nogan.cli import main
 from nogan.common.errors import UserError
 from nogan.study import real, runs
-from nogan.study.__main__ import main
 from nogan.study.record import read_rows
 from nogan.study.regret import (
     Stop,
@@ -199,8 +199,8 @@ def trained(monkeypatch):
 def test_the_study_goes_on_where_it_was_cut(tmp_path, trained, capsys):
     document = tmp_path / "record.md"
     document.write_text("before\n<!-- real:begin -->\nold\n<!-- real:end -->\nafter\n")
-    command = ["real", "--out", str(tmp_path / "out"), "--root", str(ROOT), "--seeds", "3", "--record", str(document)]
-    command += ["--photos", str(tmp_path), "--photo-seeds", "1", "--long-seeds", "1"]
+    command = ["study", "real", "--out", str(tmp_path / "out"), "--root", str(ROOT), "--record", str(document)]
+    command += ["--seeds", "3", "--photos", str(tmp_path), "--photo-seeds", "1", "--long-seeds", "1"]
     assert main(command) == 0
     sets = ("scenes", "photographs", "scenes-long", "photographs-long")
     assert trained == [*((data, 0) for data in sets), ("scenes", 1), ("scenes", 2)]
@@ -229,7 +229,8 @@ def test_other_settings_are_other_runs(tmp_path, trained):
     (tmp_path / "train.py").touch()
     overlay = tmp_path / "experiments" / "inflection.yaml"
     overlay.write_text("nogan: {repeats: 0}  # a comment\n")
-    command = ["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "2", "--long-seeds", "0"]
+    command = ["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path)]
+    command += ["--seeds", "2", "--long-seeds", "0"]
     assert main(command) == 0
     overlay.write_text("nogan: {repeats: 0}  # another comment\n")
     assert main(command) == 0
@@ -243,11 +244,11 @@ def test_a_run_that_failed_says_where_to_look(tmp_path, capsys):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "inflection.yaml").write_text("name: inflection\n")
     (tmp_path / "train.py").write_text("import sys; print('working'); sys.exit('no disk left')\n")
-    assert main(["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "1"]) == 1
+    assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "1"]) == 1
     error = capsys.readouterr().err
     assert "scenes, seed 0: train.py ended with code 1: no disk left" in error
     assert "output.txt" in error
-    assert main(["real", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "experiments")]) == 1
+    assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "experiments")]) == 1
     assert "pass --root" in capsys.readouterr().err
 
 

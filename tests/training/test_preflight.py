@@ -1,6 +1,5 @@
 """What would fail later is refused before anything is built, by a dry run too; and a plan says what it is for."""
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from rich.console import Console
 from nogan.common.errors import UserError
 from nogan.plan import build_plan
 from nogan.plan.config import RunConfig
-from nogan.training import compose
 from nogan.training.launch import check_devices
 from nogan.training.preview import show_plan
 from nogan.training.run import train
@@ -106,13 +104,3 @@ def test_devices_that_this_machine_has(configure, monkeypatch, overrides, gpus, 
         return
     with pytest.raises(UserError, match=message):
         check_devices(trainer)
-
-
-def test_a_dry_run_has_a_folder_of_its_own(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    compose._passing_folder.cache_clear()
-    first = compose._passing_folder()
-    assert compose._passing_folder() == first and Path(first).parent == tmp_path
-    compose._passing_folder.cache_clear()
-    assert compose._passing_folder() != first
-    compose._passing_folder.cache_clear()

@@ -117,7 +117,7 @@ def test_a_study_that_cannot_begin_says_why_in_one_line_and_leaves_nothing(tmp_p
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs the sweep extra: pip install -e '.[sweep]'")
     ran = train_py(tmp_path, "sweep=optuna", *TRIAL, *arguments)
     assert ran.returncode == 1
-    assert ran.stderr.startswith(message) and len(ran.stderr.strip().splitlines()) == 1
+    assert ran.stderr.startswith(f"train.py: {message}") and len(ran.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
 
 

@@ -1,40 +1,33 @@
-"""``python colorize.py``: photographs and films from the command line to their results."""
+"""`nogan colorize`: photographs and films from the command line to their results."""
 
 import argparse
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from nogan.common.errors import UserError
+from nogan.commands import Parser, parser_of
+from nogan.common.program import command
 
 if TYPE_CHECKING:
     from nogan.colorize.batch import Advance, BatchOptions, BatchReport
     from nogan.colorize.film import FilmReport
 
 EXAMPLES = """examples:
-  python colorize.py old.jpg -o new.jpg --checkpoint outputs/quickstart
-  python colorize.py album/ -o colored/ --checkpoint ColorizeArtistic_gen.pth --render-factor 30
-  python colorize.py "scans/**/*.tif" -o colored/ --blend vivid:0.6 stable:0.4
-  python colorize.py film.mkv -o film-color.mkv --checkpoint generator.safetensors --stabilize
+  {0} old.jpg -o new.jpg --checkpoint outputs/quickstart
+  {0} album/ -o colored/ --checkpoint ColorizeArtistic_gen.pth --render-factor 30
+  {0} "scans/**/*.tif" -o colored/ --blend vivid:0.6 stable:0.4
+  {0} film.mkv -o film-color.mkv --checkpoint generator.safetensors --stabilize
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """``argparse`` with error messages of one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print ``message`` without the usage, and exit with code 2."""
-        self.exit(2, f"{self.prog}: {message} (--help shows how)\n")
-
-
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command line, with every value checked that can be without opening a file."""
-    parser = Parser(
-        "colorize.py",
+    parser = parser_of(
+        "colorize",
         description="Colorize black-and-white photographs and films: the network's chroma, the original's luma.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(command("colorize")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -72,30 +65,22 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--crf", type=int, default=17, metavar="N", help="its constant quality, lower is better (default 17)"
     )
     film.add_argument("--stabilize", action="store_true", help="smooth the chroma along the motion, against flicker")
-    given = sys.argv[1:] if argv is None else argv
-    for text in given[: given.index("--")] if "--" in given else given:
+    for text in argv[: argv.index("--")] if "--" in argv else argv:
         if text.startswith("-") and text != "-" and Path(text).exists():
             parser.error(f"{text}: a name that begins with a dash is taken for an option; write ./{text}")
-    arguments = parser.parse_args(given)
+    arguments = parser.parse_args(argv)
     arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint])
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Colorize everything; 0 if all went well, 1 if anything failed, 2 for a wrong command line, 130 if interrupted."""
+def main(argv: Sequence[str]) -> int:
+    """Colorize everything; 0 if all went well, 1 if anything failed."""
     arguments = parse_arguments(argv)
     from nogan.colorize.batch import colorize_files
 
-    try:
-        report = colorize_files(
-            arguments.blend, arguments.inputs, arguments.output, _options(arguments), TerminalReporter()
-        )
-    except UserError as error:
-        print(f"colorize.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on where this one stopped.", file=sys.stderr)
-        return 130
+    report = colorize_files(
+        arguments.blend, arguments.inputs, arguments.output, _options(arguments), TerminalReporter()
+    )
     print_report(report, arguments.output)
     return 1 if report.failures else 0
 
@@ -209,7 +194,3 @@ def _blend(parser: Parser, parts: Sequence[str]) -> dict[str, float]:
             parser.error(f"--blend {part}: the weight must be above 0")
         blend[name] = blend.get(name, 0.0) + value
     return blend
-
-
-if __name__ == "__main__":
-    sys.exit(main())

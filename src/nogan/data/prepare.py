@@ -15,7 +15,6 @@ Left out, and listed with their reasons, are files that cannot be decoded and ph
 which would teach a colorizer gray. Where the disk does not give a file, which may pass, it stops instead.
 """
 
-import argparse
 import hashlib
 import io
 import json
@@ -24,9 +23,7 @@ import multiprocessing.connection
 import os
 import re
 import signal
-import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -58,7 +55,6 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
     import datasets
-    from rich.console import Console
 
 GRAY = "gray photograph"
 
@@ -404,9 +400,6 @@ def _write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(text, errors="surrogateescape"))
 
 
-# ---------------------------------------------------------------------------------------------------- command line
-
-
 def find_source(path: str) -> FileSource:
     """What SRC means: "hub", an Arrow folder, the ILSVRC folders at any level, or any folder of photographs."""
     if path == "hub":
@@ -416,86 +409,3 @@ def find_source(path: str) -> FileSource:
     if Path(path).expanduser().is_dir():
         return ilsvrc_folder(path) or FolderSource(path, "SRC")
     raise UserError(f"SRC {path} is not there; expected a folder of photographs, the ILSVRC folders, or hub")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """The command line."""
-    defaults = Settings()
-    parser = argparse.ArgumentParser(prog="nogan prepare", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "src", metavar="SRC", help="folder of photographs, ILSVRC download, or hub (ILSVRC/imagenet-1k)"
-    )
-    parser.add_argument("dest", metavar="DEST", help="new folder for the copy, or one to go on with")
-    parser.add_argument("--size", type=int, default=defaults.size, help="shorter side in pixels (%(default)s)")
-    parser.add_argument("--quality", type=int, default=defaults.quality, help="JPEG quality, 1 to 100 (%(default)s)")
-    parser.add_argument("--shard", type=int, default=defaults.shard, help="photographs to a shard (%(default)s)")
-    parser.add_argument("--workers", type=int, default=None, help="processes (one for each core)")
-    given = parser.parse_args(arguments)
-    for flag, low, high in (("size", 16, 4096), ("quality", 1, 100), ("shard", 1, 1 << 20), ("workers", 1, 1024)):
-        value = getattr(given, flag)
-        if value is not None and not low <= value <= high:
-            parser.error(f"--{flag} {value} is out of range; expected {low} to {high}")
-    try:
-        _prepare_with_bar(given)
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; give the same command again to go on with {given.dest}", file=sys.stderr)
-        sys.exit(130)
-
-
-def _prepare_with_bar(given: argparse.Namespace) -> None:
-    from rich import progress as rich
-    from rich.console import Console
-
-    console = Console()
-    with console.status(f"looking through {given.src}"):
-        source = find_source(given.src)
-    settings = Settings(given.size, given.quality, given.shard)
-    columns = (
-        rich.TextColumn("preparing"),
-        rich.BarColumn(),
-        rich.MofNCompleteColumn(),
-        rich.TextColumn("{task.fields[rate]}"),
-        rich.TimeRemainingColumn(),
-    )
-    began, first = time.monotonic(), None
-    bar = rich.Progress(*columns, console=console)
-    task = bar.add_task("", total=len(source), rate="")
-
-    def show(done: int, total: int) -> None:
-        nonlocal first
-        if first is None:
-            first = done
-            bar.start()  # Not before: a mistake that is found at once is said without a bar.
-        rate = (done - first) / max(time.monotonic() - began, 1e-3)
-        bar.update(task, completed=done, total=total, rate=f"{rate:.0f} images/s")
-
-    try:
-        report = prepare(source, given.dest, settings, given.workers, show)
-    finally:
-        if first is not None:
-            bar.stop()
-    _print_report(console, report, len(source), given.dest, time.monotonic() - began)
-
-
-_SHOWN = 10
-
-
-def _print_report(console: "Console", report: Report, total: int, dest: str, seconds: float) -> None:
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    say(f"{report.kept} of {total} photographs prepared in {seconds:.0f} s: {report.bytes / 1e9:.2f} GB in {dest}")
-    for reason, count in report.reasons().most_common():
-        say(f"left out, {reason}: {count}")
-        names = [name for name, why in report.left_out if why == reason]
-        for name in names[:_SHOWN]:
-            say(f"    {name}")
-        if count > _SHOWN:
-            say(f"    … all of them in {Path(dest) / 'left_out.tsv'}")
-    say(f"to train on it: data.path={dest}")
-
-
-if __name__ == "__main__":
-    main()

@@ -7,10 +7,9 @@ Wang et al., "ESRGAN" (arXiv:1809.00219, section 3.4), there between a PSNR-orie
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,36 +63,18 @@ def interpolate(a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float) 
     return mixed
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 1 with one line that says what is wrong."""
-    parser = argparse.ArgumentParser("nogan blend", description="Interpolate the weights of two checkpoints.")
-    parser.add_argument("a", metavar="A", help="run folder, .safetensors export, or DeOldify .pth")
-    parser.add_argument("b", metavar="B", help="another of the same architecture")
-    parser.add_argument("--alpha", type=float, default=0.5, help="0 gives A, 1 gives B (default 0.5)")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="C", help="folder, .safetensors or .pth")
-    parser.add_argument("--overwrite", action="store_true", help="replace C if it is there")
-    arguments = parser.parse_args(argv)
-    path: Path = arguments.output
-    try:
-        written = path if path.suffix in (".safetensors", ".pth") else path / "generator.safetensors"
-        if written.exists() and not arguments.overwrite:
-            raise UserError(f"{written} is there already; --overwrite replaces it.")
-        mixed = blend(load_generator(arguments.a), load_generator(arguments.b), arguments.alpha)
-        if path.suffix == ".pth":
-            from nogan.networks import deoldify
+def blend_checkpoints(a: str | os.PathLike[str], b: str | os.PathLike[str], alpha: float, path: Path) -> None:
+    """Write :func:`blend` of two checkpoints to ``path``: a folder, a ``.safetensors`` file, or DeOldify's ``.pth``.
 
-            path.parent.mkdir(parents=True, exist_ok=True)
-            deoldify.save_generator(mixed, path)
-        else:
-            size = max(trained_size(arguments.a), trained_size(arguments.b))
-            made_of = {"a": arguments.a, "b": arguments.b, "alpha": arguments.alpha}
-            save_generator(mixed, path, size=size, blend=made_of)
-    except UserError as error:
-        print(f"nogan.networks.blend: {error}", file=sys.stderr)
-        return 1
-    print(f"{written}: python colorize.py PHOTO -o OUT --checkpoint {path}")
-    return 0
+    Raises:
+        UserError: as :func:`blend`, or one of the two is no checkpoint.
+    """
+    mixed = blend(load_generator(a), load_generator(b), alpha)
+    if path.suffix == ".pth":
+        from nogan.networks import deoldify
 
-
-if __name__ == "__main__":
-    sys.exit(main())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        deoldify.save_generator(mixed, path)
+    else:
+        size = max(trained_size(a), trained_size(b))
+        save_generator(mixed, path, size=size, blend={"a": str(a), "b": str(b), "alpha": alpha})

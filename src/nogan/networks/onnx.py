@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -122,34 +119,3 @@ def export_deoldify(checkpoint: str | os.PathLike[str], path: Path) -> None:
         deoldify.save_generator(load_generator(checkpoint), path)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from error
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 1 with one line that says what is wrong."""
-    parser = argparse.ArgumentParser("nogan export", description=__doc__)
-    parser.add_argument("checkpoint", metavar="RUN_DIR", help="run folder, .safetensors export, or DeOldify .pth")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pth")
-    parser.add_argument("--format", choices=("onnx", "deoldify"), help="by default what the suffix of FILE says")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
-    arguments = parser.parse_args(argv)
-    path: Path = arguments.output
-    try:
-        form = arguments.format or {".onnx": "onnx", ".pth": "deoldify"}.get(path.suffix)
-        if form is None:
-            raise UserError(f"-o {path}: expected a name that ends with .onnx or .pth, or --format.")
-        if path.exists() and not arguments.overwrite:
-            raise UserError(f"{path} is there already; --overwrite replaces it.")
-        if form == "onnx":
-            difference = export_onnx(arguments.checkpoint, path)
-            print(f"{path}: differs from torch by {difference:.1g} at most. python colorize.py --checkpoint {path} …")
-        else:
-            export_deoldify(arguments.checkpoint, path)
-            print(f"{path}: for DeOldify's models/ folder.")
-    except UserError as error:
-        print(f"nogan.networks.onnx: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

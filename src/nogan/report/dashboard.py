@@ -6,10 +6,6 @@
 Needs `pip install -e ".[dashboard]"` and a login to W&B.
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Sequence
 from typing import Any
 
 from nogan.common.errors import UserError
@@ -112,32 +108,14 @@ def definition(workspace: Any) -> dict[str, Any]:
     return workspace._to_model().spec.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Make the NoGAN workspace of a W&B project."""
-    parser = argparse.ArgumentParser("nogan dashboard", description=main.__doc__)
-    parser.add_argument("project", metavar="ENTITY/PROJECT", help="the W&B project")
-    parser.add_argument("--dry-run", action="store_true", help="print the definition and stop")
-    args = parser.parse_args(argv)
-    try:
-        entity, slash, project = args.project.partition("/")
-        if not (entity and slash and project) or "/" in project:
-            raise UserError(f"{args.project}: expected ENTITY/PROJECT, such as my-team/nogan")
-        workspace = build_workspace(entity, project)
-        if args.dry_run:
-            print(json.dumps(definition(workspace), indent=1))
-        else:
-            print(_save(workspace))
-    except UserError as error:
-        sys.exit(str(error))
+def save(workspace: Any) -> str:
+    """Make ``workspace`` at W&B; returns its address.
 
-
-def _save(workspace: Any) -> str:
+    Raises:
+        UserError: W&B did not take it, with its reason.
+    """
     try:
         workspace.save()
     except Exception as error:  # no login, no network, no such project: W&B's own words say which
         raise UserError(f"W&B did not take the workspace: {' '.join(str(error).split())}") from error
     return workspace.url
-
-
-if __name__ == "__main__":
-    main()

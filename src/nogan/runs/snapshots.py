@@ -7,11 +7,9 @@ the probe's metrics of that moment.
     nogan snapshots RUN_DIR --pick 40 --cycle 2    # export one as a generator of its own
 """
 
-import argparse
 import json
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from nogan.common.files import bytes_of, write_atomically
 from nogan.inflection.quality import quality
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from torch import Tensor, nn
 
 FILE = re.compile(r"step-(\d+)\.safetensors")
@@ -177,26 +176,13 @@ def _store(run: Path, cycle: int | None) -> SnapshotStore:
     return have[name]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """List the snapshots of a run, or export one of them."""
-    parser = argparse.ArgumentParser("nogan snapshots", description=main.__doc__)
-    parser.add_argument("run", type=Path, metavar="RUN_DIR", help="a run folder")
-    parser.add_argument("--pick", type=int, metavar="STEP", help="export the snapshot after this many GAN batches")
-    parser.add_argument("--cycle", type=int, help="of this critic/GAN cycle (default: the last)")
-    parser.add_argument("-o", "--output", type=Path, help="the .safetensors file to write")
-    args = parser.parse_args(argv)
-    try:
-        if args.pick is None:
-            _list(args.run, args.cycle)
-        else:
-            print(pick(args.run, args.pick, args.cycle, args.output))
-    except UserError as error:
-        sys.exit(str(error))
+def tables(run: Path, cycle: int | None = None) -> "Iterator[Table]":
+    """The snapshots of a run with their metrics: one table for each cycle, or for ``cycle`` alone.
 
-
-def _list(run: Path, cycle: int | None) -> None:
+    Raises:
+        UserError: there are none.
+    """
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     records_file = run / "records.json"
@@ -211,8 +197,4 @@ def _list(run: Path, cycle: int | None) -> None:
             metrics = store.metrics(step)
             values = [f"{metrics[name]:.3f}" if name in metrics else "" for name in SHOWN]
             table.add_row(str(step), *values, "← chosen" if record.get("rolled_back_to") == step else "")
-        Console().print(table)
-
-
-if __name__ == "__main__":
-    main()
+        yield table

@@ -1,0 +1,95 @@
+"""`nogan prepare SRC DEST`: a copy of ImageNet, or of any photographs, that loads fast."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nogan.commands import parser_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nogan.data.prepare import Report
+
+RANGES = {"size": (16, 4096), "quality": (1, 100), "shard": (1, 1 << 20), "workers": (1, 1024)}
+SHOWN = 10  # names of what was left out, for each reason
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prepare the copy, with a progress bar; print how much it is and what was left out."""
+    from rich.console import Console
+
+    from nogan.data.prepare import Settings, find_source, prepare
+
+    defaults = Settings()
+    parser = parser_of("prepare", description=__doc__.partition(": ")[2].capitalize())
+    add = parser.add_argument
+    add("src", metavar="SRC", help="folder of photographs, ILSVRC download, or hub (ILSVRC/imagenet-1k)")
+    add("dest", metavar="DEST", help="new folder for the copy, or one to go on with")
+    add("--size", type=int, default=defaults.size, help="shorter side in pixels (%(default)s)")
+    add("--quality", type=int, default=defaults.quality, help="JPEG quality, 1 to 100 (%(default)s)")
+    add("--shard", type=int, default=defaults.shard, help="photographs to a shard (%(default)s)")
+    add("--workers", type=int, default=None, help="processes (one for each core)")
+    args = parser.parse_args(argv)
+    for flag, (low, high) in RANGES.items():
+        value = getattr(args, flag)
+        if value is not None and not low <= value <= high:
+            parser.error(f"--{flag} {value} is out of range; expected {low} to {high}")
+    console = Console()
+    with console.status(f"looking through {args.src}"):
+        source = find_source(args.src)
+    began = time.monotonic()
+    with _Bar(console, len(source)) as bar:
+        settings = Settings(args.size, args.quality, args.shard)
+        report = prepare(source, args.dest, settings, args.workers, bar.show)
+    _print_report(console, report, len(source), args.dest, time.monotonic() - began)
+
+
+class _Bar:
+    """A progress bar that appears with the first progress: a mistake that is found at once is said without it."""
+
+    def __init__(self, console: "Console", total: int) -> None:
+        from rich import progress as rich
+
+        self._bar = rich.Progress(
+            rich.TextColumn("preparing"),
+            rich.BarColumn(),
+            rich.MofNCompleteColumn(),
+            rich.TextColumn("{task.fields[rate]}"),
+            rich.TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("", total=total, rate="")
+        self._first: int | None = None  # what an earlier, interrupted start had done
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._first is not None:
+            self._bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """``done`` of ``total`` photographs are in the copy."""
+        if self._first is None:
+            self._first = done
+            self._bar.start()
+        rate = (done - self._first) / max(time.monotonic() - self._began, 1e-3)
+        self._bar.update(self._task, completed=done, total=total, rate=f"{rate:.0f} images/s")
+
+
+def _print_report(console: "Console", report: "Report", total: int, dest: str, seconds: float) -> None:
+    def say(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"{report.kept} of {total} photographs prepared in {seconds:.0f} s: {report.bytes / 1e9:.2f} GB in {dest}")
+    for reason, count in report.reasons().most_common():
+        say(f"left out, {reason}: {count}")
+        names = [name for name, why in report.left_out if why == reason]
+        for name in names[:SHOWN]:
+            say(f"    {name}")
+        if count > SHOWN:
+            say(f"    … all of them in {Path(dest) / 'left_out.tsv'}")
+    say(f"to train on it: data.path={dest}")

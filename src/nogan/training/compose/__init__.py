@@ -1,0 +1,24 @@
+"""From the command line to a checked config: the only place that knows Hydra.
+
+Hydra composes the recipes, ``conf/`` and the files of ``experiments/``; what comes out is checked by
+:mod:`nogan.plan.config` and handed on as a plain :class:`~nogan.plan.config.RunConfig`.
+
+========== =====================================================================================
+recipes    where the recipes are, and how Hydra comes to know them
+resolvers  ``${nogan.…}`` in the recipes: pure functions of the config, the disk and the environment
+reading    the composed config of a job to a ``RunConfig``
+folders    the Hydra callback that sees to run and sweep folders when a run begins, and not before
+job        what surrounds one job: the user's mistakes, failed trials of a sweep
+program    the whole of a command line
+messages   what Hydra finds wrong, in one line
+========== =====================================================================================
+"""
+
+from nogan.training.compose.folders import Folders
+from nogan.training.compose.job import job
+from nogan.training.compose.messages import one_line
+from nogan.training.compose.program import output_folder, run_program
+from nogan.training.compose.reading import chosen_groups, run_config
+from nogan.training.compose.recipes import register
+
+__all__ = ["Folders", "chosen_groups", "job", "one_line", "output_folder", "register", "run_config", "run_program"]

@@ -1,0 +1,110 @@
+"""The Hydra callback that sees to the folders of runs and sweeps, when one begins."""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
+from rich.console import Console
+
+from nogan.common.errors import UserError, shown
+from nogan.plan.config import Trainer
+from nogan.training import sweeps
+from nogan.training.compose.messages import refusing
+from nogan.training.launch import word_of_the_first
+
+
+class Folders(Callback):
+    """Settles the folder of a run or a sweep, and knows the folder of the sweep that this process runs."""
+
+    sweep: ClassVar[Path | None] = None
+    sweep_is_new: ClassVar[bool] = False
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Give a dry run a folder that is gone afterwards, and all processes of a job the first one's."""
+        with refusing():
+            if config.dry_run:
+                config.hydra.run.dir, config.hydra.output_subdir = _passing_folder(), None
+            else:
+                config.hydra.run.dir = word_of_the_first(lambda: str(config.hydra.run.dir), "run folder")
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make the folder, which a study's storage needs, and refuse what no job of the sweep could do."""
+        with refusing():
+            sweeps.check_objective(config.objective)
+            if config.dry_run:
+                _check_sweeper_of_plans(config)
+                config.hydra.sweep.dir = folder = _passing_folder()
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")  # for the jobs, composed from these
+                return
+            check_devices(config, config)
+            _check_sweeper(config)
+            folder = Path(config.hydra.sweep.dir)
+            Folders.sweep, Folders.sweep_is_new = folder, not folder.exists()
+            sweeps.begin(folder, config.objective)
+
+    @classmethod
+    def conclude_sweep(cls, summarize: Callable[[Path, Console], bool]) -> bool:
+        """Sum up the sweep, if there is one; False if none of its trials was completed.
+
+        Without any trial a new folder is removed.
+        """
+        if cls.sweep is None:
+            return True
+        if cls.sweep_is_new and not any(path.is_dir() for path in cls.sweep.iterdir()):
+            remove(cls.sweep)
+            return False
+        terminal = Console()
+        return summarize(cls.sweep, terminal if terminal.is_terminal else Console(width=160))
+
+
+def check_devices(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
+    """Refuse a job of a sweep on more devices than its launcher can serve.
+
+    Raises:
+        UserError: says which launcher can.
+    """
+    try:
+        trainer = Trainer.model_validate(OmegaConf.to_container(cfg.trainer, resolve=True))
+    except ValidationError:
+        return  # each job says what is wrong with it
+    sweeps.refuse_several_devices(trainer, str(hydra_cfg.hydra.runtime.choices["hydra/launcher"]))
+
+
+def remove(folder: Path) -> None:
+    """Remove ``folder``, and those between it and the current one that hold nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    here = Path.cwd()
+    for parent in folder.absolute().parents:
+        if here not in parent.parents or any(parent.iterdir()):
+            break
+        parent.rmdir()
+
+
+def _check_sweeper_of_plans(config: DictConfig) -> None:
+    sweeper = str(config.hydra.runtime.choices["hydra/sweeper"])
+    if sweeper != "basic":
+        raise UserError(
+            f"dry_run=true: a study (hydra/sweeper={sweeper}) learns from results, and plans have none: "
+            "expected it without sweep=, or with a list of settings"
+        )
+
+
+def _check_sweeper(config: DictConfig) -> None:
+    settings = OmegaConf.to_container(config.hydra.sweeper, resolve=True)  # its direction depends on the objective
+    assert isinstance(settings, dict)
+    trials = settings.get("n_trials", 1)
+    if not isinstance(trials, int) or trials < 1:
+        raise UserError(f"hydra.sweeper.n_trials={shown(trials)}: expected an integer of 1 or more")
+
+
+def _passing_folder() -> str:
+    """A new folder for what Hydra writes of a dry run, which nobody wants; it is gone with this process."""
+    folder = tempfile.mkdtemp(prefix="nogan-dry-run-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

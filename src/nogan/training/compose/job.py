@@ -1,0 +1,61 @@
+"""What surrounds one job: a user's mistake ends it in one line, and a failed trial does not end its sweep."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from nogan.common.errors import Occupied
+from nogan.training import sweeps
+from nogan.training.compose.folders import check_devices, remove
+from nogan.training.compose.messages import Refusal, refusing
+from nogan.training.launch import is_rank_zero
+
+Task = Callable[[DictConfig], Any]
+
+
+def job(task: Task) -> Task:
+    """Decorate the function that Hydra calls for each job."""
+
+    @functools.wraps(task)
+    def run(cfg: DictConfig) -> Any:
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        return _alone(task, cfg, folder) if HydraConfig.get().mode == RunMode.RUN else _trial(task, cfg, folder)
+
+    return run
+
+
+def _alone(task: Task, cfg: DictConfig, folder: Path) -> Any:
+    """Run ``task``; if a user's mistake ends it before it began, the run ``folder`` goes."""
+    with _no_empty_run(folder), refusing():
+        return task(cfg)
+
+
+def _trial(task: Task, cfg: DictConfig, folder: Path) -> Any:
+    """Run ``task`` as a trial of a sweep: an error of whatever kind is kept beside it, and the next one begins."""
+    with refusing():
+        check_devices(cfg, HydraConfig.instance().cfg)
+    try:
+        return task(cfg)
+    except Occupied as error:  # so are the other trials', and what is there is not this sweep's to mark as failed
+        raise Refusal(error) from error
+    except Exception as error:
+        sweeps.note_failure(folder, error)
+        return None
+
+
+@contextmanager
+def _no_empty_run(folder: Path) -> Iterator[None]:
+    """Remove the run ``folder`` if a refusal finds no more in it than what Hydra has written: its notes and a log."""
+    try:
+        yield
+    except Refusal:
+        log = f"{HydraConfig.get().job.name}.log"
+        if is_rank_zero() and {path.name for path in folder.iterdir()} <= {".hydra", log}:
+            remove(folder)
+        raise

@@ -1,0 +1,82 @@
+"""The config that Hydra composed for a job, checked and as a plain ``RunConfig``."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from nogan.common.errors import UserError, shown
+from nogan.common.program import command
+from nogan.plan.config import RunConfig, parse_config
+from nogan.runs.run_folder import saved_config
+from nogan.training import sweeps
+from nogan.training.compose.recipes import groups
+
+
+def run_config(cfg: DictConfig) -> RunConfig:
+    """The checked config of this job.
+
+    With ``resume=RUN_DIR`` it is that run's own, with the command line laid over it; ``resume=auto`` goes on with the
+    newest unfinished run of the same config, or begins one.
+
+    Raises:
+        UserError: names a key, the value found and what was expected.
+    """
+    return _fresh(cfg) if not cfg.resume or cfg.resume == "auto" else _resumed(Path(cfg.resume))
+
+
+def _fresh(cfg: DictConfig) -> RunConfig:
+    config = parse_config(_plain(cfg))
+    sweeps.check_objective(config.objective)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    begun = config.resume is not None and (folder / "config.yaml").is_file()
+    return config.model_copy(update={"resume": str(folder) if begun else None})
+
+
+def _resumed(folder: Path) -> RunConfig:
+    saved = OmegaConf.create(saved_config(folder).model_dump(mode="json"))
+    chosen = HydraConfig.get().runtime.choices
+    for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
+        if override.key_or_group in chosen:
+            raise UserError(
+                f"{override.input_line}: a resumed run keeps its own config; only single keys can change, "
+                "such as nogan.repeats=N"
+            )
+        OmegaConf.update(saved, override.key_or_group, override.value())
+    return parse_config(_plain(saved))
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def chosen_groups() -> dict[str, str]:
+    """The option taken in each config group, e.g. ``{"model": "artistic"}``, without Hydra's own groups."""
+    choices = HydraConfig.get().runtime.choices
+    return {str(group): str(choice) for group, choice in choices.items() if not str(group).startswith("hydra/")}
+
+
+def check_choices(arguments: Iterable[str]) -> None:
+    """Refuse ``model=null`` and its like, of which Hydra says neither the group nor what it expects.
+
+    Raises:
+        UserError: names the group.
+    """
+    for argument in arguments:
+        try:
+            (override,) = OverridesParser.create().parse_overrides([argument])
+        except OverrideParseException:
+            continue  # a flag; or Hydra says what is wrong with it
+        if override.key_or_group not in groups() or override.is_delete() or override.is_sweep_override():
+            continue
+        if not isinstance(value := override.value(), str | list | dict):
+            raise UserError(
+                f"{override.key_or_group}={shown(value)}: expected the name of one; "
+                f"{command('train')} --help lists them"
+            )

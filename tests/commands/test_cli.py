@@ -1,0 +1,142 @@
+"""`nogan COMMAND`: what it lists, how fast, and how every command says what is wrong."""
+
+import importlib
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nogan import __version__
+from nogan.cli import main
+from nogan.commands import COMMANDS
+from nogan.common.errors import Interrupted, UserError
+from tests.conftest import ROOT
+
+HEAVY = ("torch", "lightning", "pytorch_lightning", "lightning_fabric")
+
+
+def python(*arguments: str) -> tuple[subprocess.CompletedProcess, float]:
+    """Run Python with our sources; also the processor time that it took, in seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    ran = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, timeout=120)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ran, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def imported(statement: str) -> set[str]:
+    """The top-level packages that are loaded after ``statement``."""
+    ran, _ = python("-c", f"{statement}\nimport sys; print('loaded:', *{{name.split('.')[0] for name in sys.modules}})")
+    assert ran.returncode == 0, ran.stderr
+    return set(ran.stdout.rpartition("loaded:")[2].split())
+
+
+def test_help_lists_every_command_in_a_line(capsys):
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    for name, line in COMMANDS.items():
+        assert f"  {name:<11}{line}" in listed
+    assert all(len(line) <= 88 for line in listed)
+
+
+def test_every_command_is_a_file_and_every_file_a_command():
+    files = {path.stem for path in (ROOT / "src" / "nogan" / "commands").glob("*.py")}
+    assert files - {"__init__"} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert not stopped.value.code
+    shown = capsys.readouterr().out
+    assert ("== Configuration groups ==" if name == "train" else f"usage: nogan {name}") in shown
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_an_unknown_command_is_one_line_with_the_nearest_name(capsys):
+    assert main(["colourize", "a.jpg"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("nogan: colourize is not a command: did you mean colorize? expected one of train, ")
+    assert error.count("\n") == 1
+
+
+def test_no_command_is_a_wrong_command_line(capsys):
+    assert main([]) == 2
+    assert "usage: nogan COMMAND" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+def test_a_wrong_flag_is_one_line_and_code_2(name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--no-such-flag"])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"nogan {name}: ") and error.endswith("(--help shows how)\n") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("x: not this"), 1, "nogan {}: x: not this"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "nogan {}: /x: Permission denied"),
+        (KeyboardInterrupt(), 130, "nogan {}: interrupted"),
+        (Interrupted(15), 143, ""),
+    ],
+)
+def test_how_a_command_ends_is_said_alike_everywhere(name, error, code, said, monkeypatch, capsys):
+    def fail(argv: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(importlib.import_module(f"nogan.commands.{name}"), "main", fail)
+    assert main([name]) == code
+    assert capsys.readouterr().err.startswith(said.format(name))
+
+
+def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch):
+    def fail(argv: list[str]) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(importlib.import_module("nogan.commands.report"), "main", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["report"])
+
+
+def test_messages_name_what_was_typed(tmp_path):
+    run = str(tmp_path / "none")
+    for typed, said in (("-m nogan train", "nogan train"), (str(ROOT / "train.py"), "train.py")):
+        ran, _ = python(*typed.split(), f"resume={run}")
+        assert ran.returncode == 1 and ran.stderr.startswith(f"{said}: resume={run}: expected a run folder")
+
+
+def test_the_package_and_its_help_load_nothing_heavy():
+    assert not imported("import nogan") & {*HEAVY, "numpy", "hydra", "pydantic", "rich"}
+    assert not imported("from nogan.cli import main; main(['--help'])") & {*HEAVY, "numpy", "hydra", "pydantic", "rich"}
+
+
+def test_a_plan_loads_nothing_heavy():
+    command = ["train", "model=artistic", "dry_run=true"]
+    loaded = imported(f"from nogan.cli import main; assert main({command}) == 0")
+    assert not loaded & {*HEAVY, "wandb", "datasets", "matplotlib", "av", "cv2", "optuna", "submitit", "joblib"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [(["--help"], 0.5), (["train", "model=artistic", "dry_run=true"], 3.0)],
+)
+def test_they_start_at_once(arguments, seconds):
+    took = min(python("-m", "nogan", *arguments)[1] for _ in range(2))  # beside other load, the better of two
+    assert took < seconds
+
+
+def test_the_root_scripts_are_a_screenful():
+    for name in ("train.py", "colorize.py"):
+        assert len(Path(ROOT / name).read_text().splitlines()) <= 24
