@@ -125,6 +125,6 @@ def _exif(image: Image.Image) -> bytes:
 
 def _dpi(directory: Directory) -> tuple[float, float] | None:
     """Dots an inch, where the unit is one of length."""
-    inches = {2: 1.0, 3: 2.54}.get(directory.numbers(296, (2,))[0])
-    x, y = (directory.numbers(code, (0,))[0] for code in (282, 283))
-    return (x * inches, y * inches) if inches and 0 < x < 1e5 and 0 < y < 1e5 else None
+    inches = {2: 1.0, 3: 2.54}.get(directory.integer(296, 2))
+    x, y = (directory.fractions(code) for code in (282, 283))
+    return (x[0] * inches, y[0] * inches) if inches and x and y and 0 < x[0] < 1e5 and 0 < y[0] < 1e5 else None

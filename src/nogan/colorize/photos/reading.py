@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
             start = file.read(64)
             tiff = tags.read_directory(file) if start[:4] in tags.TIFF_SIGNATURES else None
         if tiff is not None and tiff16.is_deep(path, tiff):
-            size = [tiff.numbers(code, (0,))[0] for code in (tiff16.WIDTH, tiff16.HEIGHT)]
+            size = tiff.integer(tiff16.WIDTH, 0), tiff.integer(tiff16.HEIGHT, 0)
             _check_size(path, size, max_megapixels)
             return _read_tiff16(path, tiff)
         if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS and b"avif" not in start:
@@ -127,7 +127,7 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(path: Path, size: Sequence[int], max_megapixels: float) -> None:
+def _check_size(path: Path, size: tuple[int, int], max_megapixels: float) -> None:
     width, height = size
     if width * height > max_megapixels * 1e6:
         raise UserError(
@@ -211,7 +211,7 @@ def _read_png16(path: Path, image: ImageFile.ImageFile) -> tuple[Photo, int]:
 
 def _read_tiff16(path: Path, tiff: Directory) -> Photo:
     metadata, profile = tiff_metadata(tiff), tiff.tags.get(tags.ICC_PROFILE)
-    if tiff.numbers(tiff16.COMPRESSION, (1,))[0] == 1:
+    if tiff.integer(tiff16.COMPRESSION, 1) == 1:
         metadata["tiff_compression"] = "raw"
     pixels, alpha, remarks = tiff16.read_samples(path, tiff)
     if pixels.ndim == 3 and pixels.shape[2] == 4:

@@ -16,6 +16,7 @@ EXIF_PREFIX = b"Exif\0\0"
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _WORDS = _SIZES | {5: 4, 10: 4}  # what the byte order turns: a fraction is two numbers
+_FRACTION = 5
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 
@@ -46,17 +47,24 @@ class Directory:
     big: bool = False
     next: int = 0
 
-    def numbers(self, code: int, default: tuple[float, ...] = ()) -> tuple[float, ...]:
-        """The numbers of a tag, fractions as floats; ``default`` where it is missing or holds none."""
+    def integers(self, code: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """The whole numbers of a tag; ``default`` where it is missing or holds something else."""
         tag = self.tags.get(code)
-        if tag is None or tag.count == 0:
-            return default
-        if tag.type == 5:
-            parts = struct.unpack(f"{self.order}{2 * tag.count}I", tag.data)
-            return tuple(a / b if b else 0.0 for a, b in zip(parts[::2], parts[1::2], strict=True))
-        if tag.type not in _INTEGERS:
+        if tag is None or tag.count == 0 or tag.type not in _INTEGERS:
             return default
         return struct.unpack(f"{self.order}{tag.count}{_INTEGERS[tag.type]}", tag.data)
+
+    def integer(self, code: int, default: int) -> int:
+        """The first of :meth:`integers`."""
+        return self.integers(code, (default,))[0]
+
+    def fractions(self, code: int) -> tuple[float, ...]:
+        """The fractions of a tag, 0 where the denominator is; none where it is missing or holds something else."""
+        tag = self.tags.get(code)
+        if tag is None or tag.type != _FRACTION:
+            return ()
+        parts = struct.unpack(f"{self.order}{2 * tag.count}I", tag.data)
+        return tuple(a / b if b else 0.0 for a, b in zip(parts[::2], parts[1::2], strict=True))
 
     def only(self, codes: Collection[int]) -> "Directory":
         """The same directory with no tags but these; the directories below it stay whole."""
@@ -131,7 +139,7 @@ def _read(stream: BinaryIO, size: int, order: str, big: bool, offset: int, point
 
 def encode_directory(directory: Directory, offset: int) -> bytes:
     """A directory as it stands at the (even) ``offset`` of a file, with its values and directories behind it."""
-    entries = {**directory.tags, **directory.children}
+    entries: dict[int, Tag | Directory] = {**directory.tags, **directory.children}
     order, big = directory.order, directory.big
     entry_form, link, room = ("HHQ", "Q", 8) if big else ("HHI", "I", 4)
     table, values = struct.pack(order + ("Q" if big else "H"), len(entries)), bytearray()
