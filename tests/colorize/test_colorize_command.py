@@ -87,7 +87,7 @@ def test_a_bad_file_is_reported_at_the_end_and_the_others_are_done(tmp_path, col
     captured = capsys.readouterr()
     assert "Colorized 2 of 4" in captured.out
     *_, first, second = captured.err.splitlines()
-    assert "b.jpg: no image" in first and "d.png: the file is empty" in second
+    assert "b.jpg: not an image" in first and "d.png: the file is empty" in second
 
 
 def test_a_defect_in_one_file_is_a_line_too_and_the_others_are_done(tmp_path, colorize, capsys, monkeypatch):

@@ -136,7 +136,7 @@ def colorize_files(
     options, reporter = options or BatchOptions(), reporter or _Silent()
     # These libraries print warnings about damaged files; the failures name the same files, in one line each.
     warnings.filterwarnings("ignore", module="PIL")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # type: ignore[attr-defined]  # not in its stubs
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if options.render_factor not in (None, "auto"):
         network_size(options.render_factor)
     jobs, skipped = plan_jobs(inputs, output)

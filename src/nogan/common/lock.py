@@ -1,89 +1,75 @@
-"""One process at a time for a folder of a run or of a prepared copy: two that write would spoil it for both."""
+"""One process at a time in the folder of a run or of a prepared copy: two that write would damage it."""
 
 import contextlib
-import os
-import time
+import errno
 from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from nogan.common.errors import Occupied, UserError
 
 NAME = ".lock"
-_ours: set[Path] = set()  # folders that this process has; to open a lock's file again and close it would let go of it
+PATIENCE = 0.5
+"""Seconds to wait for a lock: a process that only asks (:func:`is_held`) has it for a moment."""
+
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)  # of disks without them, as some networks' are
+_ours: set[Path] = set()
 
 
 @contextlib.contextmanager
 def only_one(folder: Path, name: str = "") -> Iterator[None]:
-    """Keep others out of ``folder`` within; it is made if need be, and removed if it is still empty afterwards.
+    """Keep other processes out of ``folder`` within the context.
 
-    The lock is the system's, so that it ends with this process however that ends; worker processes do not share it.
+    The folder is made if need be, and removed if it is empty at the end. The lock is the system's: it ends with this
+    process, however that ends, and workers that it forks do not hold it. On a disk without locks nobody is kept out.
 
     Args:
         folder: of a run, or of a prepared copy.
         name: what messages call it.
 
     Raises:
-        Occupied: another process, or this one elsewhere, has it.
+        Occupied: another process is in it, or another part of this one.
         UserError: the folder cannot be written to.
     """
     name = name or str(folder)
     busy = Occupied(f"{name}: another process is at it; wait for its end, or stop it")
     if folder.resolve() in _ours:
         raise busy
-    made = not folder.exists()
-    path = folder / NAME
+    made, lock = not folder.exists(), FileLock(folder / NAME, fallback_to_soft=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise UserError(f"{name}: cannot be written to: {error.strerror}") from error
-    try:
-        if not _lock_soon(file.fileno()):
-            raise busy
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(PATIENCE, poll_interval=PATIENCE / 5)
+        except Timeout:
+            raise busy from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise UserError(f"{name}: cannot be written to: {error.strerror}") from error
         _ours.add(folder.resolve())
         try:
             yield
         finally:
             _ours.discard(folder.resolve())
             with contextlib.suppress(OSError):
-                path.unlink()
+                (folder / NAME).unlink()
     finally:
-        file.close()
+        lock.release()
         if made:
-            with contextlib.suppress(OSError):  # what could not begin leaves no folder behind
+            with contextlib.suppress(OSError):  # it is not empty
                 folder.rmdir()
 
 
 def is_held(folder: Path) -> bool:
-    """Whether another process has ``folder``."""
-    if folder.resolve() in _ours:
+    """Whether another process is in ``folder``."""
+    if folder.resolve() in _ours or not (folder / NAME).exists():
         return False
+    lock = FileLock(folder / NAME, fallback_to_soft=False)
     try:
-        file = (folder / NAME).open("r+")
-    except OSError:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # no permission, or a disk without locks
         return False
-    with file:
-        return not _lock(file.fileno())
-
-
-def _lock_soon(descriptor: int) -> bool:
-    """:func:`_lock`, tried a few times: one who only asks has it for a moment."""
-    for _ in range(5):
-        if _lock(descriptor):
-            return True
-        time.sleep(0.1)
+    lock.release()
     return False
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not on Windows, where two at once are the user's own care
-        return True
-    try:
-        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # POSIX allows either
-        return False
-    except OSError:  # a disk that knows no locks
-        return True
-    return os.fstat(descriptor).st_nlink > 0  # else its holder has just ended, and removed it

@@ -1,16 +1,16 @@
-"""Work that goes on beside the network: reading ahead and writing behind, each in one thread and in bounded memory."""
+"""Reading ahead of the network and writing behind it, each in one thread and in bounded memory."""
 
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 BUDGET = 200_000_000
-"""Bytes of pixels above which nothing more is read: a photograph of 67 megapixels and more is alone in memory."""
+"""Bytes of pixels from which nothing more is read: a photograph of 67 megapixels or more is alone in memory."""
 
 _END = object()
 
@@ -21,17 +21,17 @@ class _Failure:
 
 
 def held_bytes(item: Any) -> int:
-    """Memory that an item's arrays take, also within tuples and lists; what has no ``nbytes`` counts nothing."""
+    """Bytes of the arrays in ``item``, also within tuples and lists; objects without ``nbytes`` count as 0."""
     if isinstance(item, tuple | list):
         return sum(held_bytes(part) for part in item)
     return getattr(item, "nbytes", 0)
 
 
-def read_ahead(items: Iterable[Item], depth: int, budget: int = BUDGET) -> Iterator[Item]:
-    """Go through ``items`` in a thread, at most ``depth`` of them ahead; what it raises is raised here, in its place.
+def read_ahead(items: Iterable[Item], depth: int, budget: int = BUDGET) -> Generator[Item, None, None]:
+    """Iterate over ``items`` in a thread, at most ``depth`` items ahead of the caller.
 
-    The next item is not begun while those ahead and the one in use hold more than ``budget`` bytes. Closing the
-    iterator (or leaving its loop) stops the thread.
+    The next item is not read while those ahead and the one in use hold more than ``budget`` bytes. An exception of
+    ``items`` is raised here when its turn comes. Closing the generator stops the thread.
     """
     ready: deque[tuple[Any, int]] = deque()
     changed = threading.Condition()
@@ -44,7 +44,7 @@ def read_ahead(items: Iterable[Item], depth: int, budget: int = BUDGET) -> Itera
             ready.append((item, size))
             held += size
             changed.notify_all()
-            del item  # else the next would be read beside it
+            del item  # otherwise it stays in memory while the next is read
             changed.wait_for(lambda: stopped or (len(ready) < max(depth, 1) and held <= budget))
 
     def work() -> None:
@@ -59,7 +59,7 @@ def read_ahead(items: Iterable[Item], depth: int, budget: int = BUDGET) -> Itera
             put(_Failure(error))
         finally:
             if hasattr(items, "close"):
-                items.close()  # a generator lets go of its files in the thread that ran it
+                items.close()  # a generator closes its files in the thread that ran it
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -86,11 +86,11 @@ def read_ahead(items: Iterable[Item], depth: int, budget: int = BUDGET) -> Itera
 
 
 class WriteBehind(Generic[Item]):
-    """Calls ``consume`` on each item in one thread and in order, with at most ``depth`` items waiting.
+    """Calls ``consume`` on each item, in order and in one thread, with at most ``depth`` items waiting.
 
-    Items are waited for while they hold more than ``budget`` bytes together, and one that does so alone is consumed
-    before :meth:`put` returns. An exception of ``consume`` is raised by a later :meth:`put`, or at the end of the
-    ``with`` block.
+    While the waiting items hold more than ``budget`` bytes, :meth:`put` waits; an item that does so alone is consumed
+    before it returns. An exception of ``consume`` is raised by a later :meth:`put`, or at the end of the ``with``
+    block.
     """
 
     def __init__(self, consume: Callable[[Item], Any], depth: int, budget: int = 2 * BUDGET) -> None:
@@ -99,7 +99,7 @@ class WriteBehind(Generic[Item]):
         self._pending: deque[tuple[Future, int]] = deque()
 
     def put(self, item: Item) -> None:
-        """Hand over an item; waits while ``depth`` items, or ``budget`` bytes, are waiting already."""
+        """Add an item; blocks while ``depth`` items, or ``budget`` bytes, are waiting already."""
         size = held_bytes(item)
         while self._pending and (
             len(self._pending) >= self._depth
@@ -112,7 +112,7 @@ class WriteBehind(Generic[Item]):
             self.flush()
 
     def flush(self) -> None:
-        """Wait until everything that was handed over is done."""
+        """Wait until all items are consumed."""
         while self._pending:
             self._pending.popleft()[0].result()
 
@@ -126,7 +126,7 @@ class WriteBehind(Generic[Item]):
             if kind is None:
                 self.flush()
             else:
-                # What was handed over is still consumed, so that a cut run has all that it could have.
+                # Items that are waiting are still consumed, so that an interrupted run keeps its results.
                 with contextlib.suppress(Exception):
                     self.flush()
         finally:

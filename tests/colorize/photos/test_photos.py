@@ -221,7 +221,7 @@ def jpeg():
     [
         ("missing.jpg", None, "No such file"),
         ("empty.jpg", b"", "empty"),
-        ("letter.jpg", b"Dear Sir, the photograph is in the mail.\n" * 20, "no image"),
+        ("letter.jpg", b"Dear Sir, the photograph is in the mail.\n" * 20, "not an image"),
         ("cut.jpg", jpeg()[:2500], "truncated"),
         ("cut.png", png_of(300, 200)[:60], "truncated or damaged"),
         ("cut.tif", b"II*\x00\x08\x00\x00\x00\x05\x00", "damaged|no image"),

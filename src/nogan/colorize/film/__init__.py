@@ -1,12 +1,16 @@
-"""Film to color with PyAV: decode, color in batches and encode at once, nothing but packets ever on disk.
+"""Colorizing film with PyAV: decoding, the network and encoding run side by side; frames are never files.
 
-Frames stay in the film's own Y'CbCr: the luma plane goes through untouched, and only the chroma planes are written,
-with the film's matrix and range. Encoding goes in segments of a few seconds (files of their own, in ``OUT.parts``), so
-that a run that was cut goes on behind the last whole one; at the end the segments are joined without encoding again,
-together with the sound, subtitles and chapters of the original.
+Frames stay in the film's own Y'CbCr: the luma plane is kept, and only the chroma planes are written, with the film's
+matrix and range. The video is encoded in segments of a few seconds, each a file in ``OUT.parts``, so that a run that is
+cut continues after the last whole one. At the end the segments are joined without being encoded again, with
+the sound, subtitles and chapters of the original.
 
-``reading`` reads, ``encoding`` makes the frames to encode, ``segments`` writes them and remembers where it stands,
-``joining`` puts everything into one file, and ``colorize`` runs the four.
+- ``reading``: the source film and its frames
+- ``encoding``: the frames to encode, with new chroma
+- ``segments``: the segments and the state on disk
+- ``joining``: the finished file; sound, subtitles and chapters are copied here
+- ``colorize``: runs these four
+- ``stabilize``, ``flicker``: smooth the chroma along the motion, and measure how it flickers
 """
 
 from nogan.colorize.film.colorize import FilmReport, colorize_film

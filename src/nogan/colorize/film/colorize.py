@@ -1,4 +1,4 @@
-"""A film from one file to another: what a run does, in which order, and what came of it."""
+"""A film from one file to another: the steps of a run in their order, and its report."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from nogan.common.threads import WriteBehind, read_ahead
 
 @dataclass(frozen=True)
 class FilmReport:
-    """What came of a film.
+    """The result of a film.
 
     Attributes:
         target: the file written.
-        frames: frames in it.
-        resumed_at: frames that an earlier run had done.
-        seconds: what this run took.
+        frames: number of frames in it.
+        resumed_at: number of frames that an earlier, interrupted run had done.
+        seconds: time that this run took.
         remarks: what a user should know.
-        before: flicker as the network colored it, at the network's size.
-        after: flicker after smoothing; None without it.
+        before: flicker of the network's colors, at the network's size.
+        after: flicker after smoothing; None without ``stabilize``.
     """
 
     target: Path
@@ -67,18 +67,18 @@ def colorize_film(
     *,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
 ) -> FilmReport:
-    """Color a film; run again after an interruption, it goes on behind the last whole segment.
+    """Colorize a film; after an interruption, the same call continues after the last whole segment.
 
     Args:
-        colorizer: what colors it.
+        colorizer: the network.
         source: any film that ffmpeg reads.
-        target: its suffix names the container.
+        target: the file to write, whose suffix names the container.
         options: see :class:`FilmOptions`.
-        progress: called with frames done and frames in all (None if the film does not say).
+        progress: called with the number of frames done and of all frames (None where the film does not say).
 
     Raises:
-        UserError: in one line, for a source without video or that cannot be read, a codec or container that does not
-            do, or a place that cannot be written to.
+        UserError: in one line, for a source that has no video or cannot be read, a codec or container that does not
+            work, or a target that cannot be written.
     """
     import av
 
@@ -89,7 +89,7 @@ def colorize_film(
         film = Film.open(source)
         if options.render_factor == "auto":
             options = replace(options, render_factor=best_factor(colorizer, film.samples()))
-        network_size(options.render_factor)
+        network_size(options.render_factor)  # refuse one that is out of range
         encoding = Encoding.of(film, options)
         check_container(film, encoding, target)
         state = State.load(work, signature_of(source, options))
@@ -124,7 +124,7 @@ def _color_frames(
     work: Path,
     progress: Callable[[int], None],
 ) -> None:
-    """The pipeline: a thread decodes, this one runs the network and smooths, a third fills in chroma and encodes."""
+    """The pipeline: one thread decodes, this one runs the network and smooths, a third writes chroma and encodes."""
     size = network_size(options.render_factor)
     work.mkdir(parents=True, exist_ok=True)
     writer = SegmentWriter(encoding, state, work)
@@ -139,12 +139,12 @@ def _color_frames(
                     output.put((frame, state.take(frame, gray, square, options.stabilize)))
                     if state.open_frames >= options.segment_frames or time.monotonic() > deadline:
                         deadline = time.monotonic() + SEGMENT_SECONDS
-                        output.put(state.snapshot())
+                        output.put(state.end_segment())
                 progress(state.frames)
             if state.open_frames:
-                output.put(state.snapshot())
+                output.put(state.end_segment())
     finally:
-        frames.close()
+        frames.close()  # which ends the thread that decodes
         writer.abandon()
 
 

@@ -1,4 +1,4 @@
-"""The frames that are encoded: the film's luma as it was, chroma of the network, in the film's matrix and range."""
+"""The frames to encode: the film's own luma, chroma of the network in the film's matrix and range."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MATRICES = {1: REC709, 9: REC2020, 10: REC2020}
 
 _CODEC_OPTIONS = {
     "libx265": {"x265-params": "log-level=error"},
-    # Unofficial is any range but the full one. It has no crf, and would be coarse without a quality (2 of 1 to 31).
+    # Any range but the full one is "unofficial". There is no crf; this quality is 2, of 1 (best) to 31.
     "mjpeg": {"strict": "unofficial", "flags": "+qscale", "global_quality": "236"},
 }
 
@@ -36,7 +36,26 @@ _BT709, _SMPTE170M, _FULL_RANGE, _UNSPECIFIED = 1, 6, 2, (0, 2)
 
 @dataclass(frozen=True)
 class Encoding:
-    """The frames that are encoded: size, pixel format, color description; and how to make them."""
+    """How a film is encoded, and the frames to encode.
+
+    Attributes:
+        codec: name of an ffmpeg encoder.
+        crf: its constant quality.
+        width: of the upright film in px; ``compare`` writes twice this.
+        height: of the upright film in px.
+        pixel_format: ffmpeg's name of the encoder's format.
+        depth: its bits a channel, 8 or 10.
+        matrix: ffmpeg's number of the Y'CbCr matrix.
+        full_range: whether levels take all values, not those of video (16 to 235 at 8 bits).
+        source_tags: ffmpeg's numbers of the film's primaries and transfer function.
+        aspect: of a pixel of the upright film, width to height; None where the film does not say.
+        turns: counter-clockwise quarter turns that bring its frames upright.
+        time_base: unit of timestamps in seconds.
+        rate: frames a second.
+        compare: write the original and the result side by side.
+        raw: write the network's own picture, including its luma.
+        source_is_rgb: whether the film's frames are RGB.
+    """
 
     codec: str
     crf: int
@@ -57,7 +76,11 @@ class Encoding:
 
     @classmethod
     def of(cls, film: Film, options: FilmOptions) -> Encoding:
-        """What suits a film: its size upright, its depth, matrix and range as far as the codec goes along."""
+        """The encoding for a film: its upright size, and its depth, matrix and range as far as the codec takes them.
+
+        Raises:
+            UserError: the codec is unknown, or takes no pixel format that would do.
+        """
         frame = film.first
         turns = quarter_turns(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
@@ -93,7 +116,7 @@ class Encoding:
         )
 
     def gray(self, frame: VideoFrame, size: int) -> np.ndarray:
-        """What the network is shown: the luma, upright, full range, stretched to ``(size, size)`` uint8."""
+        """The network's input: the frame's luma, upright, in full range, stretched to ``(size, size)`` uint8."""
         luma = np.rot90(_plane(self._working(frame), 0, self.depth), self.turns)
         if self.depth == 10:
             luma = (luma >> 2).astype(np.uint8)
@@ -103,7 +126,7 @@ class Encoding:
         return ((square.astype(np.float32) - 16) * (255 / 219)).round().clip(0, 255).astype(np.uint8)
 
     def colored(self, frame: VideoFrame, square: np.ndarray) -> VideoFrame:
-        """The frame to encode: upright, the film's luma, chroma of ``square`` (RGB ``(S, S, 3)`` float32)."""
+        """The frame to encode: upright, the film's luma and the chroma of ``square``, RGB ``(S, S, 3)`` float32."""
         import av
 
         original = self._working(frame)
@@ -118,7 +141,7 @@ class Encoding:
             if values is None:
                 plane[:] = source
             else:
-                # Averaged where the film is smaller than the network's square, interpolated where it is larger.
+                # Interpolated where the film is larger than the network's square, averaged where it is smaller.
                 larger = plane.shape[0] >= values.shape[0] and plane.shape[1] >= values.shape[1]
                 method = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
                 plane[:] = cv2.resize(values, plane.shape[::-1], interpolation=method).round()
@@ -126,9 +149,12 @@ class Encoding:
 
     def add_stream(self, container: OutputContainer) -> VideoStream:
         """A video stream in ``container`` with this encoder."""
-        os.environ.setdefault("SVT_LOG", "1")  # errors only; this encoder has no other switch
+        from av.video.stream import VideoStream
+
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 has no option for that
         options = {"crf": str(self.crf)} | _CODEC_OPTIONS.get(self.codec, {})
         stream = container.add_stream(self.codec, rate=self.rate, options=options)
+        assert isinstance(stream, VideoStream)  # _pixel_format has refused other encoders
         context = stream.codec_context
         stream.width, stream.height = 2 * self.width if self.compare else self.width, self.height
         stream.pix_fmt = self.pixel_format
@@ -139,7 +165,7 @@ class Encoding:
         return stream
 
     def describe_color(self, stream: VideoStream) -> None:
-        """Tell players how to read the colors."""
+        """Set the color tags of ``stream``, by which players convert its levels to RGB."""
         context = stream.codec_context
         context.color_range = 2 if self.full_range else 1
         context.colorspace = self.matrix
@@ -150,28 +176,31 @@ class Encoding:
             context.color_trc = transfer
 
     def _working(self, frame: VideoFrame) -> VideoFrame:
-        """The frame in the encoder's pixel format, its luma values as they were (RGB gets the matrix chosen for it)."""
-        both = {"src_color_range": "JPEG", "dst_color_range": "MPEG"} if self.source_is_rgb else {}
-        if not self.source_is_rgb:
-            side = "JPEG" if self.full_range else "MPEG"
-            both = {"src_color_range": side, "dst_color_range": side}
+        """The frame in the encoder's pixel format, with its luma values unchanged; RGB is converted by ``matrix``."""
         size = (self.height, self.width) if self.turns % 2 else (self.width, self.height)
         if frame.format.name == self.pixel_format and (frame.width, frame.height) == size:
             return frame
-        return frame.reformat(*size, self.pixel_format, src_colorspace=self.matrix, dst_colorspace=self.matrix, **both)
+        target = "JPEG" if self.full_range else "MPEG"
+        return frame.reformat(
+            *size,
+            self.pixel_format,
+            src_colorspace=self.matrix,
+            dst_colorspace=self.matrix,
+            src_color_range="JPEG" if self.source_is_rgb else target,
+            dst_color_range=target,
+        )
 
     def _planes(self, square: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
-        """Y (None: the film's own), Cb and Cr of the network's picture, in the film's levels, ``(S, S)`` float32."""
+        """Cb and Cr of the network's picture in the film's levels, ``(S, S)`` float32; Y before them if ``raw``."""
         matrix = _MATRICES.get(self.matrix, REC601)
         red, green, blue = square[..., 0], square[..., 1], square[..., 2]
         y = matrix.luma(red, green, blue)
-        cb, cr = matrix.chroma(y, red, blue)
         scale = 1 << (self.depth - 8)
         span, top = (255, 255) if self.full_range else (224, 240)
         low = 0 if self.full_range else 16
-        chroma = [((128 + span * c).clip(low, top) * scale).astype(np.float32) for c in (cb, cr)]
+        cb, cr = (((128 + span * c).clip(low, top) * scale).astype(np.float32) for c in matrix.chroma(y, red, blue))
         luma = ((low + (255 if self.full_range else 219) * y).clip(low, 235 if low else 255) * scale).astype(np.float32)
-        return luma if self.raw else None, *chroma
+        return luma if self.raw else None, cb, cr
 
 
 def _bits(pixel_format: VideoFormat) -> int:
@@ -179,7 +208,7 @@ def _bits(pixel_format: VideoFormat) -> int:
 
 
 def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoFormat:
-    """The encoder's format nearest to what suits a film: 8 or 10 bits as it has, 4:2:0, but 4:4:4 for odd sizes."""
+    """The encoder's format that is nearest to the film's: 8 or 10 bits, 4:2:0, or 4:4:4 for odd sizes."""
     import av
 
     try:
@@ -189,10 +218,10 @@ def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoForma
     if encoder.type != "video":
         raise UserError(f"{film.path}: --codec {codec} encodes {encoder.type}; expected a video encoder.")
     names = {known.name for known in encoder.video_formats or ()}
-    depths = ("10le", "") if bits > 8 and codec != "libx264" else ("", "10le")  # 10-bit H.264 plays nearly nowhere
+    depths = ("10le", "") if bits > 8 and codec != "libx264" else ("", "10le")  # few players decode 10-bit H.264
     samplings = ("444", "420", "422") if odd else ("420", "422", "444")
     wanted = [f"yuv{sampling}p{depth}" for depth in depths for sampling in samplings]
-    # An encoder that does not tell its formats is asked for the best, and the trial shows whether it takes it.
+    # Of an encoder that does not list its formats the best is asked for; check_container finds out whether it works.
     name = next((name for name in wanted if name in names), None if names else wanted[0])
     if name is None:
         raise UserError(
@@ -202,7 +231,7 @@ def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoForma
 
 
 def _plane(frame: VideoFrame, index: int, depth: int) -> np.ndarray:
-    """A plane of a frame as a writable array without the padding of its lines."""
+    """A plane of a frame as a writable view, without the padding of its lines."""
     plane = frame.planes[index]
     dtype = np.uint8 if depth == 8 else np.dtype("<u2")
     lines = np.frombuffer(memoryview(plane), dtype).reshape(-1, plane.line_size // np.dtype(dtype).itemsize)

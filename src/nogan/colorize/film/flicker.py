@@ -1,6 +1,6 @@
-"""How much a colorized film flickers: color distribution consistency and warp error, in constant memory.
+"""How much a colorized film flickers: color distribution consistency (CDC) and warp error, in constant memory.
 
-Motion is measured on the gray picture, which a colorizer leaves as it is, by Dense Inverse Search (Kroeger et al.,
+Motion is measured on the gray picture, which does not flicker, by Dense Inverse Search (Kroeger et al.,
 "Fast Optical Flow using Dense Inverse Search", arXiv:1603.03590) as OpenCV implements it.
 """
 
@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 
 CDC_STEPS = (1, 2, 4)
+"""Distances in frames at which color distributions are compared."""
+
 _BINS = 256
 
 
 @dataclass(frozen=True)
 class Flicker:
-    """What a film measures. Lower is steadier; a film that moves has more than none.
+    """The flicker of a film. Lower is steadier; motion alone gives values above 0.
 
     Attributes:
         cdc: color distribution consistency for each step of :data:`CDC_STEPS` (a shorter film lacks it).
@@ -28,14 +30,9 @@ class Flicker:
     cdc: dict[int, float]
     warp_error: float | None
 
-    @property
-    def mean_cdc(self) -> float | None:
-        """CDC as papers give it: the mean over the steps."""
-        return sum(self.cdc.values()) / len(self.cdc) if self.cdc else None
-
 
 class FlickerMeter:
-    """Takes a film frame by frame; keeps running sums and the last few frames only."""
+    """Measures a film frame by frame; keeps running sums and the last few frames only."""
 
     def __init__(self) -> None:
         self._histograms: deque[np.ndarray] = deque(maxlen=max(CDC_STEPS))
@@ -48,7 +45,7 @@ class FlickerMeter:
 
         Args:
             rgb: ``(H, W, 3)`` uint8, always of one size.
-            motion: from the frame before to this one; without it this pair is left out of the warp error.
+            motion: from the previous frame to this one; without it the pair does not count in the warp error.
         """
         histograms = channel_histograms(rgb)
         for index, step in enumerate(CDC_STEPS):
@@ -62,20 +59,20 @@ class FlickerMeter:
         self._frames += 1
 
     def result(self) -> Flicker:
-        """The measurements of everything so far."""
+        """The flicker of all frames so far."""
         pairs = [self._frames - step for step in CDC_STEPS]
         sums = zip(CDC_STEPS, self._divergence, pairs, strict=True)
         cdc = {step: float(total / count) for step, total, count in sums if count > 0}
         return Flicker(cdc, self._error / self._warped if self._warped else None)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything, for :meth:`restore`."""
+        """The sums and last frames, for :meth:`restore`."""
         sums = np.array([*self._divergence, self._error, self._warped, self._frames])
         frame = {} if self._before is None else {"before": self._before, "histograms": np.array(self._histograms)}
         return {"sums": sums, **frame}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Go on where :meth:`state` was taken."""
+        """Continue where :meth:`state` was taken."""
         self._divergence = state["sums"][: len(CDC_STEPS)].copy()
         self._error, *counts = state["sums"][len(CDC_STEPS) :].tolist()
         self._warped, self._frames = map(int, counts)
@@ -85,11 +82,11 @@ class FlickerMeter:
 
 @dataclass(frozen=True)
 class Motion:
-    """Where each pixel of a frame was in the frame before.
+    """Where each pixel of a frame was in the previous frame.
 
     Attributes:
         flow: ``(H, W, 2)`` float32, x and y in pixels: the pixel at p was at p + flow.
-        visible: ``(H, W)`` bool: whether it could be seen there (it was not hidden, nor outside).
+        visible: ``(H, W)`` bool: whether the pixel was inside the previous frame and not hidden there.
     """
 
     flow: np.ndarray
@@ -102,8 +99,11 @@ def measure_motion(now: np.ndarray, before: np.ndarray) -> Motion:
     A pixel counts as visible where going there and back ends near the start, the test of Sundaram et al. ("Dense point
     trajectories by GPU-accelerated large displacement optical flow", ECCV 2010), and where it was inside the picture.
     """
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow, there = search.calc(now, before, None), search.calc(before, now, None)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow, there = (
+        search.calc(a, b, None)  # type: ignore[call-overload]  # None, no first guess, is missing in OpenCV's stubs
+        for a, b in ((now, before), (before, now))
+    )
     back = warp(there, flow)
     mismatch = np.sum((flow + back) ** 2, axis=-1)
     allowed = 0.01 * (np.sum(flow**2, axis=-1) + np.sum(back**2, axis=-1)) + 0.5
@@ -114,7 +114,7 @@ def measure_motion(now: np.ndarray, before: np.ndarray) -> Motion:
 
 
 def warp(before: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Bring the frame before, ``(H, W)`` or ``(H, W, C)``, to where its pixels are now (edges replicated)."""
+    """Move the pixels of the previous frame, ``(H, W)`` or ``(H, W, C)``, to where they are now (edges replicated)."""
     return cv2.remap(before, *_positions(flow), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 

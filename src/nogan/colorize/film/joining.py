@@ -1,4 +1,4 @@
-"""The finished film: segments joined without encoding again, and all else of the original copied beside them."""
+"""The finished film: the segments, joined without encoding again, and copies of everything else in the original."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nogan.colorize.film.encoding import Encoding
-from nogan.colorize.film.reading import Film, is_copied, is_cover, open_container
+from nogan.colorize.film.reading import Film, is_copied, is_cover, open_container, pts_of
 from nogan.colorize.film.segments import State, segment_format, segment_path
 from nogan.common.errors import UserError
 
@@ -30,19 +30,22 @@ _CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands"
 _STREAM_TAGS = frozenset(
     {"encoder", "vendor_id", "handler_name", "duration", "bps", "number_of_frames", "number_of_bytes"}
 )
-"""Tags that describe the file they came from, not the film."""
+"""Tags that describe the original file, not the film."""
 
 Copy = Callable[["Packet"], Iterable[tuple["Stream", "Packet"]]]
-"""What becomes of a packet of the source: the packets to write, each with its stream in the result."""
+"""Gives the packets to write for a packet of the source, each with its stream in the result."""
 
 _TEXT_KINDS = ("subrip", "mov_text", "webvtt")
-"""Encoders of subtitles that are text, for containers of different families."""
+"""Encoders of text subtitles, one for each family of containers."""
 
 
 def check_container(film: Film, encoding: Encoding, target: Path) -> None:
-    """See now, and not after hours, that the encoder and the container take the film and all that goes with it.
+    """Check, before hours of work, that the encoder and the container take the film and everything copied with it.
 
-    The first frame goes the whole way that the film will go: encoded in a segment, joined with everything else.
+    The first frame is encoded in a segment and joined with everything else, as the whole film will be.
+
+    Raises:
+        UserError: the encoder or the container does not work.
     """
     import av
 
@@ -56,14 +59,14 @@ def check_container(film: Film, encoding: Encoding, target: Path) -> None:
         raise UserError(f"{film.path}: --codec {encoding.codec} does not work here: {_reason(error)}.") from error
     segment.seek(0)
     trial = target.with_name(f".{target.stem}.trial{target.suffix}")
-    trial.touch()  # what keeps a file from being written there is no fault of codec or container
+    trial.touch()  # raises what has nothing to do with codec or container: no folder, no permission
     try:
         with (
             open_container(film.path) as source,
-            av.open(segment) as part,
+            av.open(segment, "r") as part,
             av.open(trial, "w", options=_muxer_options(target, film.time_base)) as output,
         ):
-            if not output.format.flags & av.format.Flags.variable_fps.value:
+            if not av.format.Flags(output.format.flags) & av.format.Flags.variable_fps:
                 film.remarks.append(f"{target.suffix} files keep no timestamps: frames may move; .mkv would keep them")
             video = _add_video(film, encoding, source, part, output)
             _add_copies(film, source, output, target)
@@ -88,7 +91,7 @@ def check_container(film: Film, encoding: Encoding, target: Path) -> None:
 def join(film: Film, encoding: Encoding, state: State, work: Path, temporary: Path, target: Path) -> None:
     """Put the segments and everything else of the source into one container.
 
-    It is written to ``temporary``; messages name ``target``. The film is told where its last packet ends.
+    It is written to ``temporary``; messages name ``target``. Where the last packet ends, the film's end is checked.
     """
     import av
 
@@ -103,14 +106,13 @@ def join(film: Film, encoding: Encoding, state: State, work: Path, temporary: Pa
         others = (
             (_time_to_decode(packet), copy, packet)
             for original in (source.demux([source.streams[index] for index in copies]) if copies else ())
-            if original.size  # an empty one marks the end
+            if original.size  # an empty packet marks the end
             for copy, packet in copies[original.stream.index](original)
         )
         packets = _joined_packets(film, state, work, by_decoding=_is_mp4(target))
         pictures = ((_time_to_decode(packet), video, packet) for packet in packets)
         for _, stream, packet in heapq.merge(pictures, others, key=lambda entry: entry[0]):
-            shown = packet.dts if packet.pts is None else packet.pts
-            end = max(end, (shown + (packet.duration or 0)) * packet.time_base)
+            end = max(end, _shown(packet) + (packet.duration or 0) * packet.time_base)
             packet.stream = stream
             output.mux(packet)
     film.check_end(end)
@@ -120,7 +122,7 @@ def _add_video(
     film: Film, encoding: Encoding, source: InputContainer, segment: InputContainer, output: OutputContainer
 ) -> VideoStream:
     """The stream in ``output`` for the packets of ``segment``."""
-    # Opaque: what is in the segment is copied as it is, for which no encoder has to have the decoder's name.
+    # Opaque: packets are copied as they are, which needs no encoder by the name of the decoder.
     video = output.add_stream_from_template(segment.streams.video[0], opaque=True)
     video.time_base = film.time_base
     video.codec_context.framerate = film.rate
@@ -134,20 +136,27 @@ def _reason(error: Exception) -> str:
 
 
 def _time_to_decode(packet: Packet) -> Fraction:
-    """In seconds; the first packets of Matroska come without one, and cover art without any time."""
-    if packet.pts is None and packet.dts is None:
-        packet.pts = packet.dts = 0
-    return (packet.pts if packet.dts is None else packet.dts) * packet.time_base
+    """In seconds; that of presentation where there is none, as in the first packets of Matroska; else 0."""
+    ticks = packet.pts if packet.dts is None else packet.dts
+    if ticks is None:  # cover art
+        packet.pts = packet.dts = ticks = 0
+    return ticks * packet.time_base
+
+
+def _shown(packet: Packet) -> Fraction:
+    """Time of presentation in seconds; that of decoding where there is none."""
+    ticks = packet.dts if packet.pts is None else packet.pts
+    return (ticks or 0) * packet.time_base
 
 
 def _joined_packets(film: Film, state: State, work: Path, *, by_decoding: bool) -> Iterator[Packet]:
     """The packets of all segments with the film's timestamps, and decoding times that rise across the seams.
 
-    Each encoder started its decoding times anew. Here packet n of the whole film is decoded at the n-th smallest
-    presentation time, moved back by as many frames as any packet is out of order, so that it is never late.
+    The encoder of each segment counts decoding times from its own start. Here packet n of the whole film is decoded at
+    the n-th smallest presentation time, minus as many frames as any packet is out of order: never after it is shown.
 
-    Durations are those of the frames shown; ``by_decoding``, the last packet reaches to the end of the film, for
-    containers that lay one packet after the other.
+    Durations are those of the frames shown. With ``by_decoding``, for containers that store packets by durations only,
+    the last packet lasts until the end of the film.
     """
     import av
 
@@ -159,51 +168,59 @@ def _joined_packets(film: Film, state: State, work: Path, *, by_decoding: bool) 
         with av.open(segment_path(work, number)) as container:
             packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
             for packet in packets:
-                packet.pts = round(packet.pts * packet.time_base / film.time_base)
+                packet.pts = round(pts_of(packet) * packet.time_base / film.time_base)
                 packet.time_base = film.time_base
-            # The muxer may have moved a segment that began with negative decoding times.
-            shift = state.segments[number].first_pts - min(packet.pts for packet in packets)
+            # The muxer moves segments that begin with negative decoding times.
+            shift = state.segments[number].first_pts - min(map(pts_of, packets))
             for packet in packets:
-                packet.pts += shift
-            shown = sorted(packet.pts for packet in packets)
+                packet.pts = pts_of(packet) + shift
+            shown = sorted(map(pts_of, packets))
             is_last = number + 1 == len(state.segments)
             behind = shown[-1] + (state.last_duration or step) if is_last else state.segments[number + 1].first_pts
             length = {pts: after - pts for pts, after in pairwise([*shown, behind])}
             times += shown
             for packet, time_to_decode in zip(packets, times, strict=False):
-                packet.dts, packet.duration = time_to_decode, length[packet.pts]
+                packet.dts, packet.duration = time_to_decode, length[pts_of(packet)]
             if is_last and by_decoding:
-                packets[-1].duration = behind - packets[-1].pts
+                packets[-1].duration = behind - pts_of(packets[-1])
             yield from packets
             times = times[len(packets) :]
 
 
 def _add_copies(film: Film, source: InputContainer, output: OutputContainer, target: Path) -> dict[int, Copy]:
-    """Streams in ``output`` for everything but the colored video, by index in ``source``; chapters and tags too."""
+    """Add streams to ``output`` for everything but the colored video, and copy chapters and tags.
+
+    Returns:
+        How the packets of each stream are copied, by its index in ``source``.
+    """
+    from av.subtitles.stream import SubtitleStream
+
     copies: dict[int, Copy] = {}
     for stream in source.streams:
         if stream.index == film.stream_index or not is_copied(stream):
             continue
-        if is_cover(stream) and output.format.name == "matroska":  # where pictures are attachments
+        if is_cover(stream) and output.format.name == "matroska":  # whose cover art is an attachment
             tags = stream.metadata
             name, kind = tags.get("filename", "cover.jpg"), tags.get("mimetype", "image/jpeg")
             output.add_attachment(name, kind, _cover(source, stream.index))
             continue
+        copy: Stream
+        take: Copy
         try:
             copy = output.add_stream_from_template(stream, opaque=True)
             take = partial(_as_it_is, copy)
         except ValueError as error:
             what = f"its {stream.type} ({stream.codec_context.name})"
             keeps = "" if target.suffix.lower() == ".mkv" else "; .mkv would keep it"
-            if stream.type != "subtitle":
+            if not isinstance(stream, SubtitleStream):
                 raise UserError(
                     f"{target}: {what} does not fit into this kind of file{keeps and '; name the result .mkv'}."
                 ) from error
-            copy = _add_text(stream, output)
-            if copy is None:
+            text = _add_text(stream, output)
+            if text is None:
                 film.remarks.append(f"{what} does not fit into a {target.suffix} file and was left out{keeps}")
                 continue
-            take = partial(_as_text, film, stream.codec_context, copy)
+            copy, take = text, partial(_as_text, film, stream.codec_context, text)
         _copy_description(stream, copy)
         if stream.type != "attachment":
             copies[stream.index] = take
@@ -218,17 +235,24 @@ def _as_it_is(copy: Stream, packet: Packet) -> Iterator[tuple[Stream, Packet]]:
 
 
 def _add_text(stream: SubtitleStream, output: OutputContainer) -> SubtitleStream | None:
-    """A stream in ``output`` for the text of ``stream``, in the kind that this container takes; None without either."""
+    """A stream in ``output`` for the text of ``stream``, of a kind that the container takes.
+
+    None where it takes none, or where the subtitles are pictures.
+    """
+    from av.subtitles.stream import SubtitleStream
+
     decoder = stream.codec_context
     decoder.open(strict=False)
-    if not decoder.subtitle_header:  # subtitles that are pictures have none
+    if not decoder.subtitle_header:  # which only text has
         return None
     for kind in _TEXT_KINDS:
         try:
             copy = output.add_stream(kind)
         except ValueError:
             continue
-        copy.codec_context.time_base = copy.time_base = stream.time_base
+        assert isinstance(copy, SubtitleStream)
+        if stream.time_base is not None:
+            copy.codec_context.time_base = copy.time_base = stream.time_base
         copy.codec_context.subtitle_header = decoder.subtitle_header
         return copy
     return None
@@ -270,5 +294,5 @@ def _is_mp4(target: Path) -> bool:
 def _muxer_options(target: Path, time_base: Fraction) -> dict[str, str]:
     if not _is_mp4(target):
         return {}
-    # By default a late start is rounded to the movie's own clock, of milliseconds.
+    # By default the start of a stream is rounded to milliseconds, the unit of the movie's own clock.
     return {"movflags": "+faststart", "movie_timescale": str(time_base.denominator)}

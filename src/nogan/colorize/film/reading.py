@@ -1,4 +1,4 @@
-"""Reading a film: its frames in order, from any place, whatever the file says of its times."""
+"""Reading a film: its frames in order, from any position, with timestamps that rise even where the file's do not."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nogan.common.errors import UserError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -28,17 +29,35 @@ _DECLARING_FORMATS = frozenset({"matroska", "mov", "avi", "asf", "flv"})
 
 @dataclass
 class Film:
-    """A source film: its video stream, and decoding it."""
+    """A source film, and the decoding of its video stream.
+
+    Attributes:
+        path: the file.
+        stream_index: number of the video stream in it.
+        frames: number of frames, as the header has it or as duration and rate give it; None where both are missing.
+        rate: frames a second.
+        time_base: unit of timestamps in seconds.
+        first_frame: the first frame; None only until :meth:`open` has decoded it.
+        aspect: of a pixel, width to height; None where the file does not say.
+        declared_end: seconds at which the header says that the film ends.
+        remarks: what a user should know.
+    """
 
     path: Path
     stream_index: int
     frames: int | None
     rate: Fraction
     time_base: Fraction
-    first: VideoFrame
+    first_frame: VideoFrame | None
     aspect: Fraction | None
     declared_end: Fraction | None = None
     remarks: list[str] = field(default_factory=list)
+
+    @property
+    def first(self) -> VideoFrame:
+        """The first frame, which shows size, pixel format and colors."""
+        assert self.first_frame is not None
+        return self.first_frame
 
     @property
     def frame_ticks(self) -> int:
@@ -47,10 +66,10 @@ class Film:
 
     @classmethod
     def open(cls, path: Path) -> Film:
-        """Look at a film and decode its first frame.
+        """Read the header of a film, and decode its first frame.
 
         Raises:
-            UserError: for a source without video, or that cannot be read.
+            UserError: the file has no video, or cannot be read.
         """
         with open_container(path) as container:
             stream = _video_stream(container, path)
@@ -58,7 +77,8 @@ class Film:
             time_base = stream.time_base or 1 / rate
             frames = stream.frames or None
             if frames is None and (stream.duration or container.duration):
-                seconds = stream.duration * time_base if stream.duration else Fraction(container.duration, 1_000_000)
+                ticks, microseconds = stream.duration, container.duration or 0
+                seconds = ticks * time_base if ticks else Fraction(microseconds, 1_000_000)
                 frames = round(seconds * rate) or None
             film = cls(path, stream.index, frames, rate, time_base, None, stream.sample_aspect_ratio)
             if container.duration and _DECLARING_FORMATS.intersection(container.format.name.split(",")):
@@ -67,10 +87,10 @@ class Film:
             left_out = [s.type for s in others if not is_copied(s)]
             if left_out:
                 film.remarks.append(f"not copied: {', '.join(sorted(set(left_out)))} streams")
-            film.first = next(film._frames(container), None)
-        if film.first is None:
+            film.first_frame = next(film._frames(container), None)
+        if film.first_frame is None:
             raise UserError(f"{path}: not one frame of its video could be decoded.")
-        if film.first.interlaced_frame:
+        if film.first_frame.interlaced_frame:
             film.remarks.append(
                 "interlaced footage, colored and encoded as whole frames; deinterlacing it first "
                 "(ffmpeg -vf bwdif) gives better colors"
@@ -78,27 +98,32 @@ class Film:
         return film
 
     def decode(self, *, after: int | None, done: int) -> Iterator[VideoFrame]:
-        """Frames with strictly rising ``pts``; behind ``after``, if that is given (``done`` frames came before)."""
+        """Frames with strictly rising ``pts``.
+
+        Args:
+            after: only frames with a larger ``pts``; None for all.
+            done: number of frames up to ``after``.
+        """
         with open_container(self.path) as container:
             frames = self._frames(container)
-            if after is not None:
-                container.seek(after, stream=container.streams[self.stream_index], backward=True, any_frame=False)
-                frames = self._frames(container)
-                first = next(frames, None)
-                if first is None or first.pts > after or self._unreliable:
-                    # This container cannot be searched: decoding from the start is slower, and always right.
-                    container.close()
-                    with open_container(self.path) as again:
-                        yield from islice(self._frames(again), done, None)
-                    return
-                yield from (frame for frame in frames if frame.pts > after)
+            if after is None:
+                yield from frames
                 return
-            yield from frames
+            container.seek(after, stream=self._stream(container), backward=True, any_frame=False)
+            frames = self._frames(container)
+            first = next(frames, None)
+            if first is None or pts_of(first) > after or self._unreliable:
+                # Seeking does not work in this container: decoding from the start is slower, but always right.
+                container.close()
+                with open_container(self.path) as again:
+                    yield from islice(self._frames(again), done, None)
+                return
+            yield from (frame for frame in frames if pts_of(frame) > after)
 
     def samples(self, count: int = 5) -> list[np.ndarray]:
-        """Gray pictures ``(H, W)`` uint8 from all over the film."""
+        """Gray pictures ``(H, W)`` uint8, evenly spaced over the film."""
         with open_container(self.path) as container:
-            stream = container.streams[self.stream_index]
+            stream = self._stream(container)
             length = stream.duration or round(Fraction(container.duration or 0, 1_000_000) / self.time_base)
             pictures = []
             for part in range(count if length else 1):
@@ -106,8 +131,8 @@ class Film:
                 if length:
                     container.seek(wanted, stream=stream)
                 frame = None
-                for frame in self._frames(container):  # a seek ends at the key frame before, or where it can
-                    if frame.pts >= wanted or self._unreliable:
+                for frame in self._frames(container):  # seeking stops at the key frame before, if not earlier
+                    if pts_of(frame) >= wanted or self._unreliable:
                         break
                 if frame is not None:
                     gray = frame.to_ndarray(format="gray")
@@ -115,24 +140,28 @@ class Film:
         return pictures
 
     def check_end(self, end: Fraction) -> None:
-        """Remark it if everything in the film ends, at ``end`` seconds, well before what its header declares."""
+        """Add a remark if the last packet ends, at ``end`` seconds, well before the end that the header declares."""
         if self.declared_end is not None and end < self.declared_end - END_TOLERANCE:
             self.remarks.append(
                 f"it ends at {float(end):.1f} s, and its header declares {float(self.declared_end):.1f} s: "
                 "the file seems to be truncated"
             )
 
+    def _stream(self, container: InputContainer) -> VideoStream:
+        return next(stream for stream in container.streams.video if stream.index == self.stream_index)
+
     def _frames(self, container: InputContainer) -> Iterator[VideoFrame]:
         import av
 
-        stream = container.streams[self.stream_index]
+        stream = self._stream(container)
         if not stream.codec_context.is_open:
             stream.thread_type = "AUTO"
-        last, damaged = None, 0
+        last: int | None = None
+        damaged = 0
         self._unreliable = False
         for packet in container.demux(stream):
             try:
-                frames = packet.decode()
+                frames = stream.decode(packet)
             except av.error.InvalidDataError:
                 damaged += 1
                 continue
@@ -149,11 +178,17 @@ class Film:
             self.remarks.append(f"{damaged} damaged packets were skipped")
 
 
+def pts_of(item: VideoFrame | Packet) -> int:
+    """The presentation time of a frame from :class:`Film`, or of an encoded packet; both always have one."""
+    assert item.pts is not None
+    return item.pts
+
+
 def open_container(path: Path) -> InputContainer:
     """Open a film with PyAV.
 
     Raises:
-        UserError: for a file that is missing, empty, or no film.
+        UserError: the file is missing, empty, or no film.
     """
     import av
 
@@ -162,25 +197,25 @@ def open_container(path: Path) -> InputContainer:
             raise UserError(f"{path}: the file is empty (0 bytes).")
         return av.open(path, metadata_errors="replace")
     except av.error.InvalidDataError as error:
-        raise UserError(f"{path}: no film that can be read (truncated, damaged, or something else).") from error
+        raise UserError(f"{path}: not a film that can be read (truncated, damaged, or of another kind).") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
 def is_cover(stream: Stream) -> bool:
-    """Whether a stream is a picture that stands for the film, not the film."""
+    """Whether a stream is cover art: a single picture attached to the film."""
     from av.stream import Disposition
 
     return bool(stream.disposition & Disposition.attached_pic)
 
 
 def is_copied(stream: Stream) -> bool:
-    """Whether a stream beside the video can go along as it is."""
+    """Whether a stream besides the video can be copied without encoding."""
     return stream.type == "attachment" or (stream.type in ("audio", "subtitle", "video") and bool(stream.codec_context))
 
 
 def _frame_rate(stream: VideoStream) -> Fraction:
-    """Frames a second; a rate that is no more than the clock's ticks, as some Matroska files have it, is none."""
+    """Frames a second. Some Matroska files give the ticks of their clock as the rate; such a rate is ignored."""
     average = stream.average_rate
     if average and stream.time_base and average * stream.time_base > Fraction(9, 10):
         average = None

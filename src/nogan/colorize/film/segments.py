@@ -1,4 +1,4 @@
-"""Segments of a film on disk, and what a run that was cut needs to go on behind the last whole one."""
+"""Segments of a film on disk, and the state that an interrupted run needs to continue after the last whole one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nogan.colorize.composite import composite
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.flicker import FlickerMeter
 from nogan.colorize.film.options import FilmOptions
+from nogan.colorize.film.reading import pts_of
 from nogan.colorize.film.stabilize import Stabilizer
 from nogan.common.files import write_atomically
 from nogan.common.version import __version__
@@ -22,13 +23,14 @@ from nogan.common.version import __version__
 if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 _STATE_NAME = "state.npz"
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """The end of a segment: what must be known to go on behind it."""
+class SegmentEnd:
+    """The end of a segment: what must be known to continue after it."""
 
     frames: int
     last_pts: int
@@ -37,15 +39,15 @@ class Snapshot:
 
 
 class Segment(NamedTuple):
-    """What joining has to know of a segment: by how many places its packets are out of order, and where it begins."""
+    """What joining needs to know of a segment."""
 
-    reorder: int
+    reorder: int  # places by which its packets are out of presentation order at most
     first_pts: int
 
 
 @dataclass
 class State:
-    """Where a film stands: the segments on disk, and everything that the next frame needs of those before."""
+    """Progress of a film: the segments on disk, and everything that the next frame needs from the previous ones."""
 
     signature: str
     segments: list[Segment] = field(default_factory=list)
@@ -59,7 +61,7 @@ class State:
 
     @classmethod
     def load(cls, work: Path, signature: str) -> State:
-        """The state that a run of the same ``signature`` left in ``work``, or a fresh one (and ``work`` is emptied)."""
+        """The state in ``work`` if it has the same ``signature``; else a fresh one, and ``work`` is removed."""
         state = cls(signature)
         try:
             with np.load(work / _STATE_NAME) as stored:
@@ -73,25 +75,26 @@ class State:
                     part.restore({key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{name}.")})
                 return state
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            pass  # nothing there, or nothing whole: begin anew
+            pass  # no state, or a damaged one: start again
         shutil.rmtree(work, ignore_errors=True)
         return cls(signature)
 
-    def save(self, work: Path, snapshot: Snapshot) -> None:
-        """Write down that everything up to ``snapshot`` is in whole segments."""
+    def save(self, work: Path, end: SegmentEnd) -> None:
+        """Record on disk that all frames up to ``end`` are in whole segments."""
         saved = {
             "signature": self.signature,
             "segments": self.segments,
-            "frames": snapshot.frames,
-            "last_pts": snapshot.last_pts,
-            "last_duration": snapshot.last_duration,
+            "frames": end.frames,
+            "last_pts": end.last_pts,
+            "last_duration": end.last_duration,
         }
-        write_atomically(work / _STATE_NAME, lambda path: np.savez(path, json=json.dumps(saved), **snapshot.arrays))
+        arrays = {"json": np.array(json.dumps(saved)), **end.arrays}
+        write_atomically(work / _STATE_NAME, lambda path: np.savez(path, allow_pickle=False, **arrays))
 
     def take(self, frame: VideoFrame, gray: np.ndarray, square: np.ndarray, stabilize: bool) -> np.ndarray:
-        """Count, measure and (if asked) smooth one frame; returns its final square."""
+        """Count, measure and (with ``stabilize``) smooth the next frame; returns the square to encode it with."""
         self.frames, self.open_frames = self.frames + 1, self.open_frames + 1
-        self.last_pts, self.last_duration = frame.pts, frame.duration
+        self.last_pts, self.last_duration = pts_of(frame), frame.duration
         if not stabilize:
             self.before.update(composite(square, gray))
             return square
@@ -100,28 +103,30 @@ class State:
         self.after.update(composite(smooth.clip(0, 1), gray), motion)
         return smooth
 
-    def snapshot(self) -> Snapshot:
-        """End the open segment here."""
+    def end_segment(self) -> SegmentEnd:
+        """End the open segment after the last frame taken."""
+        assert self.last_pts is not None  # a segment has at least one frame
         self.open_frames = 0
         parts = self._parts().items()
         arrays = {f"{name}.{key}": array for name, part in parts for key, array in part.state().items()}
-        return Snapshot(self.frames, self.last_pts, self.last_duration, arrays)
+        return SegmentEnd(self.frames, self.last_pts, self.last_duration, arrays)
 
     def _parts(self) -> dict[str, FlickerMeter | Stabilizer]:
         return {"before": self.before, "after": self.after, "stabilizer": self.stabilizer}
 
 
 class SegmentWriter:
-    """Encodes what it is called with, in one segment until it is called with a snapshot, which ends it."""
+    """Encodes the frames that it is called with into segments; a :class:`SegmentEnd` ends the open one."""
 
     def __init__(self, encoding: Encoding, state: State, work: Path) -> None:
         self._encoding, self._state, self._work = encoding, state, work
-        self._container: OutputContainer | None = None
+        self._open: tuple[OutputContainer, VideoStream] | None = None
         self._pts: list[int] = []
+        self._first_pts = 0
 
-    def __call__(self, item: tuple[VideoFrame, np.ndarray] | Snapshot) -> None:
-        """Take a frame and its final square, or the snapshot that ends the segment."""
-        if isinstance(item, Snapshot):
+    def __call__(self, item: tuple[VideoFrame, np.ndarray] | SegmentEnd) -> None:
+        """Take a frame with the square to encode it with, or the end of the segment."""
+        if isinstance(item, SegmentEnd):
             self._mux(None)
             self.abandon()
             order = {pts: rank for rank, pts in enumerate(sorted(self._pts))}
@@ -130,25 +135,27 @@ class SegmentWriter:
             self._pts = []
             self._state.save(self._work, item)
             return
-        if self._container is None:
+        if self._open is None:
             import av
 
             path = segment_path(self._work, len(self._state.segments))
-            self._container = av.open(path, "w", format=segment_format(self._encoding.codec))
-            self._stream = self._encoding.add_stream(self._container)
-            self._first_pts = item[0].pts
+            container = av.open(path, "w", format=segment_format(self._encoding.codec))
+            self._open = container, self._encoding.add_stream(container)
+            self._first_pts = pts_of(item[0])
         self._mux(self._encoding.colored(*item))
 
     def abandon(self) -> None:
         """Close the open segment as it is."""
-        if self._container is not None:
-            self._container.close()
-            self._container = None
+        if self._open is not None:
+            self._open[0].close()
+            self._open = None
 
     def _mux(self, frame: VideoFrame | None) -> None:
-        for packet in self._stream.encode(frame):
-            self._pts.append(packet.pts)
-            self._container.mux(packet)
+        assert self._open is not None
+        container, stream = self._open
+        for packet in stream.encode(frame):
+            self._pts.append(pts_of(packet))
+            container.mux(packet)
 
 
 def segment_path(work: Path, number: int) -> Path:
@@ -157,12 +164,12 @@ def segment_path(work: Path, number: int) -> Path:
 
 
 def segment_format(codec: str) -> str:
-    """The container of the segments: ffmpeg's own, which takes nearly all that its encoders give."""
+    """The container of the segments: NUT, ffmpeg's own, which holds nearly all of its codecs; MOV for the others."""
     return "mov" if codec.startswith(("prores", "dnxhd")) else "nut"
 
 
 def signature_of(source: Path, options: FilmOptions) -> str:
-    """What must be the same for a run to go on with what an earlier one left."""
+    """Source and settings, which must be the same for a run to continue the segments of an earlier one."""
     status = source.stat()
     settings = {key: value for key, value in asdict(options).items() if key not in ("batch_size", "segment_frames")}
     return json.dumps([__version__, str(source.resolve()), status.st_size, status.st_mtime_ns, settings], default=str)

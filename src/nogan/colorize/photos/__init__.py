@@ -1,9 +1,9 @@
-"""Photographs as files: pixels upright and ready to color, and everything else about them kept.
+"""Photographs as files: their pixels upright, and everything else about them kept.
 
-8-bit files are read and written by Pillow. 16-bit color, which Pillow has no mode for, is read by OpenCV or tifffile
-and written by OpenCV (PNG) or tifffile (TIFF). What a photograph carries beside its pixels (EXIF, ICC profile, XMP,
-IPTC, resolution, comments) goes with it, to the byte, where the output format has a place for it; only the orientation
-becomes 1, because the pixels come out upright, and the thumbnail goes, because it shows the photograph as it was.
+8-bit files are read and written by Pillow. 16-bit color, for which Pillow has no mode, is read and written by OpenCV
+(PNG) or tifffile (TIFF). EXIF, ICC profile, XMP, IPTC, resolution and comments are copied to the byte, where the output
+format has a place for them. Only the orientation becomes 1, because the pixels come out upright, and the thumbnail is
+removed, because it shows the photograph without colors.
 """
 
 from nogan.colorize.photos.photo import Photo, upright

@@ -1,4 +1,4 @@
-"""What goes along with the pixels, found in the file: profile, EXIF, XMP, Photoshop's block, resolution, comments."""
+"""The metadata of a photograph: ICC profile, EXIF, XMP, Photoshop's block with IPTC, resolution, comments."""
 
 import re
 import struct
@@ -16,18 +16,20 @@ DESCRIPTIVE_TAGS = frozenset(
         *(18246, 18249, 40091, 40092, 40093, 40094, 40095),  # Windows' ratings, titles, comments, keywords
     }
 )
-"""Of a TIFF's first directory, what tells of the photograph; all else tells of the file."""
+"""Tags of a TIFF's first directory that describe the photograph; the others describe the file."""
 
 PHOTOSHOP_PREFIX = b"Photoshop 3.0\0"
 IPTC_RESOURCE = 1028
 _THUMBNAIL_RESOURCES = (1033, 1036)
-_RAW_PROFILE = "Raw profile type exif"  # where PNG had EXIF before it had a chunk for it
+_RAW_PROFILE = "Raw profile type exif"  # how PNG stored EXIF before it had a chunk for it
 
 
 def image_metadata(image: Image.Image, tiff: Directory | None) -> tuple[dict[str, Any], list[str]]:
-    """What a Pillow image carries, in the form that :mod:`nogan.colorize.photos.writing` understands, and remarks.
+    """The metadata of a Pillow image, as in :class:`~nogan.colorize.photos.Photo`, and remarks.
 
-    ``tiff`` is the directory of the TIFF that it was read from, if it was one and is still at hand.
+    Args:
+        image: the image.
+        tiff: the directory of the TIFF that it was read from; None where there is none, or it is gone.
     """
     if tiff is not None:
         return tiff_metadata(tiff), []
@@ -39,7 +41,7 @@ def image_metadata(image: Image.Image, tiff: Directory | None) -> tuple[dict[str
     if text := {key: value for key, value in text.items() if key not in ("XML:com.adobe.xmp", _RAW_PROFILE)}:
         metadata["text"] = text
     blocks = [data for name, data in getattr(image, "applist", []) if name == "APP13"]
-    # A block of more than 64 kB goes on in the next segment.
+    # A block of more than 64 kB continues in the next segment.
     photoshop = b"".join(data.removeprefix(PHOTOSHOP_PREFIX) for data in blocks if data.startswith(PHOTOSHOP_PREFIX))
     if photoshop := without_thumbnail(photoshop):
         metadata["photoshop"] = photoshop
@@ -48,10 +50,10 @@ def image_metadata(image: Image.Image, tiff: Directory | None) -> tuple[dict[str
         if exif := _exif(image):
             metadata["exif"] = tags.clean_exif(exif)
             directory = tags.decode_exif(exif)
-    except Exception:  # on a damaged block Pillow and the hex digits of PNG raise nearly everything
+    except Exception:  # for damaged blocks Pillow and the hex digits of PNG raise nearly any error
         metadata.pop("exif", None)
         remarks.append("its EXIF data is damaged and was dropped")
-    # Where a JPEG's header has no unit, Pillow looks into EXIF, and finds 72 or a ratio of sides there.
+    # Where a JPEG's header has no unit, Pillow takes 72 or a ratio of sides from EXIF.
     dpi = (
         _dpi(directory) if image.format in ("JPEG", "MPO") and info.get("jfif_unit") not in (1, 2) else info.get("dpi")
     )
@@ -61,7 +63,7 @@ def image_metadata(image: Image.Image, tiff: Directory | None) -> tuple[dict[str
 
 
 def tiff_metadata(tiff: Directory) -> dict[str, Any]:
-    """What the first directory of a TIFF carries."""
+    """The metadata in the first directory of a TIFF."""
     metadata: dict[str, Any] = {}
     for name, code in (("icc_profile", tags.ICC_PROFILE), ("xmp", tags.XMP), ("photoshop", tags.PHOTOSHOP)):
         if code in tiff.tags and tiff.tags[code].data:
@@ -83,7 +85,7 @@ def tiff_metadata(tiff: Directory) -> dict[str, Any]:
 
 
 def resources(photoshop: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Number, data and whole of each resource of a Photoshop block."""
+    """Of each resource of a Photoshop block: its number, its data, and its bytes as a whole."""
     position = 0
     while position + 12 <= len(photoshop):
         code, name = struct.unpack_from(">HB", photoshop, position + 4)
@@ -97,7 +99,7 @@ def resources(photoshop: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def without_thumbnail(photoshop: bytes) -> bytes:
-    """A Photoshop block without the small picture of the photograph as it was."""
+    """A Photoshop block without its thumbnail, which shows the photograph without colors."""
     found = list(resources(photoshop))
     if all(code not in _THUMBNAIL_RESOURCES for code, _, _ in found):
         return photoshop
@@ -105,7 +107,7 @@ def without_thumbnail(photoshop: bytes) -> bytes:
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """XMP whose orientation, which some programs go by, is that of upright pixels."""
+    """XMP with the orientation of upright pixels, because some programs turn pictures by it."""
     return re.sub(rb'(tiff:Orientation(?:\s*=\s*["\']|>))[2-8]', rb"\g<1>1", xmp)
 
 
@@ -124,7 +126,7 @@ def _exif(image: Image.Image) -> bytes:
 
 
 def _dpi(directory: Directory) -> tuple[float, float] | None:
-    """Dots an inch, where the unit is one of length."""
+    """Dots an inch, horizontally and vertically; None where the unit is none of length."""
     inches = {2: 1.0, 3: 2.54}.get(directory.integer(296, 2))
     x, y = (directory.fractions(code) for code in (282, 283))
     return (x[0] * inches, y[0] * inches) if inches and x and y and 0 < x[0] < 1e5 and 0 < y[0] < 1e5 else None

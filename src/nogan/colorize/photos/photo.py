@@ -1,4 +1,4 @@
-"""What a photograph is between its reading and its writing."""
+"""A photograph in memory, and turning it upright."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,8 +13,8 @@ class Photo:
     Attributes:
         pixels: ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8 or uint16.
         alpha: ``(H, W)`` of the same type, or None.
-        metadata: what goes along: ``icc_profile``, ``exif`` (with its prefix, upright, without a thumbnail), ``xmp``,
-            ``photoshop`` (its resources, IPTC among them), ``comment``, ``text``, ``dpi``, ``tiff_compression``.
+        metadata: ``icc_profile``, ``exif`` (with its prefix, upright, without a thumbnail), ``xmp``, ``photoshop`` (its
+            resources, IPTC among them), ``comment``, ``text``, ``dpi``, ``tiff_compression``; any may be missing.
         remarks: what a user should know about how it was read.
     """
 
@@ -25,7 +25,7 @@ class Photo:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the pixels take."""
+        """Bytes of the pixels and of alpha."""
         return self.pixels.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
 
     def with_pixels(self, pixels: np.ndarray) -> "Photo":
@@ -34,7 +34,7 @@ class Photo:
 
 
 def upright(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn pixels ``(H, W, ...)`` by an EXIF orientation (1 to 8; others are taken as 1)."""
+    """Pixels ``(H, W, ...)`` turned upright by an EXIF orientation (1 to 8; anything else counts as 1)."""
     turned = {
         2: lambda a: a[:, ::-1],
         3: lambda a: a[::-1, ::-1],

@@ -1,4 +1,4 @@
-"""Reading photographs: any mode to upright gray or RGB pixels, 8 or 16 bits, and what goes along with them."""
+"""Reading photographs: any mode to upright gray or RGB pixels of 8 or 16 bits, and their metadata."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from nogan.colorize.photos.tags import Directory
 from nogan.common.errors import UserError
 
 MAX_MEGAPIXELS = 500
-"""A photograph with more pixels is refused: a 20,000 px square scan passes, a decompression bomb does not."""
+"""Photographs with more are refused: a scan of 20,000 x 20,000 px passes, a decompression bomb does not."""
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 _NO_WHITE = "of mode {mode!r} (32 bits a pixel) has no fixed white: convert it to 16 bits first."
@@ -26,12 +26,16 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 
 def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
-    """Read any photograph that Pillow knows, and 16-bit color too.
+    """Read a photograph of any kind that Pillow knows, or of 16-bit color.
 
-    Palettes, CMYK and gray with a profile of its own become RGB or gray in sRGB; an RGB profile stays with its pixels.
+    Palettes, CMYK and gray with an ICC profile become RGB or gray in sRGB; an RGB profile stays with its pixels.
+
+    Args:
+        path: the file.
+        max_megapixels: larger photographs are refused.
 
     Raises:
-        UserError: in one line, for a file that is missing, empty, truncated, damaged, no image, or too large.
+        UserError: in one line: the file is missing, empty, truncated, damaged, not an image, or too large.
     """
     try:
         if path.stat().st_size == 0:
@@ -50,43 +54,47 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
             if image.mode in ("I", "F"):
                 raise UserError(f"{path}: an image {_NO_WHITE.format(mode=image.mode)}")
             flat, orientation = _read_png16(path, image) if _is_png16(image) else _flat(image, tiff)
-        # Turned when the image is closed: it holds the pixels a second time.
+        # Turned after the image is closed, which holds the pixels a second time.
         return _turned(flat, orientation)
     except UserError:
         raise
     except UnidentifiedImageError as error:
-        raise UserError(f"{path}: no image that can be read (whatever its name says).") from error
+        raise UserError(f"{path}: not an image that can be read (whatever its name says).") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     except MemoryError as error:
         raise UserError(f"{path}: not enough memory to read it.") from error
     except Exception as error:
-        # On damaged files the decoders raise nearly everything: struct.error, KeyError, zlib.error.
+        # For damaged files the decoders raise nearly any error: struct.error, KeyError, zlib.error.
         raise UserError(
             f"{path}: truncated or damaged: {' '.join(str(error).split()) or type(error).__name__}"
         ) from error
 
 
 def from_image(image: Image.Image) -> Photo:
-    """A Pillow image, from wherever it is, as a file of its kind would be read; it stays as it is.
+    """Read a Pillow image as a file of its kind would be read. The image is not changed.
 
     Raises:
-        UserError: for a mode of 32 bits a pixel, which has no fixed white.
+        UserError: its mode has 32 bits a pixel, and so no fixed white.
     """
     file = getattr(image, "fp", None)
     tiff = None
     if image.format == "TIFF" and file is not None and not file.closed:
         position = file.tell()
-        with contextlib.suppress(ValueError):  # not the file that it was; Pillow knows some of its tags too
+        with contextlib.suppress(ValueError):  # no longer the same file; Pillow has kept some of its tags
             tiff = tags.read_directory(file)
         file.seek(position)
     return _turned(*_flat(image, tiff))
 
 
 def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
-    """A Pillow image of any mode as ``(H, W)`` gray or ``(H, W, 3)`` RGB, and its alpha ``(H, W)`` or None.
+    """The pixels of a Pillow image of any mode.
 
-    uint8, but uint16 for the 16-bit gray modes.
+    Returns:
+        Gray ``(H, W)`` or RGB ``(H, W, 3)``, and alpha ``(H, W)`` or None; uint8, or uint16 for the 16-bit gray modes.
+
+    Raises:
+        UserError: its mode has 32 bits a pixel, and so no fixed white.
     """
     if image.mode.startswith("I;16"):
         return np.array(image).astype(np.uint16), None
@@ -100,14 +108,12 @@ def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if image.mode in ("L", "LA", "1"):
         return np.array(image.getchannel("L") if image.mode == "LA" else image.convert("L")), alpha
     if image.mode == "LAB":
-        image = ImageCms.profileToProfile(
-            image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
+        image = _to_srgb(image, ImageCms.createProfile("LAB"))
     return _rgb(image), alpha
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    """RGB ``(H, W, 3)``, strip by strip: numpy's own way goes through two copies more of the whole picture."""
+    """RGB ``(H, W, 3)``, strip by strip, because ``np.array(image)`` copies the whole picture twice more."""
     width, height = image.size
     result = np.empty((height, width, 3), np.uint8)
     step = max(1, _STRIP_PIXELS // max(width, 1))
@@ -119,7 +125,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 @contextlib.contextmanager
 def _any_size() -> Iterator[None]:
-    """Lift Pillow's own limit, which a large scan exceeds, while ours is checked."""
+    """Lift Pillow's limit of the size, which is below that of large scans; ours is checked in its place."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -137,7 +143,11 @@ def _check_size(path: Path, size: tuple[int, int], max_megapixels: float) -> Non
 
 
 def _open_heic(path: Path) -> None:
-    """Teach Pillow the format of telephones, where the package for it is installed."""
+    """Let Pillow read HEIC, the format of telephones.
+
+    Raises:
+        UserError: the package for it is not installed.
+    """
     try:
         import pillow_heif
     except ImportError as error:
@@ -154,7 +164,7 @@ def _flat(image: Image.Image, tiff: Directory | None) -> tuple[Photo, int]:
     """A photograph as it lies in the file, and the orientation that turns it upright."""
     frames = getattr(image, "n_frames", 1)
     compression = image.info.get("compression")
-    image.load()  # PNG's EXIF may stand behind the pixels, and TIFF comes out upright
+    image.load()  # PNG may have its EXIF behind the pixels; a TIFF is turned upright by this
     metadata, remarks = image_metadata(image, tiff)
     if frames > 1:
         remarks.append(f"it has {frames} pages or frames; the first one was used")
@@ -177,19 +187,24 @@ def _turned(photo: Photo, orientation: int) -> Photo:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(tags.ORIENTATION, 1)
-    except Exception:  # a damaged block, of which image_metadata makes a remark
+    except Exception:  # a damaged block, for which image_metadata adds a remark
         return 1
 
 
 def _from_cmyk(image: Image.Image, profile: bytes) -> tuple[Image.Image, list[str]]:
-    """RGB in sRGB, by the profile where it is one for CMYK, and a remark where it is damaged."""
+    """sRGB by the CMYK profile, and a remark if that is damaged; the image as it is without such a profile."""
     if profile[16:20] == b"CMYK":
         try:
-            srgb = ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(image, io.BytesIO(profile), srgb, outputMode="RGB"), []
+            return _to_srgb(image, io.BytesIO(profile)), []
         except ImageCms.PyCMSError:
             return image, ["its CMYK profile is damaged; converted without it"]
     return image, []
+
+
+def _to_srgb(image: Image.Image, profile: io.BytesIO | ImageCms.core.CmsProfile) -> Image.Image:
+    result = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert result is not None  # which it is only for conversions in place
+    return result
 
 
 def _read_png16(path: Path, image: ImageFile.ImageFile) -> tuple[Photo, int]:
@@ -228,7 +243,7 @@ def _read_tiff16(path: Path, tiff: Directory) -> Photo:
 
 
 def _to_rgb_profile(pixels: np.ndarray, metadata: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any], list[str]]:
-    """Leave only a profile that fits RGB pixels: a gray one is applied (the result is sRGB), any other is dropped."""
+    """Keep the profile if it is one for RGB, apply it if it is one for gray (the result is sRGB), else drop it."""
     profile = metadata.get("icc_profile", b"")
     if not profile or profile[16:20] == b"RGB ":
         return pixels, metadata, []
@@ -239,12 +254,11 @@ def _to_rgb_profile(pixels: np.ndarray, metadata: dict[str, Any]) -> tuple[np.nd
         return pixels, metadata, ["its ICC profile does not fit its pixels and was dropped"]
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     try:
-        srgb = ImageCms.createProfile("sRGB")
-        curve = np.array(ImageCms.profileToProfile(ramp, io.BytesIO(profile), srgb, outputMode="RGB"))[0, :, 1]
+        curve = np.array(_to_srgb(ramp, io.BytesIO(profile)))[0, :, 1]
     except ImageCms.PyCMSError:
         return pixels, metadata, ["its ICC profile is damaged and was dropped"]
     if pixels.dtype == np.uint16:
-        # A table of all 16-bit values, through the 8-bit curve that the color engine gives.
+        # The color engine gives the curve at 256 values; all 65536 are interpolated.
         curve = np.interp(np.arange(65536) / 257, np.arange(256), curve.astype(np.float64)) * 257
         curve = np.round(curve).astype(np.uint16)
     return curve[pixels], {**metadata, "icc_profile": _SRGB}, []

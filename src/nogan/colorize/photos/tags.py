@@ -1,4 +1,4 @@
-"""The tags of TIFF and EXIF in their own bytes: no text is decoded, and none lost to a wrong guess at its encoding."""
+"""The tags of TIFF and EXIF, as bytes: texts are never decoded, so that no wrong encoding can damage them."""
 
 import io
 import struct
@@ -15,14 +15,14 @@ TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXIF_PREFIX = b"Exif\0\0"
 
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_WORDS = _SIZES | {5: 4, 10: 4}  # what the byte order turns: a fraction is two numbers
+_WORDS = _SIZES | {5: 4, 10: 4}  # bytes that the byte order applies to: a fraction is two numbers
 _FRACTION = 5
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A value as it stands in the file: its TIFF type, how many there are, and their bytes."""
+    """The values of a tag as they are stored: their TIFF type, their number, and their bytes."""
 
     type: int
     count: int
@@ -31,14 +31,14 @@ class Tag:
 
 @dataclass
 class Directory:
-    """One directory of tags (IFD), with the directories of EXIF, GPS and interoperability that hang from it.
+    """One directory of tags (IFD), with the directories of EXIF, GPS and interoperability that it points to.
 
     Attributes:
         order: "<" or ">", the byte order of the values.
         tags: by number.
-        children: directories by the number of the tag that points at them.
-        big: whether it stands in a BigTIFF.
-        next: where the next directory of the file begins; 0 for none.
+        children: directories, by the number of the tag that points to them.
+        big: whether it is in a BigTIFF.
+        next: position of the file's next directory; 0 for none.
     """
 
     order: str
@@ -67,12 +67,12 @@ class Directory:
         return tuple(a / b if b else 0.0 for a, b in zip(parts[::2], parts[1::2], strict=True))
 
     def only(self, codes: Collection[int]) -> "Directory":
-        """The same directory with no tags but these; the directories below it stay whole."""
+        """The same directory with only these tags; the directories below it stay whole."""
         tags = {code: tag for code, tag in self.tags.items() if code in codes}
         return Directory(self.order, tags, self.children)
 
     def in_order(self, order: str) -> "Directory":
-        """The same directory with its values in another byte order; bytes of no known meaning stay as they are."""
+        """The same directory with its values in another byte order; bytes of unknown meaning stay as they are."""
         if order == self.order:
             return self
         tags = {}
@@ -88,7 +88,7 @@ def read_directory(stream: BinaryIO) -> Directory:
     """The first directory of a TIFF, a BigTIFF, or an EXIF block without its prefix.
 
     Raises:
-        ValueError: where the stream is none of them, or cut within the directory.
+        ValueError: the stream is none of these, or ends within the directory.
     """
     size = stream.seek(0, io.SEEK_END)
     stream.seek(0)
@@ -116,7 +116,7 @@ def _read(stream: BinaryIO, size: int, order: str, big: bool, offset: int, point
     following = stream.read(8 if big else 4)
     if len(following) == (8 if big else 4):
         (directory.next,) = struct.unpack(order + link, following)
-    left = size  # values do not overlap in an honest file, so that all of them together are no larger than it is
+    left = size  # bytes that values may take: they do not overlap, except in files made to fill the memory
     for position in range(0, len(table), entry_size):
         code, kind, number = struct.unpack_from(order + entry_form, table, position)
         length = _SIZES.get(kind, 0) * number
@@ -126,7 +126,7 @@ def _read(stream: BinaryIO, size: int, order: str, big: bool, offset: int, point
             try:
                 directory.children[code] = _read(stream, size, order, big, where, (INTEROP,))
             except (ValueError, struct.error):
-                continue  # a pointer to nowhere: the rest of the tags is as good as before
+                continue  # the pointer is damaged; the other tags can be used
         elif kind in _SIZES and length <= left:
             if length > len(data):
                 stream.seek(min(struct.unpack(order + link, data)[0], size))
@@ -138,7 +138,7 @@ def _read(stream: BinaryIO, size: int, order: str, big: bool, offset: int, point
 
 
 def encode_directory(directory: Directory, offset: int) -> bytes:
-    """A directory as it stands at the (even) ``offset`` of a file, with its values and directories behind it."""
+    """The bytes of a directory at the (even) ``offset`` of a file, followed by its values and directories."""
     entries: dict[int, Tag | Directory] = {**directory.tags, **directory.children}
     order, big = directory.order, directory.big
     entry_form, link, room = ("HHQ", "Q", 8) if big else ("HHI", "I", 4)
@@ -169,18 +169,18 @@ def decode_exif(exif: bytes) -> Directory:
     """The tags of an EXIF block, with or without its prefix.
 
     Raises:
-        ValueError: where it is none.
+        ValueError: it is not an EXIF block.
     """
     return read_directory(io.BytesIO(exif.removeprefix(EXIF_PREFIX)))
 
 
 def clean_exif(exif: bytes) -> bytes:
-    """An EXIF block to the byte, but upright and without its thumbnail, which shows the photograph as it was.
+    """An EXIF block with orientation 1 and without its thumbnail, and otherwise the same to the byte.
 
-    It is not written anew: maker notes, which hold offsets of their own, would not survive that.
+    It is edited in place, because maker notes hold offsets into the block.
 
     Raises:
-        ValueError: where it is none.
+        ValueError: it is not an EXIF block.
     """
     body = bytearray(exif.removeprefix(EXIF_PREFIX).removeprefix(EXIF_PREFIX))
     if bytes(body[:4]) not in TIFF_SIGNATURES[:2]:
@@ -210,7 +210,7 @@ def _entries(body: bytearray, order: str, start: int) -> list[tuple[int, int, in
 
 
 def _erase(body: bytearray, order: str, start: int, floor: int) -> None:
-    """Blank the directory at ``start`` and all that it points at, and cut it off where it ends the block."""
+    """Zero the directory at ``start`` and everything that it points to; remove those bytes at the end of the block."""
     if start < floor:
         return
     try:
@@ -224,19 +224,19 @@ def _erase(body: bytearray, order: str, start: int, floor: int) -> None:
             elif count == 1:
                 picture[code] = value
     except struct.error:
-        return  # nothing points at it any more, and what it held cannot be told
-    # A JPEG, or one strip of pixels.
+        return  # damaged; nothing points to it any more
+    # The thumbnail is a JPEG, or one strip of pixels.
     spans += [(picture[a], picture[b]) for a, b in ((513, 514), (273, 279)) if a in picture and b in picture]
     for begin, length in sorted(spans, reverse=True):
         end = min(begin + length, len(body))
         if floor <= begin < end:
             body[begin:end] = bytes(end - begin)
-            if end >= len(body) - 1:  # one byte of padding
+            if end >= len(body) - 1:  # there may be a byte of padding
                 del body[begin:]
 
 
 def add_tags(path: Path, extra: Directory) -> None:
-    """Add tags and directories to a TIFF, whose own tags win."""
+    """Add tags and directories to a TIFF; tags that it has already are kept."""
     with path.open("r+b") as file:
         own = read_directory(file)
         extra = extra.in_order(own.order)

@@ -1,8 +1,8 @@
-"""Writing photographs: in the format that the suffix names, with everything that goes along and has a place in it."""
+"""Writing photographs in the format of the suffix, with all metadata that this format has a place for."""
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
-"""What a folder is searched for, and what can be written."""
+"""Suffixes of photographs that can be written."""
 
 _FORMATS = {
     ".jpg": "JPEG",
@@ -34,19 +34,19 @@ _BYTES = 1  # TIFF's type
 
 
 def write_photo(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ...]:
-    """Write a photograph, whole or not at all, in the format that the suffix names.
+    """Write a photograph, whole or not at all, in the format of the suffix.
 
     Args:
-        photo: 16 bits are kept in PNG and TIFF, and reduced to 8 in the other formats; so is transparency in PNG, TIFF
-            and WebP, while elsewhere it is dropped.
+        photo: 16 bits are kept in PNG and TIFF, and become 8 in other formats; alpha is kept in PNG, TIFF and WebP,
+            and dropped in other formats.
         path: with one of :data:`PHOTO_SUFFIXES`.
         quality: of JPEG and WebP, 1 to 100.
 
     Returns:
-        Remarks on what does not fit in the format and was left out.
+        Remarks on metadata that does not fit in the format and was left out.
 
     Raises:
-        UserError: in one line, where the suffix is unknown, or the file cannot be written.
+        UserError: in one line: the suffix is unknown, or the file cannot be written.
     """
     form = check_writable(path)
     remarks: tuple[str, ...] = ()
@@ -73,10 +73,10 @@ def _write(photo: Photo, path: Path, form: str, quality: int) -> None:
 
 
 def check_writable(path: Path) -> str:
-    """Pillow's name of the format that the suffix of ``path`` stands for.
+    """Pillow's name of the format of ``path``, by its suffix.
 
     Raises:
-        UserError: for a suffix that photographs are not written in.
+        UserError: photographs cannot be written in a format of this suffix.
     """
     form = _FORMATS.get(path.suffix.lower())
     if form is None:
@@ -97,7 +97,7 @@ def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
         if "xmp" in metadata:
             options["xmp"] = metadata["xmp"]
     if form == "JPEG":
-        # Chroma comes from a square of a few hundred pixels: nothing is lost by halving it in a large photograph.
+        # Chroma comes from a square of a few hundred pixels, so that large photographs lose nothing by halving it.
         options["subsampling"] = "4:2:0" if min(photo.pixels.shape[:2]) > 1500 else "4:4:4"
         if "comment" in metadata:
             options["comment"] = metadata["comment"]
@@ -116,7 +116,7 @@ def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
 
 
 def _fitted(photo: Photo) -> tuple[Photo, tuple[str, ...]]:
-    """A photograph with no more metadata than JPEG's segments hold, and remarks on what went."""
+    """A photograph with no more metadata than JPEG's segments hold, and remarks on what was left out."""
     metadata, remarks = dict(photo.metadata), []
     exif = metadata.get("exif", b"")
     if len(exif) > _SEGMENT:
@@ -135,7 +135,7 @@ def _fitted(photo: Photo) -> tuple[Photo, tuple[str, ...]]:
 
 
 def _sizes(directory: tags.Directory) -> Iterator[tuple[int, dict[int, tags.Tag], int]]:
-    """Length of each value, in this directory and below, and where it stands."""
+    """Of each tag in this directory and below: the length of its values, the dictionary with it, and its number."""
     for code, tag in directory.tags.items():
         yield len(tag.data), directory.tags, code
     for child in directory.children.values():
@@ -143,14 +143,14 @@ def _sizes(directory: tags.Directory) -> Iterator[tuple[int, dict[int, tags.Tag]
 
 
 def _photoshop_segments(photoshop: bytes) -> bytes:
-    """Photoshop's block, spread over as many segments as it takes."""
+    """Photoshop's block, divided into JPEG segments."""
     room = _SEGMENT - len(PHOTOSHOP_PREFIX)
     segments = [PHOTOSHOP_PREFIX + photoshop[start : start + room] for start in range(0, len(photoshop), room)]
     return b"".join(b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment for segment in segments)
 
 
 def _write_png16(path: Path, photo: Photo) -> None:
-    """OpenCV writes the pixels, and the chunks that Pillow makes of the metadata go in behind the header."""
+    """Write pixels by OpenCV, and insert the chunks of metadata, made by Pillow, behind the header."""
     import cv2
 
     ok, encoded = cv2.imencode(".png", _bgr(photo), [cv2.IMWRITE_PNG_COMPRESSION, 3])
@@ -199,7 +199,7 @@ def _write_tiff16(path: Path, photo: Photo) -> None:
 
 
 def _add_tiff_tags(path: Path, metadata: dict[str, Any]) -> None:
-    """EXIF, GPS, XMP, IPTC and Photoshop's block, byte for byte: Pillow and tifffile would write their texts anew."""
+    """Add EXIF, GPS, XMP, IPTC and Photoshop's block to the byte; Pillow and tifffile would encode their texts anew."""
     exif = metadata.get("exif")
     described = tags.decode_exif(exif).only(DESCRIPTIVE_TAGS) if exif else tags.Directory("<")
     photoshop = metadata.get("photoshop", b"")
@@ -211,7 +211,7 @@ def _add_tiff_tags(path: Path, metadata: dict[str, Any]) -> None:
         tags.add_tags(path, described)
 
 
-def _save(path: Path, write: Any) -> None:
+def _save(path: Path, write: Callable[[Path], None]) -> None:
     try:
         write_atomically(path, write)
     except (OSError, ValueError, OverflowError, SystemError) as error:
