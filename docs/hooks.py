@@ -46,5 +46,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Show ``:func:`nogan.x.y``` of docstrings as the name of the function."""
+    """Show what docstrings write as reStructuredText, ``:func:`nogan.x.y``` and ``::`` before code, as prose."""
+    html = html.replace("::</p>", ":</p>")
     return _ROLE.sub(lambda match: f"<code>{match[1].rpartition('.')[2]}</code>", html)
