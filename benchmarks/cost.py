@@ -101,7 +101,7 @@ def phase_flops(module: GANModule, phase: Phase) -> float:
 def flops(module: GANModule, phase: Phase, turn: str, size: int) -> float:
     """Operations for one image of a training step that serves the network whose ``turn`` it is."""
     network = module.generator.network
-    trained = trainable_parameters(network, phase.trains) if turn == "generator" else frozenset()
+    trained = trainable_parameters(network, phase.trained_part) if turn == "generator" else frozenset()
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in trained)
     module.critic.requires_grad_(turn == "critic")

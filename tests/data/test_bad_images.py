@@ -15,6 +15,7 @@ from nogan.common import distributed
 from nogan.common.errors import UserError
 from nogan.data.bad_images import EXCHANGED_EVERY, SPARE, BadImages
 from nogan.runs.checkpoints import newest_first
+from nogan.runs.run_folder import RunFolder
 from nogan.training.run import train
 
 QUIET = Console(quiet=True)
@@ -128,7 +129,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, int]]:
 
 def kept(folder: Path) -> dict[str, Any]:
     """The count in the newest checkpoint."""
-    return torch.load(newest_first(folder / "checkpoints")[0], weights_only=True)["NoGANData"]["bad_images"]
+    return torch.load(newest_first(RunFolder(folder))[0], weights_only=True)["NoGANData"]["bad_images"]
 
 
 class Cut(pl.Callback):

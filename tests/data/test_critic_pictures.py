@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nogan.data.datamodule import NoGANData
 from nogan.data.fakes import FakeStore
 from nogan.data.sources import open_source, split
-from nogan.plan import Phase, build_plan
+from nogan.plan import CriticPhase, build_plan
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def data(smallest, tmp_path):
     return built
 
 
-def pictures(data: NoGANData, phase: Phase, *keys: int, held_out: bool = False):
+def pictures(data: NoGANData, phase: CriticPhase, *keys: int, held_out: bool = False):
     store = FakeStore(data.folder / "unused", phase.fakes, phase.fakes_size)
     return data._critic_batches(phase, store, keys, held_out)
 

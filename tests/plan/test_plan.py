@@ -25,10 +25,10 @@ def test_artistic_is_the_published_recipe(configure):
         (192, 16, 0.085, 4),
         (192, 9, 0.03, 1),
     ]
-    assert plan[0].lr == pytest.approx((1e-4, 1e-4, 1e-3)) and plan[0].trains == "decoder"
-    assert plan[1].lr == pytest.approx((3e-7, math.sqrt(3e-7 * 3e-4), 3e-4)) and plan[1].trains == "all"
-    assert plan[4].lr == (1e-3,) and plan[4].trains == "critic"
-    assert plan[6].lr == pytest.approx((1e-5, 5e-5)) and plan[6].trains == "decoder"
+    assert plan[0].lr == pytest.approx((1e-4, 1e-4, 1e-3)) and plan[0].trained_part == "decoder"
+    assert plan[1].lr == pytest.approx((3e-7, math.sqrt(3e-7 * 3e-4), 3e-4)) and plan[1].trained_part == "all"
+    assert plan[4].lr == (1e-3,) and plan[4].trained_part == "critic"
+    assert plan[6].lr == pytest.approx((1e-5, 5e-5)) and plan[6].trained_part == "decoder"
 
 
 def test_steps_are_whole_batches_of_the_training_share(configure):

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from safetensors import safe_open
 
-from nogan.plan import build_plan
+from nogan.plan import GANPhase, GeneratorPhase, build_plan
 from nogan.runs import summary
 from nogan.training.run import train
 
@@ -57,8 +57,8 @@ def test_generator_pretraining(phases, variant):
         batch = batch_a if variant == A else batch_s
         assert (phase.size, phase.batch_size, phase.share, phase.epochs) == (px, batch, share, epochs)
         assert phase.lr == pytest.approx(lr, rel=1e-12)
-        assert (phase.pct_start, phase.trains, phase.noise) == (pct_start, trains, variant == V)
-        assert phase.beta2 == 0.99 and phase.betas is None  # beta1 cycles
+        assert (phase.pct_start, phase.trained_part, phase.noise) == (pct_start, trains, variant == V)
+        assert isinstance(phase, GeneratorPhase) and phase.beta2 == 0.99  # beta1 cycles
 
 
 def test_critic_pretraining(config, phases):
@@ -78,7 +78,7 @@ def test_gan(config, phases, variant):
     assert (gan.weights.adversarial, gan.weights.feature, gan.critic_threshold) == (1.0, feature, 0.65)
     for phase in (phase for phase in phases.values() if phase.kind == "gan"):
         assert (phase.size, phase.batch_size, phase.share, phase.epochs) == (192, batch, 0.03, 1)
-        assert phase.trains == "decoder" and phase.betas == (0.0, 0.9) and phase.pct_start is None
+        assert isinstance(phase, GANPhase) and phase.trained_part == "decoder" and phase.betas == (0.0, 0.9)
         assert phase.noise == (variant == V), "video's loader is the same throughout"
         assert summary.trains(phase) == ("by turns, noisy input" if variant == V else "by turns")
         for step in (0, phase.steps - 1):  # constant

@@ -15,7 +15,8 @@ from nogan.evaluation.measures import MEASURES
 from nogan.report.collect import best, collect, show
 from nogan.report.compare_page import SETTINGS_SHOWN, write_comparison
 from nogan.report.run_data import repeat_command
-from nogan.runs.run_folder import environment, write_json
+from nogan.runs.environment import environment
+from nogan.runs.run_folder import write_json
 
 COMMON = ("experiment=quickstart", "sweep=optuna", "probe={images:4,size:32}")  # what every trial's command line says
 

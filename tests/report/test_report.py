@@ -55,7 +55,7 @@ def test_a_run_read_back_is_the_run_as_recorded(finished_run):
             noted = finished_run / "snapshots" / span.phase.name / f"step-{snapshot.step:06d}.json"
             assert dict(snapshot.metrics) == pytest.approx(json.loads(noted.read_text()))
             assert snapshot.picture is not None and snapshot.picture.name == f"step-{snapshot.at:06d}.png"
-        assert span.chosen == span.record["rolled_back_to"] < span.steps
+        assert span.chosen == span.record.rolled_back_to < span.steps
     assert run.final == records[-1]["metrics"] and run.status == "complete"
     last = run.gan_spans[-1]
     assert run.final_picture.name == f"step-{last.start + last.chosen:06d}.png"
@@ -109,7 +109,7 @@ def test_a_cut_run_is_shown_as_far_as_it_went(copied):
             checkpoint.unlink()
     run = RunData(copied)
     assert run.status == "unfinished" and [span.phase.name for span in run.spans][-1] == "gan@1"
-    assert [record["name"] for record in run.records] == ["g1", "g2", "c1@1", "c2@1"]  # from the newest checkpoint
+    assert [record.name for record in run.records] == ["g1", "g2", "c1@1", "c2@1"]  # from the newest checkpoint
     text = write_report(copied).read_text()
     assert "unfinished" in text and "phase 5 of 7 (gan@1)" in text and f"resume={copied}" in text
     assert data_of(copied / "report.html")["stages"][-1]["chosen"] is None

@@ -12,7 +12,7 @@ from nogan import networks
 from nogan.cli import main
 from nogan.networks import generator_file as exports
 from nogan.plan import build_plan
-from nogan.runs.run_folder import describe_run
+from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore, prune, stores
 
 
@@ -28,13 +28,13 @@ def run(tmp_path):
     for cycle in (1, 2):
         for step in range(0, 60, 10):
             SnapshotStore(tmp_path / "snapshots" / f"gan@{cycle}").save(step, filled(step))
-    return tmp_path
+    return RunFolder(tmp_path)
 
 
 def test_nearest_is_the_earlier_of_two_as_near(run):
     store = stores(run)["gan@1"]
     assert [store.nearest(step) for step in (0, 4, 5, 6, 49, 1000)] == [0, 0, 0, 10, 50, 50]
-    assert SnapshotStore(run / "nowhere").nearest(3) is None
+    assert SnapshotStore(run.path / "nowhere").nearest(3) is None
 
 
 def test_restore_brings_the_weights_back(run):
@@ -89,7 +89,7 @@ def test_discarding_what_a_resumed_phase_will_make_again(run):
 
 def test_list_and_pick_on_the_command_line(tmp_path, capsys, smallest):
     config = smallest("nogan.gan.size=48")
-    describe_run(tmp_path, config, build_plan(config))
+    RunFolder(tmp_path).describe(config, build_plan(config))
     network = networks.build_generator("tiny", "deep", 0.5, pretrained=False)
     exports.save_generator(network, tmp_path)
     store = SnapshotStore(tmp_path / "snapshots" / "gan@1")

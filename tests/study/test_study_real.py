@@ -10,6 +10,7 @@ from PIL import Image
 
 from nogan.cli import main
 from nogan.common.errors import UserError
+from nogan.plan import GANPhase, as_rows
 from nogan.study import real, runs
 from nogan.study.record import read_rows
 from nogan.study.regret import (
@@ -142,9 +143,11 @@ def test_the_sign_test_and_the_interval():
 
 def test_a_finished_run_is_collected_with_steps_from_zero(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,gan/step,gan/critic_loss\n7,,\n8,1,0.25\n9,2,\n10,3.0,0.5\n")
-    phase = {"name": "gan@1", "steps": 3, "batch_size": 16, "lr": [1e-4, 5e-4]}
-    (tmp_path / "plan.json").write_text(json.dumps([{"name": "g1"}, phase]))
-    (tmp_path / "records.json").write_text(json.dumps([{"generator_steps": 1, "seconds": 2.0}]))
+    whole = dict(cycle=1, size=32, batch_size=16, share=0.5, epochs=1, images=48, steps=3, lr=(1e-4, 5e-4))
+    plan = (GANPhase(name="gan@1", betas=(0.0, 0.9), snapshot_every=2, **whole),)
+    (tmp_path / "plan.json").write_text(json.dumps(as_rows(plan)))
+    record = {"name": "gan@1", "kind": "gan", "cycle": 1, "generator_steps": 1, "seconds": 2.0}
+    (tmp_path / "records.json").write_text(json.dumps([record]))
     (tmp_path / "config.yaml").write_text("data: {images: 100}\n")
     (tmp_path / "environment.json").write_text('{"git": "abc"}')
     snapshots = tmp_path / "snapshots" / "gan@1"

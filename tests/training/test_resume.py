@@ -23,7 +23,7 @@ from nogan.common.lock import is_held, only_one
 from nogan.data import fakes
 from nogan.plan import build_plan
 from nogan.runs.checkpoints import damage_of, newest_first, newest_whole_checkpoint
-from nogan.runs.run_folder import describe_run
+from nogan.runs.run_folder import RunFolder
 from nogan.training.callbacks.checkpoints import AtomicCheckpointIO
 from nogan.training.callbacks.progress import PlanProgress
 from nogan.training.resume import newest_unfinished
@@ -81,7 +81,7 @@ def cutting(monkeypatch) -> Iterator[Callable[..., None]]:
 
 
 def final_state(folder: Path) -> dict[str, Any]:
-    return torch.load(newest_first(folder / "checkpoints")[0], weights_only=True)
+    return torch.load(newest_first(RunFolder(folder))[0], weights_only=True)
 
 
 def assert_same_run(one: Path, other: Path) -> None:
@@ -180,7 +180,7 @@ def test_checkpoints_by_minutes(smallest, cutting, tmp_path, minutes, kept):
     cutting("on_train_batch_end", 3)
     with pytest.raises(Cut):
         train(smallest(*OVERRIDES, *often), tmp_path, console=QUIET)
-    assert [path.name for path in newest_first(tmp_path / "checkpoints")] == kept
+    assert [path.name for path in newest_first(RunFolder(tmp_path))] == kept
 
 
 def test_what_is_later_than_the_newest_checkpoint_goes(smallest, cutting, tmp_path):
@@ -188,12 +188,12 @@ def test_what_is_later_than_the_newest_checkpoint_goes(smallest, cutting, tmp_pa
     cutting("on_train_batch_end", 14)
     with pytest.raises(Cut):
         train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    for damaged in newest_first(tmp_path / "checkpoints", within_phases=True):
+    for damaged in newest_first(RunFolder(tmp_path), within_phases=True):
         damaged.write_bytes(b"junk")
     cutting("on_train_batch_end", 12)
     with pytest.raises(Cut):
         train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
-    left = [path.name for path in newest_first(tmp_path / "checkpoints")]
+    left = [path.name for path in newest_first(RunFolder(tmp_path))]
     assert left == ["002-c1@1-0000002.ckpt", "001-g2-end.ckpt", "000-g1-end.ckpt"]
 
 
@@ -208,7 +208,7 @@ def test_a_disk_without_hard_links(smallest, tmp_path, monkeypatch, symbolic):
     train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
     last = tmp_path / "checkpoints" / "last.ckpt"
     assert last.exists() == symbolic
-    assert not symbolic or last.resolve() == newest_first(tmp_path / "checkpoints")[0].resolve()
+    assert not symbolic or last.resolve() == newest_first(RunFolder(tmp_path))[0].resolve()
 
 
 def test_cut_many_times(smallest, uncut, cutting, tmp_path):
@@ -247,7 +247,7 @@ def test_back_to_a_cycle_whose_fakes_are_gone(smallest, uncut, cutting, tmp_path
     with pytest.raises(Cut):
         train(smallest(*OVERRIDES), tmp_path, console=QUIET)
     cutting()
-    for later in newest_first(tmp_path / "checkpoints"):
+    for later in newest_first(RunFolder(tmp_path)):
         if later.name > "002-c1@1-end.ckpt":
             later.unlink()
     train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
@@ -259,11 +259,11 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_loudly(smallest, uncu
     with pytest.raises(Cut):
         train(smallest(*OVERRIDES), tmp_path, console=QUIET)
     cutting()
-    newest, before = newest_first(tmp_path / "checkpoints")[:2]
+    newest, before = newest_first(RunFolder(tmp_path))[:2]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 0xFF  # one bit of a weight
     newest.write_bytes(content)
-    assert newest_whole_checkpoint(tmp_path) == before
+    assert newest_whole_checkpoint(RunFolder(tmp_path)) == before
     assert "is damaged" in caplog.text and newest.name in caplog.text
     before.write_bytes(before.read_bytes()[:-100])  # cut short
     assert damage_of(before)
@@ -299,7 +299,7 @@ def test_a_signal_saves_and_stops(smallest, uncut, cutting, tmp_path, signum):
         train(smallest(*OVERRIDES), tmp_path, console=QUIET)
     assert stopped.value.exit_code == 128 + signum
     assert signal.getsignal(signum) == before
-    assert newest_first(tmp_path / "checkpoints")[0].name == "002-c1@1-0000003.ckpt"  # the batch under way was finished
+    assert newest_first(RunFolder(tmp_path))[0].name == "002-c1@1-0000003.ckpt"  # the batch under way was finished
     cutting()
     train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
     assert_same_run(uncut, tmp_path)
@@ -347,7 +347,7 @@ def test_the_newest_unfinished_run_of_the_same_config(smallest, tmp_path):
     config = smallest(*OVERRIDES)
     plan = build_plan(config)
     for name, settings in (("2026-01-01", config), ("2026-01-02", config), ("2026-01-03", smallest("seed=5"))):
-        nogan.training.run.describe_run(tmp_path / name, settings, plan)
+        RunFolder(tmp_path / name).describe(settings, plan)
     wanted = config.model_dump(mode="json")
     assert newest_unfinished(tmp_path, wanted) == tmp_path / "2026-01-02"
     (tmp_path / "2026-01-02" / "records.json").write_text("[]")  # it has ended since
@@ -405,7 +405,7 @@ with only_one(Path(sys.argv[1])):
 def test_one_process_at_a_time_is_at_a_run(smallest, tmp_path):
     config = smallest(*OVERRIDES)
     folder = tmp_path / "2026-01-01"
-    describe_run(folder, config, build_plan(config))
+    RunFolder(folder).describe(config, build_plan(config))
     wanted = config.model_dump(mode="json")
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
@@ -467,7 +467,7 @@ def test_a_finished_run_that_goes_on_and_is_cut_is_found_again(smallest, uncut, 
 
 def test_damage_to_every_checkpoint_is_no_silent_new_start(smallest, uncut, tmp_path):
     shutil.copytree(uncut, tmp_path / "run")
-    for path in newest_first(tmp_path / "run" / "checkpoints"):
+    for path in newest_first(RunFolder(tmp_path / "run")):
         path.write_bytes(b"junk")
     before = (tmp_path / "run" / "metrics.csv").read_bytes()
     with pytest.raises(UserError, match=r"all \d+ checkpoints are damaged"):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import nogan.training.loggers
 from nogan.common.errors import UserError
-from nogan.runs.run_folder import metrics_of
+from nogan.runs.run_folder import RunFolder
 from nogan.training.run import train
 
 
@@ -20,7 +20,7 @@ def test_it_has_every_point_of_the_csv_and_every_grid(smallest, tmp_path):
     overrides = ("logger=tensorboard", "nogan.repeats=0", "trainer.limit_batches=2")
     train(smallest(*overrides), tmp_path, console=Console(quiet=True))
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0, "scalars": 0}).Reload()
-    rows = metrics_of(tmp_path)
+    rows = RunFolder(tmp_path).metrics()
     for name in ("val/psnr", "gan/critic_loss", "generator/loss"):
         logged = [(event.step, event.value) for event in events.Scalars(name)]
         wanted = [(int(row["step"]), row[name]) for row in rows if name in row]

@@ -11,11 +11,12 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
+from nogan.runs.records import PhaseRecord
+from nogan.runs.run_folder import RunFolder, mark_sweep
 from nogan.training.loggers import MetricsCSV
 from nogan.training.loggers import wandb as wandb_run
 from nogan.training.loggers.wandb import WandB, logged_in, sync_hint
 from nogan.training.run import train
-from nogan.training.sweeps import begin
 from tests.conftest import SMALLEST, train_py
 from tests.training.wandb_file import OfflineRun
 
@@ -116,7 +117,7 @@ def test_the_final_weights_are_an_artifact_if_asked_for(logged, smallest):
 
 
 def test_offline_says_how_to_upload(finished_run):
-    hint = sync_hint(finished_run)
+    hint = sync_hint(RunFolder(finished_run))
     assert hint.startswith("W&B is offline; to upload: wandb sync ") and Path(hint.split()[-1]).is_dir()
 
 
@@ -182,7 +183,7 @@ def test_what_fails_later_is_said_once(smallest, tmp_path, fake_wandb, caplog):
 
     run = FakeRun(fail)
     fake_wandb(lambda settings: run)
-    logger = WandB(smallest("logger=wandb"), tmp_path, {})
+    logger = WandB(smallest("logger=wandb"), RunFolder(tmp_path), {})
     for step in range(5):
         logger.log_metrics({"val/psnr": 20.0 + step}, step)
     logger.log_image("samples", [Image.new("RGB", (8, 8))], 5)
@@ -195,7 +196,7 @@ def test_out_of_reach_means_offline(smallest, tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # where nobody answers
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setattr(wandb_run, "INIT_TIMEOUT", 2)
-    logger = WandB(smallest("logger=wandb"), tmp_path, {})
+    logger = WandB(smallest("logger=wandb"), RunFolder(tmp_path), {})
     logger.log_metrics({"val/psnr": 20.0, "nogan/images_seen": 0}, 0)
     logger.close()
     assert logger.trouble is None
@@ -212,7 +213,7 @@ def test_a_slow_w_and_b_does_not_slow_training(smallest, tmp_path, fake_wandb, c
     monkeypatch.setattr(wandb_run, "FINISH_TIMEOUT", -4.5)
     answer = threading.Event()
     fake_wandb(lambda settings: FakeRun(answer.wait))  # as slow as can be: it answers when all is over
-    logger = WandB(smallest("logger=wandb"), tmp_path, {})
+    logger = WandB(smallest("logger=wandb"), RunFolder(tmp_path), {})
     for step in range(200):
         logger.log_metrics({"val/psnr": 20.0}, step)
     logger.close()
@@ -223,9 +224,9 @@ def test_a_slow_w_and_b_does_not_slow_training(smallest, tmp_path, fake_wandb, c
 def test_a_trial_is_grouped_with_its_sweep(smallest, tmp_path, fake_wandb):
     calls = fake_wandb(lambda settings: FakeRun())
     trial = tmp_path / "quickstart" / "study" / "3"
-    begin(trial.parent, None)
+    mark_sweep(trial.parent, None)
     trial.mkdir()
-    WandB(smallest("logger=wandb"), trial, {"experiment": "quickstart"}).close()
+    WandB(smallest("logger=wandb"), RunFolder(trial), {"experiment": "quickstart"}).close()
     assert calls[0]["group"] == "quickstart/study" and calls[0]["job_type"] == "trial"
     assert calls[0]["name"] == "quickstart/3"
 
@@ -246,11 +247,11 @@ def test_two_jobs_of_a_sweep_in_one_process_are_two_runs_of_one_group(tmp_path):
 def test_the_best_is_that_of_the_whole_run_also_after_a_resumption(smallest, tmp_path, fake_wandb):
     run = FakeRun()
     fake_wandb(lambda settings: run)
-    before, after = MetricsCSV(tmp_path / "metrics.csv"), WandB(smallest("logger=wandb"), tmp_path, {})
+    before, after = MetricsCSV(tmp_path / "metrics.csv"), WandB(smallest("logger=wandb"), RunFolder(tmp_path), {})
     before.log_metrics({"val/psnr": 30.0, "val/chroma_fd": 9.0, "val/colorfulness_ratio": 1.5, "val/change": 1.0}, 1)
     for logger in (before, after):
         logger.log_metrics({"val/psnr": 20.0, "val/chroma_fd": 8.0, "val/colorfulness_ratio": 0.9}, 2)
-    after.conclude([{"seconds": 1.0}])
+    after.conclude([PhaseRecord("g1", "generator", 0, seconds=1.0)])
     after.close()
     best = {name: value for name, value in run.summary.items() if name.startswith("best/")}
     assert best == {"best/psnr": 30.0, "best/chroma_fd": 8.0, "best/colorfulness_ratio": 0.9}
@@ -259,5 +260,5 @@ def test_the_best_is_that_of_the_whole_run_also_after_a_resumption(smallest, tmp
 def test_an_agent_of_w_and_b_chooses_run_and_project_itself(smallest, tmp_path, fake_wandb, monkeypatch):
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
     calls = fake_wandb(lambda settings: FakeRun())
-    WandB(smallest("logger=wandb"), tmp_path, {}).close()
+    WandB(smallest("logger=wandb"), RunFolder(tmp_path), {}).close()
     assert not {"id", "project", "entity"} & calls[0].keys() and calls[0]["job_type"] == "trial"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nogan.commands import parser_of
+from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import pick, tables
 
 
@@ -15,10 +16,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--cycle", type=int, help="of this critic/GAN cycle (default: all; of --pick, the last)")
     parser.add_argument("-o", "--output", type=Path, help="the .safetensors file to write")
     args = parser.parse_args(argv)
+    run = RunFolder(args.run)
     if args.pick is not None:
-        print(pick(args.run, args.pick, args.cycle, args.output))
+        print(pick(run, args.pick, args.cycle, args.output))
         return
     from rich.console import Console
 
-    for table in tables(args.run, args.cycle):
+    for table in tables(run, args.cycle):
         Console().print(table)

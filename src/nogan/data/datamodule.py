@@ -23,7 +23,7 @@ from nogan.data.bad_images import BadImages
 from nogan.data.batches import Labeled, Pair
 from nogan.data.fakes import FakeStore, fingerprint
 from nogan.data.sources import Source, Split, load_batch, subset
-from nogan.plan import Phase, Plan
+from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
 from nogan.plan.config import RunConfig
 
 
@@ -167,7 +167,7 @@ class NoGANData(pl.LightningDataModule):
         index = self.phase_index
         phase = self.plan[index]
         keys = (self.config.seed, phase.name)
-        if phase.kind == "critic":
+        if isinstance(phase, CriticPhase):
             dataset = self._critic_batches(phase, self.make_fakes(phase), keys)
             pool = len(dataset)
         else:
@@ -201,14 +201,18 @@ class NoGANData(pl.LightningDataModule):
         # many devices there are. (The 0 is the rank that draws, were it alone.)
         keys = (self.config.seed, 0, phase.name, batch.step)
         mine = distributed.part(phase.batch_size, self.trainer.global_rank, self.trainer.world_size)
-        style = self.styles["critic" if phase.kind == "critic" else "generator"] if self.config.data.augment else NONE
+        style = (
+            self.styles["critic" if isinstance(phase, CriticPhase) else "generator"]
+            if self.config.data.augment
+            else NONE
+        )
         draws = draw(phase.batch_size, style, torch_rng("augment", *keys)).part(mine)
         images = augment(batch.images, batch.sizes, phase.size, style, draws)
         images = images.contiguous(memory_format=torch.channels_last)
-        if phase.kind == "critic":
+        if isinstance(phase, CriticPhase):
             return Labeled(color.normalize(images), batch.is_real)
         gray = color.to_gray(images)
-        if phase.noise:
+        if isinstance(phase, GeneratorPhase | GANPhase) and phase.noise:
             gray = add_noise(gray, [torch_rng("noise", *keys, image) for image in range(phase.batch_size)[mine]])
         return Pair(color.normalize(gray), color.normalize(images))
 
@@ -220,7 +224,7 @@ class NoGANData(pl.LightningDataModule):
         batches = np.array_split(np.arange(len(chosen)), -(-len(chosen) // 16))
         return torch.cat(list(self._squares(source, chosen, batches, size, torch.device("cpu"))))
 
-    def make_fakes(self, phase: Phase) -> FakeStore:
+    def make_fakes(self, phase: CriticPhase) -> FakeStore:
         """The fakes that a critic ``phase`` needs: found on disk, or made by the generator as it stands."""
         settings = self.config.nogan.critic.fakes
         store = self._fake_store(phase)
@@ -250,7 +254,7 @@ class NoGANData(pl.LightningDataModule):
         generator.train(was_training)
         return store
 
-    def critic_held_out(self, phase: Phase) -> Iterator[Labeled]:
+    def critic_held_out(self, phase: CriticPhase) -> Iterator[Labeled]:
         """The pictures that the critic never trains on, at the size of ``phase``, on the device, batch by batch."""
         if not phase.held_out:
             return
@@ -260,11 +264,11 @@ class NoGANData(pl.LightningDataModule):
             images = augment(batch.images.to(device, non_blocking=True), batch.sizes, phase.size, NONE)
             yield Labeled(color.normalize(images), batch.is_real.to(device, non_blocking=True))
 
-    def _fake_store(self, phase: Phase) -> FakeStore:
+    def _fake_store(self, phase: CriticPhase) -> FakeStore:
         return FakeStore(self.folder / "fakes" / f"cycle-{phase.cycle}", phase.fakes, phase.fakes_size)
 
     def _critic_batches(
-        self, phase: Phase, store: FakeStore, keys: tuple[Any, ...], held_out: bool = False
+        self, phase: CriticPhase, store: FakeStore, keys: tuple[Any, ...], held_out: bool = False
     ) -> CriticBatches:
         """What the critic trains on in ``phase``, or is measured on; which photographs are which holds for the run."""
         critic, seed = self.config.nogan.critic, self.config.data.seed

@@ -34,7 +34,7 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class GeneratorPhase(Section):
+class GeneratorPhaseConfig(Section):
     """One conventional pretraining pass of the generator."""
 
     size: Pixels
@@ -47,13 +47,13 @@ class GeneratorPhase(Section):
     noise: bool = False
 
     @model_validator(mode="after")
-    def _ordered_pair(self) -> "GeneratorPhase":
+    def _ordered_pair(self) -> "GeneratorPhaseConfig":
         if isinstance(self.lr, tuple) and self.lr[0] > self.lr[1]:
             raise ValueError(f"lr={list(self.lr)}: expected [encoder, decoder] rates in ascending order")
         return self
 
 
-class CriticPhase(Section):
+class CriticPhaseConfig(Section):
     """One training of the critic on fakes of the generator as it stands."""
 
     size: Pixels
@@ -79,7 +79,7 @@ class Critic(Section):
     reals: Literal["heldout", "train"]
     val_share: Fraction
     restart: Literal["pre_gan", "post_gan"]
-    phases: dict[str, CriticPhase | None]
+    phases: dict[str, CriticPhaseConfig | None]
 
 
 class LossWeights(Section):
@@ -206,7 +206,7 @@ class Nogan(Section):
 
     repeats: Natural
     scale: Positive
-    pretrain: dict[str, GeneratorPhase | None]
+    pretrain: dict[str, GeneratorPhaseConfig | None]
     critic: Critic
     gan: Gan
     inflection: Inflection

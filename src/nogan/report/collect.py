@@ -11,7 +11,7 @@ import yaml
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import measure_of
 from nogan.report.run_data import RunData, overrides_of
-from nogan.runs.run_folder import failure_of
+from nogan.runs.run_folder import RunFolder
 
 # Settings that say how a run is watched, not what it computes.
 ASIDE = ("sweep", "name", "objective", "resume", "dry_run", "logger", "trainer.log_every_n_steps")
@@ -37,7 +37,7 @@ class Entry:
     @property
     def failure(self) -> str | None:
         """Why it failed."""
-        return self.run.failure if self.run else failure_of(self.folder)
+        return self.run.failure if self.run else RunFolder(self.folder).failure
 
     @property
     def overrides(self) -> list[str]:
@@ -63,7 +63,7 @@ def collect(paths: Iterable[Path]) -> list[Entry]:
                 f"{path}: expected a run folder, or a folder of them such as multirun/NAME/DATE; found no run"
             )
         folders.update(dict.fromkeys(found))
-    entries = [Entry(folder, RunData(folder) if _began(folder) else None) for folder in folders]
+    entries = [Entry(folder, RunData(folder) if RunFolder(folder).has_begun else None) for folder in folders]
     places = _places([entry.folder for entry in entries])
     labels = _labels(entries, places)
     differing = differing_settings(entries)
@@ -73,12 +73,9 @@ def collect(paths: Iterable[Path]) -> list[Entry]:
     return entries
 
 
-def _began(folder: Path) -> bool:
-    return (folder / "config.yaml").is_file() and (folder / "plan.json").is_file()
-
-
 def _runs_in(path: Path) -> Iterator[Path]:
-    if _began(path) or failure_of(path) is not None:
+    run = RunFolder(path)
+    if run.has_begun or run.failure is not None:
         yield path
     elif path.is_dir():
         for child in sorted(

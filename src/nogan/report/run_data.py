@@ -1,6 +1,5 @@
 """A run folder read back, for pages and tables; it may be of a run that is still on, was cut, or has failed."""
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,9 @@ import yaml
 
 from nogan.common.errors import UserError
 from nogan.plan import Phase, Plan
-from nogan.runs.run_folder import Row, failure_of, metrics_of, saved_plan
+from nogan.runs.checkpoints import records_so_far
+from nogan.runs.records import PhaseRecord
+from nogan.runs.run_folder import Row, RunFolder
 from nogan.runs.snapshots import SnapshotStore
 
 
@@ -36,21 +37,18 @@ class Span:
     start: int  # steps of the run before it
     steps: int
     rows: list[Row]
-    record: Mapping[str, Any]
+    record: PhaseRecord | None  # None before the first checkpoint in the phase
     snapshots: list[Snapshot] = field(default_factory=list)
 
     @property
     def inflection(self) -> int | None:
         """Batch of the inflection point, where the detector found one."""
-        verdict = self.record.get("verdict")
-        return verdict["inflection"] if verdict else None
+        return self.record.verdict.inflection if self.record and self.record.verdict else None
 
     @property
     def chosen(self) -> int | None:
         """The snapshot that the run went on from; None while that is open."""
-        if "end" not in self.record:
-            return None
-        return self.record.get("rolled_back_to", self.steps)
+        return self.record.chosen if self.record else None
 
     def series(self, name: str) -> list[tuple[int, float]]:
         """``(step of the run, value)`` of a logged metric."""
@@ -66,50 +64,50 @@ class RunData:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        if not (folder / "config.yaml").is_file() or not (folder / "plan.json").is_file():
+        self.files = RunFolder(folder)
+        if not self.files.has_begun:
             raise UserError(f"{folder}: expected a run folder, but there is no config.yaml and plan.json in it")
-        self.config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
-        self.plan: Plan = saved_plan(folder)
-        self.environment: dict[str, Any] = _json(folder / "environment.json", {})
-        self.complete = (folder / "records.json").is_file()
-        self.failure = failure_of(folder)
+        self.config: dict[str, Any] = self.files.plain_config()
+        self.plan: Plan = self.files.plan()
+        self.environment: dict[str, Any] = self.files.environment()
+        self.complete = self.files.has_ended
+        self.failure = self.files.failure
 
     @cached_property
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[PhaseRecord]:
         """What each phase cost and how it ended; of an unfinished run, up to its newest checkpoint."""
-        path = self.folder / "records.json"
-        return json.loads(path.read_text()) if path.is_file() else _records_in_checkpoint(self.folder)
+        return records_so_far(self.files)
 
     @cached_property
     def rows(self) -> list[Row]:
         """``metrics.csv``, each row without its empty cells."""
-        return metrics_of(self.folder)
+        return self.files.metrics()
 
     @cached_property
     def spans(self) -> list[Span]:
         """The phases that have begun."""
-        records = {record["name"]: record for record in self.records}
+        records = {record.name: record for record in self.records}
         spans: list[Span] = []
         start = 0
         for index, phase in enumerate(self.plan):
             rows = [row for row in self.rows if int(row["nogan/phase"]) == index]
-            record = records.get(phase.name, {})
-            if not rows and not record:
+            record = records.get(phase.name)
+            if not rows and record is None:
                 break
-            end = start + record["steps"] if "end" in record else int(rows[-1]["step"]) if rows else start
+            end = start + record.steps if record and record.end else int(rows[-1]["step"]) if rows else start
             spans.append(Span(phase, start, end - start, rows, record, self._snapshots(phase, start, rows)))
             start = end
         return spans
 
     def _snapshots(self, phase: Phase, start: int, rows: list[Row]) -> list[Snapshot]:
-        kept = set(SnapshotStore(self.folder / "snapshots" / phase.name).steps())
+        kept = set(SnapshotStore(self.files.snapshots(phase.name)).steps())
         found: dict[int, Snapshot] = {}
         for row in rows:
             metrics = {name.removeprefix("val/"): value for name, value in row.items() if name.startswith("val/")}
             if not metrics:
                 continue
             at = int(row["step"])
-            picture = self.folder / "samples" / f"step-{at:06d}.png"
+            picture = self.files.sample(at)
             found[at] = Snapshot(
                 at - start,
                 at,
@@ -129,8 +127,10 @@ class RunData:
     def final(self) -> Mapping[str, float]:
         """Held-out metrics of the generator that the run ended with, or has come to."""
         for span in reversed(self.spans):
-            if metrics := span.record.get("metrics") or (span.snapshots and span.snapshots[-1].metrics):
-                return metrics
+            if span.record and span.record.metrics:
+                return span.record.metrics
+            if span.snapshots:
+                return span.snapshots[-1].metrics
         return {}
 
     @property
@@ -158,7 +158,7 @@ class RunData:
     @property
     def seconds(self) -> float:
         """Time in all phases, measuring included."""
-        return sum(record["seconds"] + record["probe_seconds"] for record in self.records)
+        return sum(record.total_seconds for record in self.records)
 
     @property
     def progress(self) -> str:
@@ -177,15 +177,14 @@ class RunData:
 
 def overrides_of(folder: Path) -> list[str]:
     """What the command line of the run in ``folder`` said, without Hydra's own settings."""
-    path = folder / ".hydra" / "overrides.yaml"
-    return (yaml.safe_load(path.read_text()) or []) if path.is_file() else []
+    return RunFolder(folder).overrides()
 
 
 def repeat_command(folder: Path) -> str:
     """The command line that runs the settings of the run in ``folder`` again: of a trial, alone, without its sweep."""
     overrides = [o for o in overrides_of(folder) if o.partition("=")[0] not in ("sweep", "objective")]
     if not overrides:
-        return f"python {_json(folder / 'environment.json', {}).get('command', 'train.py')}"
+        return f"python {RunFolder(folder).environment().get('command', 'train.py')}"
     # Without sweep=, only an experiment's file can still make it a sweep.
     sweeps = _is_trial_by_config(folder) and any(o.startswith("experiment=") for o in overrides)
     return shlex.join(["python", "train.py", *overrides, *(["hydra.mode=RUN"] if sweeps else [])])
@@ -193,28 +192,8 @@ def repeat_command(folder: Path) -> str:
 
 def _is_trial_by_config(folder: Path) -> bool:
     """Whether the run is a sweep's because its config says so, not ``-m`` on the command line."""
-    path = folder / ".hydra" / "hydra.yaml"
+    path = RunFolder(folder).hydra_file
     if not path.is_file():
         return False
     hydra = yaml.safe_load(path.read_text())["hydra"]
     return hydra["mode"] == "MULTIRUN" and "hydra.mode=MULTIRUN" not in hydra["overrides"]["hydra"]
-
-
-def _json(path: Path, otherwise: Any) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else otherwise
-
-
-def _records_in_checkpoint(folder: Path) -> list[dict[str, Any]]:
-    if not (folder / "checkpoints").is_dir():
-        return []
-    import torch
-
-    from nogan.runs.checkpoints import newest_first
-
-    checkpoints = newest_first(folder / "checkpoints")
-    if not checkpoints:
-        return []
-
-    # Memory-mapped: of what may be gigabytes, only the plain values are read.
-    state = torch.load(checkpoints[0], map_location="cpu", mmap=True, weights_only=True)
-    return state["callbacks"].get("NoGANScheduler", {}).get("records", [])

@@ -50,7 +50,7 @@ def write_report(folder: Path) -> Path:
     packed = pack(_pictures(run), FOR_PICTURES)
     stages = _stages(run, packed)
     return write_page(
-        folder / "report.html",
+        run.files.report_file,
         "run.html",
         _data(run, packed, stages),
         title=f"{run.config['name']}: {folder.resolve().name}",
@@ -113,7 +113,7 @@ def _tiles(run: RunData) -> list[dict[str, str]]:
     gan = run.gan_spans
     if found := [span for span in gan if span.inflection is not None]:
         last = found[-1]
-        detector = last.record["verdict"]["detector"]
+        detector = last.record.verdict.detector if last.record and last.record.verdict else ""
         value, note = f"batch {last.inflection:,}", f"found by {detector}"
         if not last.inflection:
             value, note = "no gain", f"{'kept the' if last.chosen == 0 else 'best is the'} generator before the phase"
@@ -155,7 +155,7 @@ def _versions(run: RunData) -> list[tuple[str, str]]:
 def _plan_note(run: RunData) -> str:
     batches = sum(span.steps for span in run.spans)
     planned = sum(phase.steps for phase in run.plan)
-    probing = sum(record["probe_seconds"] for record in run.records)
+    probing = sum(record.probe_seconds for record in run.records)
     note = f"{len(run.plan)} phase{'s' if len(run.plan) > 1 else ''}, {planned:,} batches planned, {batches:,} run."
     if run.seconds:
         note += (
@@ -178,7 +178,7 @@ def _shares(run: RunData) -> list[dict[str, Any]]:
 
 
 def _seconds(span: Span) -> float:
-    return span.record.get("seconds", 0.0) + span.record.get("probe_seconds", 0.0)
+    return span.record.total_seconds if span.record else 0.0
 
 
 def _phase_rows(run: RunData) -> list[dict[str, Any]]:
@@ -204,27 +204,27 @@ def _planned(phase: Phase, opens_cycle: bool) -> dict[str, Any]:
 
 
 def _spent(run: RunData, phase: Phase, span: Span | None) -> dict[str, str]:
-    record = span.record if span else {}
-    metrics = record.get("metrics", {})
+    record = span.record if span else None
+    metrics = record.metrics if record else None
     spent = {
         key: MEASURES[key].show(metrics[key]) if metrics else "" for key in ("colorfulness_ratio", "psnr", "chroma_fd")
     }
     done = span.steps if span else 0
-    critic = record.get("critic")
+    critic = record.critic if record else None
     spent["critic"] = _percent(critic["accuracy"]) if critic else ""
     spent["steps"] = f"{done:,}" if done == phase.steps else f"{done:,} of {phase.steps:,}"
     spent |= dict.fromkeys(("time", "share", "rate", "end"), "")
     if span and record:
         spent["time"] = clock(_seconds(span))
         spent["share"] = _percent(_seconds(span) / run.seconds) if run.seconds else ""
-        spent["rate"] = f"{done * phase.batch_size / max(record['seconds'], 1e-9):,.0f}"
+        spent["rate"] = f"{done * phase.batch_size / max(record.seconds, 1e-9):,.0f}"
     if span:
         spent["end"] = _end(span)
     return spent
 
 
 def _end(span: Span) -> str:
-    end = span.record.get("end")
+    end = span.record.end if span.record else None
     if end is None:
         return "…"
     if end == "inflection":
@@ -238,9 +238,9 @@ def _verdicts(run: RunData) -> list[dict[str, str]]:
     """What the detector said of each GAN phase, divided at the mark of a logarithm, which the page explains."""
     verdicts = []
     for span in run.gan_spans:
-        if verdict := span.record.get("verdict"):
-            before, log, after = verdict["reason"].partition(LOG)
-            name = verdict["detector"]
+        if span.record and (verdict := span.record.verdict):
+            before, log, after = verdict.reason.partition(LOG)
+            name = verdict.detector
             words = {"before": before, "log": log, "after": after, "detector": name, "about": about_detector(name)}
             verdicts.append({"phase": span.phase.name, **words})
     return verdicts
@@ -398,7 +398,7 @@ def _gan_stage(run: RunData, index: int, span: Span, packed: Packed) -> dict[str
         "start": span.start,
         "inflection": span.inflection,
         "chosen": span.chosen,
-        "rolledBack": "rolled_back_to" in span.record,
+        "rolledBack": span.record is not None and span.record.rolled_back_to is not None,
         "threshold": _of(run.config, "nogan", "gan", "critic_threshold"),
         "snapshots": [
             _shown(index, snapshot, packed, step=snapshot.step)

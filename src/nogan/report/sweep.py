@@ -1,6 +1,5 @@
 """How a sweep ended: its table, ``compare.html`` and the best trial's command, read from the folders of the trials."""
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -14,7 +13,7 @@ from nogan.evaluation.measures import MEASURES, measure_of
 from nogan.report.collect import Entry, best, collect, short_key, show
 from nogan.report.compare_page import OBJECTIVE, SETTINGS_SHOWN, write_comparison
 from nogan.report.run_data import repeat_command
-from nogan.runs.run_folder import SWEEP_MARK
+from nogan.runs.run_folder import sweep_objective
 from nogan.runs.summary import clock, inflection
 
 log = logging.getLogger(__name__)
@@ -30,8 +29,7 @@ def conclude(folder: Path, console: Console) -> bool:
         entries = collect([folder])
     except UserError:
         return False  # it ended before the first trial, or only showed plans
-    mark = folder / SWEEP_MARK
-    objective = (json.loads(mark.read_text())["objective"] if mark.is_file() else None) or OBJECTIVE
+    objective = sweep_objective(folder) or OBJECTIVE
     console.print(sweep_table(entries, objective))
     for entry in entries:
         if entry.status == "failed":

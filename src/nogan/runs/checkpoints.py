@@ -1,45 +1,28 @@
-"""Checkpoint files of a run: their names, which is the newest, and whether one is whole."""
+"""Checkpoint files of a run: which is the newest, whether one is whole, and what can be read from it."""
 
 import errno
 import logging
-import re
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from nogan.common.errors import UserError
+from nogan.runs.records import PhaseRecord
+from nogan.runs.run_folder import CheckpointName, RunFolder
 
 log = logging.getLogger(__name__)
 
-LAST = "last.ckpt"
-NAME = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
 KEPT_WITHIN_A_PHASE = 2  # the newest, and the one before it in case the newest is damaged
 
 
-class Position(NamedTuple):
-    """Where in the plan a checkpoint was taken, as its file name says; sorts by time."""
-
-    phase: int
-    finished: bool
-    batch: int
-
-    @classmethod
-    def of(cls, path: Path) -> "Position | None":
-        """The position that the name of ``path`` gives; None if it is no checkpoint of a run."""
-        match = NAME.fullmatch(path.name)
-        if not match:
-            return None
-        return cls(int(match[1]), match[3] == "end", 0 if match[3] == "end" else int(match[3]))
+def newest_first(run: RunFolder, *, within_phases: bool = False) -> list[Path]:
+    """The checkpoints of ``run``, newest first; with ``within_phases``, without those at phase boundaries."""
+    found = [(name, path) for path in run.checkpoints.glob("*.ckpt") if (name := CheckpointName.of(path))]
+    return [path for name, path in sorted(found, reverse=True) if not (within_phases and name.finished)]
 
 
-def newest_first(folder: Path, *, within_phases: bool = False) -> list[Path]:
-    """The checkpoints in ``folder``, newest first; with ``within_phases``, without those at phase boundaries."""
-    found = [(position, path) for path in folder.glob("*.ckpt") if (position := Position.of(path))]
-    return [path for position, path in sorted(found, reverse=True) if not (within_phases and position.finished)]
-
-
-def newest_whole_checkpoint(folder: Path, finite: bool = False) -> Path | None:
-    """The newest checkpoint of the run in ``folder`` that is not damaged; None before the first.
+def newest_whole_checkpoint(run: RunFolder, finite: bool = False) -> Path | None:
+    """The newest checkpoint of ``run`` that is not damaged; None before the first.
 
     A damaged one is passed over with an error in the log; with ``finite``, so is one whose networks hold numbers that
     are not finite.
@@ -47,7 +30,7 @@ def newest_whole_checkpoint(folder: Path, finite: bool = False) -> Path | None:
     Raises:
         UserError: there are checkpoints, and all are damaged; or one cannot be read.
     """
-    there = newest_first(folder / "checkpoints")
+    there = newest_first(run)
     for path in there:
         if damage := damage_of(path) or (finite and _not_finite(path)):
             log.error("%s is damaged (%s): falling back to the checkpoint before it", path, damage)
@@ -55,9 +38,24 @@ def newest_whole_checkpoint(folder: Path, finite: bool = False) -> Path | None:
         return path
     if there and not finite:
         raise UserError(
-            f"resume={folder}: all {len(there)} checkpoints are damaged: bring back a copy of one, or start a new run"
+            f"resume={run}: all {len(there)} checkpoints are damaged: bring back a copy of one, or start a new run"
         )
     return None
+
+
+def records_so_far(run: RunFolder) -> list[PhaseRecord]:
+    """The records of ``run``; of one that has not ended, those in its newest checkpoint."""
+    if run.has_ended:
+        return run.records()
+    checkpoints = newest_first(run)
+    if not checkpoints:
+        return []
+    import torch
+
+    # Memory-mapped: of what may be gigabytes, only the plain values are read.
+    state: dict[str, Any] = torch.load(checkpoints[0], map_location="cpu", mmap=True, weights_only=True)
+    rows = state["callbacks"].get("NoGANScheduler", {}).get("records", [])
+    return [PhaseRecord.from_dict(row) for row in rows]
 
 
 def _not_finite(path: Path) -> str | None:

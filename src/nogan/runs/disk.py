@@ -2,14 +2,15 @@
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
-
-from torch import nn
+from typing import TYPE_CHECKING, NamedTuple
 
 from nogan.common.errors import UserError
 from nogan.common.files import bytes_of
-from nogan.plan import Phase, Plan, fakes_bytes
+from nogan.plan import CriticPhase, GANPhase, Phase, Plan, fakes_bytes
 from nogan.runs.checkpoints import KEPT_WITHIN_A_PHASE
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MOMENTS = 2  # that Adam keeps of each parameter that trains
 SPARED = 3  # snapshots of a GAN phase that no budget thins out: the first, the last and the best
@@ -36,27 +37,33 @@ class DiskUse(NamedTuple):
 
 
 def expected_use(
-    plan: Plan, generator: nn.Module, critic: nn.Module, snapshot_budget: float, averaged: bool = False
+    plan: Plan, generator: "nn.Module", critic: "nn.Module", snapshot_budget: float, averaged: bool = False
 ) -> DiskUse:
     """What a whole run of ``plan`` takes at most; ``averaged`` where each snapshot has one of the moving average."""
-    sizes = {name: bytes_of(network.state_dict()) for name, network in (("generator", generator), ("critic", critic))}
-    average = sizes["generator"] if averaged else 0
+    of_generator, of_critic = (bytes_of(network.state_dict()) for network in (generator, critic))
+    both, average = of_generator + of_critic, of_generator if averaged else 0
 
     def checkpoint(phase: Phase) -> int:
-        trained = sum(sizes.values()) if phase.kind == "gan" else sizes[phase.kind]
-        return sum(sizes.values()) + average + MOMENTS * trained
+        match phase:
+            case GANPhase():
+                trained = both
+            case CriticPhase():
+                trained = of_critic
+            case _:
+                trained = of_generator
+        return both + average + MOMENTS * trained
 
     checkpoints = [checkpoint(phase) for phase in plan]
-    gans = [phase for phase in plan if phase.kind == "gan"]
-    snapshot = sizes["generator"] * (1 + averaged)
+    gans = [phase for phase in plan if isinstance(phase, GANPhase)]
+    snapshot = of_generator * (1 + averaged)
     budget = max(int(snapshot_budget), len(gans) * SPARED * snapshot)
     snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in gans) * snapshot
     return DiskUse(
         fakes=fakes_bytes(plan),
         # Those within a phase are still there while the last of the run is written, under a temporary name.
         checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * max(checkpoints),
-        snapshots=min(budget, snapshots) + len(gans) * sizes["critic"],
-        exports=EXPORTS * sizes["generator"] + average + CRITICS * sizes["critic"],
+        snapshots=min(budget, snapshots) + len(gans) * of_critic,
+        exports=EXPORTS * of_generator + average + CRITICS * of_critic,
     )
 
 

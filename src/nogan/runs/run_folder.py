@@ -1,4 +1,4 @@
-"""What a run leaves behind, and how a later command reads it.
+"""The folder of a run: the one place that spells its file names, and that reads and writes the plain ones.
 
 =============================  =====================================================================================
 ``config.yaml``                the composed config, as the run used it
@@ -7,30 +7,33 @@
 ``metrics.csv``                every logged step
 ``records.json``               each phase: what it cost, how it ended, held-out metrics
 ``samples/``                   the fixed grid (gray | output | truth) from step 0 on
-``report.html``                all of it to look at, in one file: ``nogan.report``
+``report.html``                all of it to look at, in one file
 ``checkpoints/``               to resume from
-``snapshots/``                 the generator within each GAN phase
+``snapshots/gan@N/``           the generator within the GAN phase of cycle N, its moving averages in ``ema/``, and the
+                               critic before the phase
+``fakes/cycle-N/``             the pictures that the critic of cycle N trains on; gone when the run has ended
 ``generator.safetensors``      the final generator, and ``generator.json``, which says how to rebuild it; beside it the
                                ones ``@pretrained`` (before the first GAN phase), ``@inflection``, and with
                                ``nogan.ema`` the moving average ``@ema``
 ``critic.safetensors``         the critic that a further cycle would go on from; ``critic@gan.safetensors`` is the one
                                that the latest GAN phase trained
 ``wandb/``, ``tensorboard/``   where asked for
+``.lock``                      while a process is at it
+``.hydra/``                    what the command line said
+``failed.txt``                 of a sweep's trial that failed: why, in one line
 =============================  =====================================================================================
+
+The folder of a sweep holds its trials' run folders and ``sweep.json``, which names what the sweep optimizes.
 """
 
 import csv
 import json
 import math
-import platform
-import shlex
-import subprocess
-import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib import metadata
+import re
+import uuid
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -38,13 +41,309 @@ from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.plan import Plan, as_rows, from_rows
 from nogan.plan.config import RunConfig, parse_config
-
-PACKAGES = ("nogan", "torch", "torchvision", "pytorch-lightning", "hydra-core", "timm", "kornia", "wandb", "datasets")
-
-FAILURE = "failed.txt"  # in the folder of a sweep's trial that failed: why, in one line
-SWEEP_MARK = "sweep.json"  # in the folder of a sweep: what it optimizes
+from nogan.runs.environment import environment
+from nogan.runs.records import PhaseRecord
 
 Row = dict[str, float]
+GeneratorStage = Literal["final", "pretrained", "inflection", "ema"]
+CriticStage = Literal["final", "gan"]
+
+SWEEP_MARK = "sweep.json"
+SNAPSHOT = re.compile(r"step-(\d+)\.safetensors")
+CHECKPOINT = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
+
+
+class CheckpointName(NamedTuple):
+    """Where in the plan a checkpoint was taken, as its file name says; sorts by time."""
+
+    phase: int  # number in the plan, from 0
+    finished: bool  # taken at the end of the phase
+    batch: int  # batches done, of a phase that is not finished
+    phase_name: str
+
+    @classmethod
+    def of(cls, path: Path) -> "CheckpointName | None":
+        """What the name of ``path`` says; None if it is not the name of a checkpoint of a run."""
+        match = CHECKPOINT.fullmatch(path.name)
+        if not match:
+            return None
+        finished = match[3] == "end"
+        return cls(int(match[1]), finished, 0 if finished else int(match[3]), match[2])
+
+    def __str__(self) -> str:
+        return f"{self.phase:03d}-{self.phase_name}-{'end' if self.finished else f'{self.batch:07d}'}.ckpt"
+
+
+class RunFolder:
+    """A run's folder, there or not yet there.
+
+    Args:
+        path: of the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunFolder) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    # --- names --------------------------------------------------------------------------------------------------------
+
+    @property
+    def config_file(self) -> Path:
+        """The composed config."""
+        return self.path / "config.yaml"
+
+    @property
+    def plan_file(self) -> Path:
+        """Every phase."""
+        return self.path / "plan.json"
+
+    @property
+    def environment_file(self) -> Path:
+        """Where and with what the run was made."""
+        return self.path / "environment.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Every logged step."""
+        return self.path / "metrics.csv"
+
+    @property
+    def records_file(self) -> Path:
+        """What each phase cost and how it ended; there once the run has ended."""
+        return self.path / "records.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
+    @property
+    def failure_file(self) -> Path:
+        """Why a sweep's trial failed."""
+        return self.path / "failed.txt"
+
+    @property
+    def overrides_file(self) -> Path:
+        """What the command line said, as Hydra notes it."""
+        return self.path / ".hydra" / "overrides.yaml"
+
+    @property
+    def hydra_file(self) -> Path:
+        """Hydra's own settings."""
+        return self.path / ".hydra" / "hydra.yaml"
+
+    @property
+    def wandb_id_file(self) -> Path:
+        """The id of the run in W&B."""
+        return self.path / "wandb-id.txt"
+
+    @property
+    def wandb(self) -> Path:
+        """W&B's own files."""
+        return self.path / "wandb"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's own files."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, name: CheckpointName) -> Path:
+        """A checkpoint."""
+        return self.checkpoints / str(name)
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """A second name of the newest checkpoint."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def samples(self) -> Path:
+        """The folder of the grids of samples."""
+        return self.path / "samples"
+
+    def sample(self, step: int) -> Path:
+        """The grid of samples after ``step`` batches of the run."""
+        return self.samples / f"step-{step:06d}.png"
+
+    def snapshots(self, phase_name: str) -> Path:
+        """The folder of the snapshots of a GAN phase."""
+        return self.path / "snapshots" / phase_name
+
+    def snapshot_folders(self) -> list[Path]:
+        """The folders of all GAN phases that have snapshots, in the order of the cycles."""
+        folders = [folder for folder in (self.path / "snapshots").glob("gan@*") if folder.is_dir()]
+        return sorted(folders, key=lambda folder: int(folder.name.removeprefix("gan@")))
+
+    def critic_before(self, cycle: int) -> Path:
+        """The critic as it was before the GAN phase of ``cycle``."""
+        return self.snapshots(f"gan@{cycle}") / "critic-before.safetensors"
+
+    def fakes(self, cycle: int) -> Path:
+        """The folder of the fakes of ``cycle``."""
+        return self.path / "fakes" / f"cycle-{cycle}"
+
+    def fakes_folders(self) -> list[Path]:
+        """The folders of all cycles that have fakes on disk."""
+        return list((self.path / "fakes").glob("cycle-*"))
+
+    def generator(self, stage: GeneratorStage = "final") -> Path:
+        """The generator's weights: as the run ended, before the first GAN phase, at the latest inflection point, …"""
+        from nogan.networks.generator_file import WEIGHTS_NAME  # here, since its package imports torch
+
+        final = self.path / WEIGHTS_NAME
+        return final if stage == "final" else final.with_stem(f"{final.stem}@{stage}")
+
+    def critic(self, stage: CriticStage = "final") -> Path:
+        """The critic's weights: those that a further cycle would go on from, or those that the latest GAN trained."""
+        return self.path / ("critic.safetensors" if stage == "final" else f"critic@{stage}.safetensors")
+
+    def picked_generator(self, cycle: int, step: int) -> Path:
+        """Where ``nogan snapshots --pick`` puts a snapshot."""
+        final = self.generator()
+        return final.with_stem(f"{final.stem}@cycle-{cycle}-step-{step}")
+
+    # --- how far the run is -------------------------------------------------------------------------------------------
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a run, with its config and its plan."""
+        return self.config_file.is_file() and self.plan_file.is_file()
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether the run has got as far as a checkpoint."""
+        return any(self.checkpoints.glob("*.ckpt"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.records_file.is_file()
+
+    @property
+    def failure(self) -> str | None:
+        """Why the trial failed, in one line; None if it did not, or was then run to its end."""
+        return self.failure_file.read_text().strip() if self.failure_file.is_file() and not self.has_ended else None
+
+    @property
+    def sweep(self) -> Path | None:
+        """The folder of the sweep that this run is a trial of; None if it is of none."""
+        parent = self.path.resolve().parent
+        return parent if (parent / SWEEP_MARK).is_file() else None
+
+    def check_is_run(self) -> None:
+        """Refuse a ``resume=FOLDER`` that holds no run.
+
+        Raises:
+            UserError: says so.
+        """
+        if not self.config_file.is_file():
+            raise UserError(f"resume={self}: expected a run folder, but there is no config.yaml in it")
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def config(self) -> RunConfig:
+        """The config of the run, checked.
+
+        Raises:
+            UserError: there is no run; or its config is not valid in this version.
+        """
+        self.check_is_run()
+        return parse_config(self.plain_config())
+
+    def plain_config(self) -> dict[str, Any]:
+        """The config of the run as it was written, perhaps by an older version."""
+        return yaml.safe_load(self.config_file.read_text())
+
+    def plan(self) -> Plan:
+        """The plan of the run as it was when the run began, or was last resumed."""
+        return from_rows(json.loads(self.plan_file.read_text()))
+
+    def environment(self) -> dict[str, Any]:
+        """Where and with what the run was made, as :func:`~nogan.runs.environment.environment` says; empty without."""
+        return json.loads(self.environment_file.read_text()) if self.environment_file.is_file() else {}
+
+    def records(self) -> list[PhaseRecord]:
+        """What each phase cost and how it ended; empty before the run has ended."""
+        if not self.has_ended:
+            return []
+        return [PhaseRecord.from_dict(values) for values in json.loads(self.records_file.read_text())]
+
+    def metrics(self) -> list[Row]:
+        """``metrics.csv``, each row without its empty cells and what is not finite; no row before there is any."""
+        if not self.metrics_file.is_file():
+            return []
+        with self.metrics_file.open(newline="") as file:
+            return [_finite(row) for row in csv.DictReader(file)]
+
+    def overrides(self) -> list[str]:
+        """What the command line said, without Hydra's own settings; empty if the run was not started from one."""
+        return (yaml.safe_load(self.overrides_file.read_text()) or []) if self.overrides_file.is_file() else []
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def describe(self, config: RunConfig, plan: Plan) -> None:
+        """Write config, plan and environment; the environment of a resumption is added to the first one."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        write_atomically(self.config_file, lambda path: path.write_text(text))
+        write_json(self.plan_file, as_rows(plan))
+        first = self.environment()
+        now = environment()
+        write_json(self.environment_file, {**first, "resumed": [*first.get("resumed", []), now]} if first else now)
+
+    def write_records(self, records: Iterable[PhaseRecord]) -> None:
+        """Write what each phase cost and how it ended; the run has then come to its end."""
+        write_json(self.records_file, [record.to_dict() for record in records])
+
+    def forget_end(self) -> None:
+        """Take the end of a run back: it goes on, with more cycles."""
+        self.records_file.unlink(missing_ok=True)
+
+    def note_failure(self, reason: str) -> None:
+        """Keep why a sweep's trial failed, in one line."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.failure_file.write_text(" ".join(reason.split()) + "\n")
+
+    def wandb_id(self) -> str:
+        """The id of the run in W&B, the same when the run is resumed; made at the first call."""
+        if not self.wandb_id_file.is_file():
+            new = uuid.uuid4().hex[:8]
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.wandb_id_file, lambda path: path.write_text(new))
+        return self.wandb_id_file.read_text().strip()
+
+
+def snapshot_name(step: int) -> str:
+    """The file name of the snapshot after ``step`` batches of a GAN phase."""
+    return f"step-{step:06d}.safetensors"
+
+
+def mark_sweep(folder: Path, objective: str | None) -> None:
+    """Note that ``folder`` is the folder of a sweep, and what the sweep optimizes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / SWEEP_MARK, {"objective": objective})
+
+
+def sweep_objective(folder: Path) -> str | None:
+    """What the sweep in ``folder`` optimizes; None if that was not said, or ``folder`` is of no sweep."""
+    mark = folder / SWEEP_MARK
+    return json.loads(mark.read_text())["objective"] if mark.is_file() else None
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -52,109 +351,6 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
 
 
-def describe_run(folder: Path, config: RunConfig, plan: Plan) -> None:
-    """Write config, plan and environment; those of a resumption are added to the first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    write_atomically(folder / "config.yaml", lambda path: path.write_text(text))
-    write_json(folder / "plan.json", as_rows(plan))
-    path = folder / "environment.json"
-    if path.is_file():
-        first = json.loads(path.read_text())
-        write_json(path, {**first, "resumed": [*first.get("resumed", []), environment()]})
-    else:
-        write_json(path, environment())
-
-
-def environment() -> dict[str, Any]:
-    """Where and with what this runs."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(sys.argv),
-        "git": git_commit(),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
-    }
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout that this runs from, ``+changes`` behind it where files differ; None outside one."""
-    here = Path(__file__).parent
-    try:
-        describe = ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
-        return subprocess.run(describe, cwd=here, check=True, capture_output=True, text=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def saved_config(folder: Path) -> RunConfig:
-    """The config of the run in ``folder``.
-
-    Raises:
-        UserError: there is no run in it.
-    """
-    check_is_run(folder)
-    return parse_config(yaml.safe_load((folder / "config.yaml").read_text()))
-
-
-def check_is_run(folder: Path) -> None:
-    """Refuse a ``resume=folder`` that holds no run.
-
-    Raises:
-        UserError: says so.
-    """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"resume={folder}: expected a run folder, but there is no config.yaml in it")
-
-
-def saved_plan(folder: Path) -> Plan:
-    """The plan of the run in ``folder`` as it was when it began, or was last resumed."""
-    return from_rows(json.loads((folder / "plan.json").read_text()))
-
-
-def write_records(folder: Path, records: list[Mapping[str, Any]]) -> None:
-    """Write what each phase cost and how it ended; the run has then come to its end."""
-    write_json(folder / "records.json", records)
-
-
-def has_checkpoints(folder: Path) -> bool:
-    """Whether the run in ``folder`` has got as far as a checkpoint."""
-    return any((folder / "checkpoints").glob("*.ckpt"))
-
-
-def has_ended(folder: Path) -> bool:
-    """Whether the run in ``folder`` has come to its end."""
-    return (folder / "records.json").is_file()
-
-
-def forget_end(folder: Path) -> None:
-    """Take the end of a run back: it goes on, with more cycles."""
-    (folder / "records.json").unlink(missing_ok=True)
-
-
-def failure_of(folder: Path) -> str | None:
-    """Why the trial in ``folder`` failed, in one line; None if it did not."""
-    path = folder / FAILURE
-    return path.read_text().strip() if path.is_file() and not (folder / "records.json").is_file() else None
-
-
-def metrics_of(folder: Path) -> list[Row]:
-    """``metrics.csv`` of the run in ``folder``, each row without its empty cells; no row before there is any."""
-    path = folder / "metrics.csv"
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [_numbers(row) for row in csv.DictReader(file)]
-
-
-def _numbers(row: Mapping[str, str]) -> Row:
+def _finite(row: Mapping[str, str]) -> Row:
     values = {name: float(cell) for name, cell in row.items() if cell}
     return {name: value for name, value in values.items() if math.isfinite(value)}

@@ -8,7 +8,6 @@ the probe's metrics of that moment.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING
 from nogan.common.errors import UserError
 from nogan.common.files import bytes_of, write_atomically
 from nogan.inflection.quality import quality
+from nogan.runs.run_folder import SNAPSHOT, RunFolder, snapshot_name
 
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor, nn
 
-FILE = re.compile(r"step-(\d+)\.safetensors")
 SHOWN = ("colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "change", "shift_variation", "scale_variation")
 
 
@@ -43,18 +42,30 @@ class SnapshotStore:
 
     def path(self, step: int) -> Path:
         """Where snapshot ``step`` is or would be."""
-        return self.folder / f"step-{step:06d}.safetensors"
+        return self.folder / snapshot_name(step)
 
     def steps(self) -> list[int]:
         """The steps that have a snapshot, ascending."""
         if not self.folder.is_dir():
             return []
-        return sorted(int(match[1]) for file in self.folder.iterdir() if (match := FILE.fullmatch(file.name)))
+        return sorted(int(match[1]) for file in self.folder.iterdir() if (match := SNAPSHOT.fullmatch(file.name)))
 
     def metrics(self, step: int) -> dict[str, float]:
         """The probe's metrics of snapshot ``step``; empty if it was not probed."""
-        note = self.path(step).with_suffix(".json")
+        note = self._note(step)
         return json.loads(note.read_text()) if note.is_file() else {}
+
+    def all_metrics(self) -> dict[int, dict[str, float]]:
+        """The probe's metrics by step, ascending; those of snapshots that have been thinned out are still there."""
+        notes = sorted(self.folder.glob("step-*.json"))
+        return {int(note.stem.removeprefix("step-")): json.loads(note.read_text()) for note in notes}
+
+    def note_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Keep the probe's metrics beside snapshot ``step``."""
+        write_atomically(self._note(step), lambda path: path.write_text(json.dumps(metrics)))
+
+    def _note(self, step: int) -> Path:
+        return self.path(step).with_suffix(".json")
 
     def save(self, step: int, network: "nn.Module") -> Path:
         """Write the state of ``network``, atomically."""
@@ -75,7 +86,7 @@ class SnapshotStore:
         for later in self.steps():
             if later > step:
                 self.path(later).unlink()
-                self.path(later).with_suffix(".json").unlink(missing_ok=True)
+                self._note(later).unlink(missing_ok=True)
 
     def best(self) -> int | None:
         """The step of the snapshot that is best on held-out pictures; None if none was probed."""
@@ -92,13 +103,12 @@ class SnapshotStore:
         return sum(file.stat().st_size for step in steps for file in self.files(step))
 
 
-def stores(run: Path) -> dict[str, SnapshotStore]:
-    """The snapshots of a run by phase name, in the order of the cycles."""
-    folders = [folder for folder in (run / "snapshots").glob("gan@*") if folder.is_dir()]
-    return {f.name: SnapshotStore(f) for f in sorted(folders, key=lambda f: int(f.name.removeprefix("gan@")))}
+def stores(run: RunFolder) -> dict[str, SnapshotStore]:
+    """The snapshots of ``run`` by phase name, in the order of the cycles."""
+    return {folder.name: SnapshotStore(folder) for folder in run.snapshot_folders()}
 
 
-def prune(run: Path, budget: float) -> list[Path]:
+def prune(run: RunFolder, budget: float) -> list[Path]:
     """Thin the snapshots of a run until they take at most ``budget`` bytes.
 
     The oldest cycle goes first, and in it the snapshot whose neighbors lie closest together; the first, the last and
@@ -142,7 +152,7 @@ def load_state(network: "nn.Module", path: Path) -> None:
     network.load_state_dict(load_file(path))
 
 
-def pick(run: Path, step: int, cycle: int | None = None, output: Path | None = None) -> Path:
+def pick(run: RunFolder, step: int, cycle: int | None = None, output: Path | None = None) -> Path:
     """Export snapshot ``step`` of ``cycle`` (the last one that has snapshots) as a generator file.
 
     Returns:
@@ -152,21 +162,26 @@ def pick(run: Path, step: int, cycle: int | None = None, output: Path | None = N
         UserError: there is no such snapshot.
     """
     from nogan.networks import generator_file as exports
-    from nogan.runs.run_folder import saved_plan
 
     store = _store(run, cycle)
     if step not in store.steps():
         have = ", ".join(map(str, store.steps()))
         raise UserError(f"--pick {step}: {store.folder.name} of {run} has no such snapshot; it has {have}")
-    network = exports.load_generator(run)
+    network = exports.load_generator(run.path)
     store.restore(step, network)
-    output = output or run / f"generator@cycle-{store.folder.name.removeprefix('gan@')}-step-{step}.safetensors"
-    phase = next(phase for phase in saved_plan(run) if phase.name == store.folder.name)
-    about = {"run": run.name, "phase": phase.name, "step": step, "size": phase.size, "metrics": store.metrics(step)}
+    phase = next(phase for phase in run.plan() if phase.name == store.folder.name)
+    output = output or run.picked_generator(phase.cycle, step)
+    about = {
+        "run": run.path.name,
+        "phase": phase.name,
+        "step": step,
+        "size": phase.size,
+        "metrics": store.metrics(step),
+    }
     return exports.save_generator(network, output, **about)
 
 
-def _store(run: Path, cycle: int | None) -> SnapshotStore:
+def _store(run: RunFolder, cycle: int | None) -> SnapshotStore:
     have = stores(run)
     if not have:
         raise UserError(f"{run} has no snapshots: expected a run folder whose GAN phase has begun")
@@ -176,7 +191,7 @@ def _store(run: Path, cycle: int | None) -> SnapshotStore:
     return have[name]
 
 
-def tables(run: Path, cycle: int | None = None) -> "Iterator[Table]":
+def tables(run: RunFolder, cycle: int | None = None) -> "Iterator[Table]":
     """The snapshots of a run with their metrics: one table for each cycle, or for ``cycle`` alone.
 
     Raises:
@@ -185,16 +200,15 @@ def tables(run: Path, cycle: int | None = None) -> "Iterator[Table]":
     from rich import box
     from rich.table import Table
 
-    records_file = run / "records.json"
-    records = {r["name"]: r for r in json.loads(records_file.read_text())} if records_file.is_file() else {}
+    rolled_back_to = {record.name: record.rolled_back_to for record in run.records()}
     chosen = [_store(run, cycle)] if cycle is not None or not stores(run) else stores(run).values()
     for store in chosen:
-        record = records.get(store.folder.name, {})
+        chosen_step = rolled_back_to.get(store.folder.name)
         table = Table(title=store.folder.name, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
         for column in ("step", *SHOWN, ""):
             table.add_column(column.replace("_", " "), justify="right")
         for step in store.steps():
             metrics = store.metrics(step)
             values = [f"{metrics[name]:.3f}" if name in metrics else "" for name in SHOWN]
-            table.add_row(str(step), *values, "← chosen" if record.get("rolled_back_to") == step else "")
+            table.add_row(str(step), *values, "← chosen" if step == chosen_step else "")
         yield table

@@ -1,18 +1,18 @@
 """The tables that a run prints: the plan before it starts, and what became of it at the end."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from rich import box
 from rich.table import Table
 
-from nogan.plan import Phase, Plan, fakes_bytes
+from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, OneCyclePhase, Phase, Plan, fakes_bytes
+from nogan.runs.records import PhaseRecord
 
 
 def plan_table(plan: Plan) -> Table:
     """Every phase with its size, batch, share, images, steps, learning rate and what trains."""
     images = sum(phase.steps * phase.batch_size for phase in plan)
-    fakes = max((phase.fakes for phase in plan), default=0)
+    fakes = max((phase.fakes for phase in plan if isinstance(phase, CriticPhase)), default=0)
     table = Table(
         title=f"Plan: {len(plan)} phases, {sum(p.steps for p in plan):,} batches, {images:,} images",
         caption="lr: encoder … decoder, after the warm-up; GAN: generator ⇄ critic\n"
@@ -37,7 +37,7 @@ def plan_table(plan: Plan) -> Table:
             f"{phase.images:,}" + (f" ×{phase.epochs}" if phase.epochs > 1 else ""),
             f"{phase.steps:,}",
             learning_rate(phase),
-            "–" if phase.pct_start is None or phase.pct_start * phase.steps < 1 else f"{phase.pct_start:.0%}",
+            warm_up(phase),
             trains(phase),
             end_section=number < len(plan) and plan[number].cycle != phase.cycle,
         )
@@ -46,8 +46,8 @@ def plan_table(plan: Plan) -> Table:
 
 def learning_rate(phase: Phase) -> str:
     """The maximum rate of the parameter groups: encoder … decoder, the critic's, or generator ⇄ critic."""
-    if phase.kind == "gan":
-        return f"{short(phase.lr[0])} ⇄ {short(phase.lr[1])}"
+    if isinstance(phase, GANPhase):
+        return f"{short(phase.generator_lr)} ⇄ {short(phase.critic_lr)}"
     lowest, highest = phase.lr[0], phase.lr[-1]
     return short(highest) if lowest == highest else f"{short(lowest)} … {short(highest)}"
 
@@ -58,13 +58,21 @@ def short(number: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
+def warm_up(phase: Phase) -> str:
+    """The share of the steps in which the rate rises; a dash where it does not."""
+    if isinstance(phase, OneCyclePhase) and phase.pct_start * phase.steps >= 1:
+        return f"{phase.pct_start:.0%}"
+    return "–"
+
+
 def trains(phase: Phase) -> str:
     """What trains in ``phase``, in words."""
-    what = "by turns" if phase.kind == "gan" else phase.trains
-    return what + (", noisy input" if phase.noise else "")
+    what = "by turns" if isinstance(phase, GANPhase) else phase.trained_part
+    noisy = isinstance(phase, GeneratorPhase | GANPhase) and phase.noise
+    return what + (", noisy input" if noisy else "")
 
 
-def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:
+def summary_table(plan: Plan, records: Iterable[PhaseRecord]) -> Table:
     """Each phase with its time, images/s, how it ended, and the held-out metrics after it (of a critic, accuracy)."""
     table = Table(
         title="What became of it", box=box.SIMPLE_HEAD, title_justify="left", show_edge=False, padding=(0, 1, 0, 0)
@@ -78,32 +86,30 @@ def summary_table(plan: Plan, records: list[Mapping[str, Any]]) -> Table:
         table.add_column(column, justify="right")
     phases = {phase.name: phase for phase in plan}
     for record in records:
-        phase = phases[record["name"]]
-        rate = record["steps"] * phase.batch_size / max(record["seconds"], 1e-9)
+        phase = phases[record.name]
+        rate = record.steps * phase.batch_size / max(record.seconds, 1e-9)
         table.add_row(
             phase.name,
-            clock(record["seconds"] + record["probe_seconds"]),
+            clock(record.total_seconds),
             f"{rate:.0f}",
-            f"{record['steps']}/{phase.steps}" if record["steps"] != phase.steps else str(phase.steps),
+            f"{record.steps}/{phase.steps}" if record.steps != phase.steps else str(phase.steps),
             inflection(record),
-            f"{record['critic']['accuracy']:.0%}" if "critic" in record else "",
-            *_metrics(record.get("metrics")),
+            f"{record.critic['accuracy']:.0%}" if record.critic else "",
+            *_metrics(record.metrics),
         )
     return table
 
 
-def inflection(record: Mapping[str, Any]) -> str:
+def inflection(record: PhaseRecord) -> str:
     """Where a GAN phase had its inflection point, in words; empty for other phases."""
-    if record["kind"] != "gan":
+    if record.kind != "gan":
         return ""
-    verdict = record.get("verdict")
-    if verdict is None:
+    if record.verdict is None:
         return "none"
-    if not verdict["inflection"]:
-        return "no gain → 0" if "rolled_back_to" in record else "no gain (marked)"
-    if "rolled_back_to" in record:
-        return f"{verdict['inflection']} → {record['rolled_back_to']}"
-    return f"{verdict['inflection']} (marked)"
+    point, back_to = record.verdict.inflection, record.rolled_back_to
+    if not point:
+        return "no gain (marked)" if back_to is None else "no gain → 0"
+    return f"{point} (marked)" if back_to is None else f"{point} → {back_to}"
 
 
 def _metrics(metrics: Mapping[str, float] | None) -> tuple[str, str, str]:

@@ -6,13 +6,12 @@ measures the same snapshots on other held-out pictures, so that a detector that 
 it.
 """
 
-import csv
-import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ import yaml
 
 from nogan.common.errors import UserError
 from nogan.common.rng import numpy_rng
+from nogan.runs.run_folder import RunFolder
+from nogan.runs.snapshots import SnapshotStore, stores
 from nogan.study.record import fingerprint
 
 Row = dict[str, Any]
@@ -79,16 +80,16 @@ def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path 
         UserError: the run failed; its own output says why.
     """
     folder = out / f"{data}-{seed}-{version(root, data)}"
-    if not (folder / "records.json").is_file():
+    if not RunFolder(folder).has_ended:
         _train(root, folder, data, seed, threads, crops)
     row = collect(folder) | {"oracle": _oracle(folder, _oracle_pictures(data, crops), threads)}
-    shutil.move(folder / "samples", out / "samples" / folder.name)
+    shutil.move(RunFolder(folder).samples, out / "samples" / folder.name)
     shutil.rmtree(folder)
     return {"data": data, "seed": seed, **row}
 
 
 def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: Path | None) -> None:
-    if (folder / "config.yaml").is_file():
+    if RunFolder(folder).config_file.is_file():
         arguments = [f"resume={folder.resolve()}"]
     else:
         arguments = [f"experiment={EXPERIMENT}", f"seed={seed}", f"hydra.run.dir={folder.resolve()}", *SETS[data]]
@@ -110,24 +111,21 @@ def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: 
 
 def collect(folder: Path) -> Row:
     """What a finished run left in its folder."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        lines = [line for line in csv.DictReader(file) if line["gan/critic_loss"]]
-    losses = [[round(float(line["gan/step"])) - 1, round(float(line["gan/critic_loss"]), 5)] for line in lines]
-    phase = json.loads((folder / "plan.json").read_text())[-1]
-    record = json.loads((folder / "records.json").read_text())[-1]
-    notes = sorted((folder / "snapshots" / phase["name"]).glob("step-*.json"))
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    run = RunFolder(folder)
+    lines = [line for line in run.metrics() if "gan/critic_loss" in line]
+    phase, record = run.plan()[-1], run.records()[-1]
+    probed = SnapshotStore(run.snapshots(phase.name)).all_metrics()
     return {
-        "steps": phase["steps"],
-        "batch_size": phase["batch_size"],
-        "lr": phase["lr"][0],
-        "images": config["data"]["images"],
-        "generator_steps": record["generator_steps"],
-        "losses": losses,
-        "verdict": record.get("verdict"),
-        "probe": {str(int(note.stem.removeprefix("step-"))): _rounded(json.loads(note.read_text())) for note in notes},
-        "seconds": round(record["seconds"], 1),
-        "commit": json.loads((folder / "environment.json").read_text())["git"],
+        "steps": phase.steps,
+        "batch_size": phase.batch_size,
+        "lr": phase.lr[0],
+        "images": run.plain_config()["data"]["images"],
+        "generator_steps": record.generator_steps,
+        "losses": [[round(line["gan/step"]) - 1, round(line["gan/critic_loss"], 5)] for line in lines],
+        "verdict": asdict(record.verdict) if record.verdict else None,
+        "probe": {str(step): _rounded(metrics) for step, metrics in probed.items()},
+        "seconds": round(record.seconds, 1),
+        "commit": run.environment()["git"],
     }
 
 
@@ -160,11 +158,10 @@ def _oracle(folder: Path, pictures: Any, threads: int) -> dict[str, dict[str, fl
     from nogan.evaluation.held_out import SHIFT, colorize, shift
     from nogan.evaluation.metrics import HeldOutMetrics, chroma_distance
     from nogan.networks import generator_file as exports
-    from nogan.runs.snapshots import stores
 
     torch.set_num_threads(threads)
     network = exports.load_generator(folder)
-    (store,) = stores(folder).values()
+    (store,) = stores(RunFolder(folder)).values()
     few, cpu, found = pictures[:STABILITY_IMAGES], torch.device("cpu"), {}
     for step in store.steps():
         store.restore(step, network)

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from nogan.common.errors import UserError
 from nogan.networks.deoldify import load_weights
-from nogan.networks.generator_file import WEIGHTS_NAME
 from nogan.networks.weights import read_tensors
 from nogan.plan.config import Model
-from nogan.training.callbacks.exports import CRITIC, PRETRAINED
+from nogan.runs.run_folder import RunFolder
 from nogan.training.modules import GANModule
 
 CHECKPOINT = ".ckpt"
@@ -33,8 +32,9 @@ def initial_files(model: Model) -> tuple[Path | None, Path | None]:
     generator = Path(model.init).expanduser()
     critic = Path(model.init_critic).expanduser() if model.init_critic else None
     if generator.is_dir():
-        critic = critic or (generator / CRITIC if (generator / CRITIC).is_file() else None)
-        generator = generator / (PRETRAINED if model.init_stage == "pretrained" else WEIGHTS_NAME)
+        run = RunFolder(generator)
+        critic = critic or (run.critic() if run.critic().is_file() else None)
+        generator = run.generator(model.init_stage)
         if not generator.is_file():
             raise UserError(
                 f"model.init={model.init}: expected a run folder with {generator.name} in it, or a weights file"

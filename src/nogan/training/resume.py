@@ -2,18 +2,14 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nogan.common.errors import UserError, shown
 from nogan.common.lock import is_held
-from nogan.plan import Plan
+from nogan.plan import Plan, as_rows
 from nogan.plan.config import RunConfig, parse_config
-from nogan.runs.checkpoints import Position
-from nogan.runs.run_folder import has_ended, saved_config, saved_plan
+from nogan.runs.run_folder import CheckpointName, RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +44,10 @@ def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
     """The newest run folder under ``parent`` with this very config that has not ended, and that nobody is at."""
     wanted = _comparable(config)
     for folder in sorted(parent.glob("*/"), key=lambda path: path.name, reverse=True):
-        if has_ended(folder) or is_held(folder) or not (folder / "config.yaml").is_file():
+        run = RunFolder(folder)
+        if run.has_ended or is_held(folder) or not run.config_file.is_file():
             continue
-        if wanted is not None and wanted == _comparable(yaml.safe_load((folder / "config.yaml").read_text())):
+        if wanted is not None and wanted == _comparable(run.plain_config()):
             return folder
     return None
 
@@ -63,27 +60,28 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path) -> None:
+def check_changes(run: RunFolder, config: RunConfig, plan: Plan, checkpoint: Path) -> None:
     """Refuse a config that changes the part of the run that is already done.
 
     Raises:
         UserError: names the phase and the field, or the key, with both values.
     """
-    position = Position.of(checkpoint)
+    position = CheckpointName.of(checkpoint)
     assert position is not None
-    before = saved_plan(folder)
-    for index in range(position.phase + 1):
-        old = asdict(before[index])
-        new = asdict(plan[index]) if index < len(plan) else {}
+    before = run.plan()
+    done = position.phase + 1
+    was, now = as_rows(before)[:done], as_rows(plan)[:done]
+    for index, old in enumerate(was):
+        new = now[index] if index < len(now) else {}
         for field, value in old.items():
             if new.get(field) != value:
                 raise UserError(
-                    f"resume={folder}: phase {old['name']} is {_done(position, index)} with {field}={shown(value)}, "
+                    f"resume={run}: phase {old['name']} is {_done(position, index)} with {field}={shown(value)}, "
                     f"and the config now says {shown(new.get(field))}: what is done cannot change; start a new run for "
                     "it"
                 )
     in_cycles = before[position.phase].cycle > 0
-    for path, old, new in differences(saved_config(folder).model_dump(), config.model_dump()):
+    for path, old, new in differences(run.config().model_dump(), config.model_dump()):
         starts = {path[:length] for length in range(1, len(path) + 1)}
         planned = path[:2] in {
             ("nogan", "pretrain"),
@@ -94,12 +92,12 @@ def check_changes(folder: Path, config: RunConfig, plan: Plan, checkpoint: Path)
         if starts & FREE or (starts & CYCLES and not in_cycles) or (planned and not starts & CYCLES):
             continue
         raise UserError(
-            f"resume={folder}: {'.'.join(path)} was {shown(old)} when the run began and is {shown(new)} now: start a "
+            f"resume={run}: {'.'.join(path)} was {shown(old)} when the run began and is {shown(new)} now: start a "
             "new run for it, or change only trainer.*, logger.*, nogan.repeats and phases that have not begun"
         )
 
 
-def _done(position: Position, index: int) -> str:
+def _done(position: CheckpointName, index: int) -> str:
     return "finished" if index < position.phase or position.finished else "under way"
 
 

@@ -23,11 +23,12 @@ from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_held_out, open_photographs, split
 from nogan.inflection import Detector, make_detector
 from nogan.networks.losses import FeatureLoss
-from nogan.plan import Phase, Plan, build_plan
+from nogan.plan import GANPhase, Plan, build_plan
 from nogan.plan.config import RunConfig
 from nogan.runs.checkpoints import newest_whole_checkpoint
 from nogan.runs.disk import check_disk, expected_use
-from nogan.runs.run_folder import describe_run, forget_end, has_checkpoints, write_records
+from nogan.runs.records import final_metrics
+from nogan.runs.run_folder import RunFolder
 from nogan.runs.summary import clock, plan_table, summary_table
 from nogan.training.callbacks.checkpoints import AtomicCheckpointIO, RunCheckpoints
 from nogan.training.callbacks.ema import GeneratorEMA
@@ -91,12 +92,13 @@ def _train(
     console: Console,
     write_report: Callable[[Path], object] | None,
 ) -> dict[str, float]:
-    checkpoint = _checkpoint(config, folder)
+    files = RunFolder(folder)
+    checkpoint = _checkpoint(config, files)
     check_networks(config, fresh=checkpoint is None)
     source, held_out = open_photographs(config.data), open_held_out(config.data)
     plan = build_plan(config, len(source))
     if checkpoint:
-        check_changes(folder, config, plan, checkpoint)
+        check_changes(files, config, plan, checkpoint)
     console.print(plan_table(plan))
     console.print(photographs(config.data, len(source)), soft_wrap=True)
 
@@ -114,12 +116,12 @@ def _train(
             use = expected_use(plan, **module.networks, snapshot_budget=budget, averaged=averaged)
             check_disk(folder, use)
             console.print(f"The run takes {use}.", soft_wrap=True)
-        run = build_run(config, module, plan, source, held_out, folder, choices, console)
+        run = build_run(config, module, plan, source, held_out, files, choices, console)
         try:
             with _explaining(folder):
                 if is_rank_zero() and not last_try:  # this late, so that a run that cannot begin leaves nothing behind
-                    describe_run(folder, config, plan)
-                    forget_end(folder)
+                    files.describe(config, plan)
+                    files.forget_end()
                 _fit(run, checkpoint)
             break
         except TooManyBadBatches as error:
@@ -127,7 +129,7 @@ def _train(
                 raise UserError(
                     f"{error}; going back did not help: try a lower learning rate or precision=32-true"
                 ) from error
-            checkpoint = newest_whole_checkpoint(folder, finite=True)
+            checkpoint = newest_whole_checkpoint(files, finite=True)
             console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True)
         except Interrupted as interrupted:
             console.print(f"{interrupted}: saved. To go on: python train.py {_resume(folder)}", soft_wrap=True)
@@ -140,17 +142,17 @@ def _train(
         return _sum_up(run, console, time.monotonic() - started, write_report)
 
 
-def _checkpoint(config: RunConfig, folder: Path) -> Path | None:
+def _checkpoint(config: RunConfig, folder: RunFolder) -> Path | None:
     """What the run goes on from; None if it begins."""
     if not config.resume:
-        if has_checkpoints(folder):
+        if folder.has_checkpoints:
             raise Occupied(
                 f"{folder} holds a run already: go on with it by resume={folder}, or give this one another folder, "
                 "hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
             )
         return None
     if is_rank_zero():
-        remove_temporary(folder)
+        remove_temporary(folder.path)
     return newest_whole_checkpoint(folder)
 
 
@@ -172,7 +174,7 @@ def _resume(folder: Path) -> str:
 class Run:
     """The parts of a run, wired together."""
 
-    def __init__(self, config: RunConfig, plan: Plan, folder: Path) -> None:
+    def __init__(self, config: RunConfig, plan: Plan, folder: RunFolder) -> None:
         self.config, self.plan, self.folder = config, plan, folder
         self.module: GANModule
         self.data: NoGANData
@@ -187,7 +189,7 @@ def build_run(
     plan: Plan,
     source: Source,
     held_out: Source | None,
-    folder: Path,
+    folder: RunFolder,
     choices: Mapping[str, str],
     console: Console,
 ) -> Run:
@@ -215,7 +217,7 @@ def build_run(
 
     probe = Probe(run.scheduler, telemetry, folder, **config.probe.model_dump())
     parts = split(len(source), config.data.seed, config.data.held_out_share, config.data.reals_share)
-    run.data = NoGANData(config, plan, source, parts, folder, held_out, report_fakes)
+    run.data = NoGANData(config, plan, source, parts, folder.path, held_out, report_fakes)
     about = {"name": config.name, "model": config.model.name}
     averages = [GeneratorEMA(run.scheduler, folder, nogan.ema, **about)] if nogan.ema is not None else []
     try:
@@ -255,7 +257,7 @@ def build_run(
                 *cluster_environment(),
             ],
             enable_model_summary=False,
-            default_root_dir=folder,
+            default_root_dir=folder.path,
         )
     except MisconfigurationException as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
@@ -300,10 +302,10 @@ def build_module(config: RunConfig) -> GANModule:
     )
 
 
-def detector_for(config: RunConfig, phase: Phase, images: int) -> Detector:
+def detector_for(config: RunConfig, phase: GANPhase, images: int) -> Detector:
     """A fresh inflection detector for a GAN ``phase``."""
     inflection = config.nogan.inflection
-    known = {"total_steps": phase.steps, "batch_size": phase.batch_size, "lr": phase.lr[0], "images": images}
+    known = {"total_steps": phase.steps, "batch_size": phase.batch_size, "lr": phase.generator_lr, "images": images}
     return make_detector(name=inflection.name, **{**known, **inflection.parameters})
 
 
@@ -328,16 +330,15 @@ def _sum_up(
     run: Run, console: Console, seconds: float, write_report: Callable[[Path], object] | None
 ) -> dict[str, float]:
     records = run.scheduler.records
-    final = next((record["metrics"] for record in reversed(records) if "metrics" in record), {})
-    metrics = {f"val/{name}": value for name, value in final.items()}
+    metrics = {f"val/{name}": value for name, value in final_metrics(records).items()}
     if run.trainer.is_global_zero:
         run.data.remove_fakes()
-        write_records(run.folder, records)
+        run.folder.write_records(records)
         console.print(summary_table(run.plan, records))
         folder = os.path.relpath(run.folder)
         console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
-        if _report(run.folder, write_report):
-            console.print(f"Look at it: {folder}/report.html", soft_wrap=True)
+        if _report(run.folder.path, write_report):
+            console.print(f"Look at it: {os.path.relpath(run.folder.report_file)}", soft_wrap=True)
         colorize = f"python colorize.py PHOTO -o OUT --checkpoint {folder} --render-factor auto"
         console.print(f"Next: {colorize}", soft_wrap=True)
         if hint := sync_hint(run.folder):

@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import pytorch_lightning as pl
@@ -18,10 +17,12 @@ from torch import Tensor
 
 from nogan.common import distributed
 from nogan.inflection import Detector, Verdict
-from nogan.plan import Phase, Plan
+from nogan.plan import GANPhase, Phase, Plan, Turn
+from nogan.runs.records import Action, NotedVerdict, PhaseRecord
+from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore, load_state, prune, save_state
 from nogan.training.modules import GANModule
-from nogan.training.switch import AdaptiveSwitch, Turn
+from nogan.training.switch import AdaptiveSwitch
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,12 @@ class NoGANScheduler(pl.Callback):
     def __init__(
         self,
         plan: Plan,
-        folder: Path,
-        make_detector: Callable[[Phase], Detector],
+        folder: RunFolder,
+        make_detector: Callable[[GANPhase], Detector],
         *,
         critic_threshold: float = 0.65,
         max_critic_steps: int | None = 100,
-        action: Literal["stop", "mark"] = "stop",
+        action: Action = "stop",
         restart: Literal["pre_gan", "post_gan"] = "pre_gan",
         snapshot_budget: float = math.inf,
     ) -> None:
@@ -60,10 +61,9 @@ class NoGANScheduler(pl.Callback):
         self.action, self.restart, self.snapshot_budget = action, restart, snapshot_budget
         self.switch = self._new_switch()
         self.detector: Detector | None = None
-        self.verdict: Verdict | None = None
         self.images_seen = 0
         self.starved = False  # whether the log has said so
-        self.records: list[dict[str, Any]] = []  # one for each phase entered: what it cost and how it ended
+        self.records: list[PhaseRecord] = []  # one for each phase entered: what it cost and how it ended
         self._clock = time.monotonic()
 
     # --- where the run stands -----------------------------------------------------------------------------------------
@@ -73,13 +73,13 @@ class NoGANScheduler(pl.Callback):
         return self.plan[trainer.current_epoch]
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> PhaseRecord:
         """The record of the phase that is on; other callbacks add to it."""
         return self.records[-1]
 
-    def snapshots(self, phase: Phase) -> SnapshotStore:
+    def snapshots(self, phase: GANPhase) -> SnapshotStore:
         """The generator's snapshots in a GAN ``phase``."""
-        return SnapshotStore(self.folder / "snapshots" / phase.name)
+        return SnapshotStore(self.folder.snapshots(phase.name))
 
     # --- entering a phase ---------------------------------------------------------------------------------------------
 
@@ -90,11 +90,11 @@ class NoGANScheduler(pl.Callback):
             return
         phase = self.phase(trainer)
         module.enter_phase(phase)
-        within_phase = bool(self.records) and self.record["name"] == phase.name and "end" not in self.record
-        if within_phase and trainer.is_global_zero:
-            self.snapshots(phase).discard_after(self.record["steps"])
-        if within_phase and self.verdict and self.action == "stop":
-            module.phase_over = True
+        within_phase = bool(self.records) and self.record.name == phase.name and self.record.end is None
+        if within_phase and isinstance(phase, GANPhase):
+            if trainer.is_global_zero:
+                self.snapshots(phase).discard_after(self.record.steps)
+            module.phase_over = self.record.verdict is not None and self.action == "stop"
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Enter a phase afresh."""
@@ -102,25 +102,21 @@ class NoGANScheduler(pl.Callback):
         module.enter_phase(phase)
         module.start_optimizers_afresh()
         self._clock = time.monotonic()
-        self.records = [record for record in self.records if record["name"] != phase.name]
-        cost = {"steps": 0, "seconds": 0.0, "probe_seconds": 0.0}
-        self.records.append({"name": phase.name, "kind": phase.kind, "cycle": phase.cycle, **cost})
-        self.detector = self.verdict = None
+        self.records = [record for record in self.records if record.name != phase.name]
+        self.records.append(PhaseRecord.begin(phase))
+        self.detector = None
         if phase.cycle > 1 and self._opens_cycle(phase) and self.restart == "pre_gan":
-            load_state(module.critic.network, self._critic_before(phase.cycle - 1))
-        if phase.kind == "gan":
+            load_state(module.critic.network, self.folder.critic_before(phase.cycle - 1))
+        if isinstance(phase, GANPhase):
             self.switch = self._new_switch()
             self.detector = self.make_detector(phase)
             if trainer.is_global_zero:
                 self.snapshots(phase).discard_after(-1)
                 self.snapshots(phase).save(0, module.generator.network)
-                save_state(module.critic.network, self._critic_before(phase.cycle))
+                save_state(module.critic.network, self.folder.critic_before(phase.cycle))
 
     def _opens_cycle(self, phase: Phase) -> bool:
         return next(p for p in self.plan if p.cycle == phase.cycle) is phase
-
-    def _critic_before(self, cycle: int) -> Path:
-        return self.folder / "snapshots" / f"gan@{cycle}" / "critic-before.safetensors"
 
     def _new_switch(self) -> AdaptiveSwitch:
         return AdaptiveSwitch(self.critic_threshold, self.max_critic_steps)
@@ -144,7 +140,7 @@ class NoGANScheduler(pl.Callback):
         phase = self.phase(trainer)
         self.images_seen += phase.batch_size
         self._tick(batch_idx + 1)
-        if phase.kind != "gan":
+        if not isinstance(phase, GANPhase):
             return
         if self.switch.turn == "critic":
             # Ranks agree on whose turn is next, since the loss is that of the whole batch.
@@ -182,32 +178,25 @@ class NoGANScheduler(pl.Callback):
         self._heed(self.detector.measured(step, metrics), module)
 
     def _heed(self, verdict: Verdict | None, module: GANModule) -> None:
-        if verdict is None or self.verdict is not None:
+        if verdict is None or self.record.verdict is not None:
             return
-        self.verdict = verdict
-        self.record["verdict"] = {
-            "inflection": verdict.inflection,
-            "step": verdict.step,
-            "detector": verdict.detector,
-            "reason": verdict.reason,
-            "action": self.action,
-        }
+        self.record.verdict = NotedVerdict.of(verdict, self.action)
         if verdict.inflection:
             log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, verdict.step, verdict.reason)
         else:
             kept = "; that generator is kept" if self.action == "stop" else ""
-            log.info("No gain from %s: %s%s", self.record["name"], verdict.reason, kept)
+            log.info("No gain from %s: %s%s", self.record.name, verdict.reason, kept)
         module.phase_over = self.action == "stop"
 
     def leave_out(self, seconds: float) -> None:
         """Count ``seconds`` just spent on measuring apart from those of training."""
-        self.record["probe_seconds"] += seconds
+        self.record.probe_seconds += seconds
         self._clock += seconds
 
     def _tick(self, steps: int) -> None:
         now = time.monotonic()
-        self.record["seconds"] += now - self._clock
-        self.record["steps"] = steps
+        self.record.seconds += now - self._clock
+        self.record.steps = steps
         self._clock = now
 
     # --- leaving a phase ----------------------------------------------------------------------------------------------
@@ -216,21 +205,22 @@ class NoGANScheduler(pl.Callback):
         """Close the phase; after a verdict, go back to the snapshot nearest the inflection point."""
         phase = self.phase(trainer)
         self._forget_untrained_batch(trainer)
-        self.record["end"] = "complete"
-        if phase.kind != "gan":
+        self.record.end = "complete"
+        if not isinstance(phase, GANPhase):
             return
-        self.record.update(critic_steps=self.switch.critic_steps, generator_steps=self.switch.generator_steps)
+        self.record.critic_steps, self.record.generator_steps = self.switch.critic_steps, self.switch.generator_steps
         assert self.detector is not None
         self._heed(self.detector.finish(), module)
-        if self.verdict and self.action == "stop":
+        verdict = self.record.verdict
+        if verdict and self.action == "stop":
             store = self.snapshots(phase)
             # Rank zero has written all snapshots by now.
-            back_to = distributed.broadcast_from_rank_zero(store.nearest(self.verdict.inflection))
+            back_to = distributed.broadcast_from_rank_zero(store.nearest(verdict.inflection))
             assert back_to is not None  # snapshot 0 is always there
             store.restore(back_to, module.generator.network)
-            self.record.update(end="inflection", rolled_back_to=back_to)
-        elif not self.verdict:
-            self.record["end"] = "budget"
+            self.record.end, self.record.rolled_back_to = "inflection", back_to
+        elif not verdict:
+            self.record.end = "budget"
             log.info("%s ended by its budget: the detector was not sure of an inflection point", phase.title)
 
     @staticmethod
@@ -251,8 +241,7 @@ class NoGANScheduler(pl.Callback):
             "detector": self.detector.state_dict() if self.detector else None,
             "images_seen": self.images_seen,
             "starved": self.starved,
-            "records": self.records,
-            "verdict": vars(self.verdict) if self.verdict else None,
+            "records": [record.to_dict() for record in self.records],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -260,9 +249,8 @@ class NoGANScheduler(pl.Callback):
         self.switch.load_state_dict(state["switch"])
         self.images_seen = state["images_seen"]
         self.starved = state["starved"]
-        self.records = state["records"]
-        self.verdict = Verdict(**state["verdict"]) if state["verdict"] else None
+        self.records = [PhaseRecord.from_dict(record) for record in state["records"]]
         if state["detector"] is not None:
-            phase = next(phase for phase in self.plan if phase.name == self.record["name"])
+            phase = next(p for p in self.plan if isinstance(p, GANPhase) and p.name == self.record.name)
             self.detector = self.make_detector(phase)
             self.detector.load_state_dict(state["detector"])

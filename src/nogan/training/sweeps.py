@@ -6,23 +6,11 @@ from pathlib import Path
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import MEASURES
 from nogan.plan.config import Trainer
-from nogan.runs.run_folder import FAILURE, SWEEP_MARK, write_json
+from nogan.runs.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
 LOCAL = ("basic", "joblib", "submitit_local")  # launchers whose jobs cannot start further processes of their own
-
-
-def begin(folder: Path, objective: str | None) -> None:
-    """Note that ``folder`` is one of a sweep; its trials are grouped by it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / SWEEP_MARK, {"objective": objective})
-
-
-def sweep_of(run: Path) -> Path | None:
-    """The folder of the sweep that ``run`` is a trial of; None if it is of none."""
-    parent = run.resolve().parent
-    return parent if (parent / SWEEP_MARK).is_file() else None
 
 
 def check_objective(objective: str | None) -> None:
@@ -67,6 +55,5 @@ def note_failure(folder: Path, error: Exception) -> None:
     """Keep why the trial in ``folder`` failed: in one line beside it, and whole in its log."""
     expected = isinstance(error, UserError)
     reason = str(error) if expected else f"{type(error).__name__}: {error}"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FAILURE).write_text(" ".join(reason.split()) + "\n")
+    RunFolder(folder).note_failure(reason)
     log.error("Trial failed: %s", reason, exc_info=None if expected else error)

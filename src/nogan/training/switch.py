@@ -8,9 +8,9 @@ The original has no bound on consecutive critic batches, so that a critic that s
 """
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
-Turn = Literal["critic", "generator"]
+from nogan.plan import Turn
 
 
 @dataclass

@@ -16,7 +16,8 @@ from torch import Tensor
 from nogan.common import distributed
 from nogan.common.errors import Interrupted, UserError
 from nogan.common.files import DiskFull, bytes_of, write_atomically
-from nogan.runs.checkpoints import KEPT_WITHIN_A_PHASE, LAST, newest_first
+from nogan.runs.checkpoints import KEPT_WITHIN_A_PHASE, newest_first
+from nogan.runs.run_folder import CheckpointName, RunFolder
 from nogan.training.modules import GANModule
 from nogan.training.scheduler import NoGANScheduler
 from nogan.training.signals import StopOnSignal
@@ -39,7 +40,7 @@ class RunCheckpoints(Checkpoint):
     def __init__(
         self,
         scheduler: NoGANScheduler,
-        folder: Path,
+        folder: RunFolder,
         *,
         every_n_batches: int,
         every_n_minutes: float,
@@ -47,7 +48,7 @@ class RunCheckpoints(Checkpoint):
     ) -> None:
         super().__init__()
         self.scheduler = scheduler
-        self.folder = folder / "checkpoints"
+        self.folder = folder
         self.every_n_batches, self.every_n_seconds = every_n_batches, every_n_minutes * 60
         self.stop = stop
         self._saved_at = time.monotonic()
@@ -65,17 +66,19 @@ class RunCheckpoints(Checkpoint):
         stop, late = distributed.all_reduce_max(self.stop.received, late)  # all ranks save, and all stop, if one must
         due = late or (batch_idx + 1) % self.every_n_batches == 0
         if stop or (due and not module.bad_in_a_row):
-            self._save(trainer, f"{batch_idx + 1:07d}")
+            self._save(trainer, batch_idx + 1)
         if stop:
             raise Interrupted(stop)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Save at the phase boundary."""
-        self._save(trainer, "end")
+        self._save(trainer, None)
         self.stop.raise_if_received()
 
-    def _save(self, trainer: pl.Trainer, suffix: str) -> None:
-        path = self.folder / f"{trainer.current_epoch:03d}-{self.scheduler.phase(trainer).name}-{suffix}.ckpt"
+    def _save(self, trainer: pl.Trainer, batch: int | None) -> None:
+        phase = self.scheduler.phase(trainer)
+        name = CheckpointName(trainer.current_epoch, batch is None, batch or 0, phase.name)
+        path = self.folder.checkpoint(name)
         trainer.save_checkpoint(path)  # every rank must call it; rank 0 writes
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
@@ -83,7 +86,8 @@ class RunCheckpoints(Checkpoint):
             self._prune(path)
 
     def _link_last(self, path: Path) -> None:
-        link = self.folder / f".{LAST}.partial"
+        last = self.folder.last_checkpoint
+        link = last.with_name(f".{last.name}.partial")
         link.unlink(missing_ok=True)
         try:
             os.link(path, link)  # a hard link: works where symbolic links need a privilege
@@ -91,9 +95,9 @@ class RunCheckpoints(Checkpoint):
             with contextlib.suppress(OSError):
                 link.symlink_to(path.name)
         if link.exists():
-            link.replace(self.folder / LAST)
+            link.replace(last)
         else:  # neither: better no name than that of an older checkpoint
-            (self.folder / LAST).unlink(missing_ok=True)
+            last.unlink(missing_ok=True)
 
     def _prune(self, newest: Path) -> None:
         """Remove what is later than ``newest``, of a course that the run has left, and what is older than needed."""
@@ -118,6 +122,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             write_atomically(path, lambda temporary: torch.save(checkpoint, temporary), needed=bytes_of(checkpoint))
         except DiskFull as error:
-            kept = newest_first(path.parent)
+            kept = newest_first(RunFolder(path.parent.parent))
             before = f"the one before it is whole ({kept[0].name})" if kept else "it would have been the first"
             raise UserError(f"{path}: {error.strerror} for this checkpoint; {before}") from error

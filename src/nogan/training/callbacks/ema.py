@@ -1,7 +1,6 @@
 """A moving average of the generator's weights beside the run: steadier colors, no influence on training."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from nogan.networks import build_generator
 from nogan.networks import generator_file as exports
-from nogan.plan import Phase
+from nogan.plan import CriticPhase, GANPhase
+from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore, save_tensors
 from nogan.training.modules import GANModule
 from nogan.training.scheduler import NoGANScheduler
 
-WEIGHTS = "generator@ema.safetensors"
 WARM_UP = 10  # the first averages reach back a tenth of the steps so far
 
 
@@ -39,7 +38,7 @@ class GeneratorEMA(pl.Callback):
         model: of the config.
     """
 
-    def __init__(self, scheduler: NoGANScheduler, folder: Path, decay: float, *, name: str, model: str) -> None:
+    def __init__(self, scheduler: NoGANScheduler, folder: RunFolder, decay: float, *, name: str, model: str) -> None:
         self.scheduler, self.folder, self.decay = scheduler, folder, decay
         self.about = {"run": name, "model": model, "ema": decay}
         self.average: dict[str, Tensor] = {}
@@ -52,13 +51,16 @@ class GeneratorEMA(pl.Callback):
         state = module.generator.network.state_dict()
         for name, tensor in state.items():
             self.average[name] = self.average.get(name, tensor).to(tensor, copy=True)
-        if self.scheduler.records and trainer.current_epoch < len(self.scheduler.plan):
-            self._snapshots(self.scheduler.phase(trainer)).discard_after(self.scheduler.record["steps"])
+        if not self.scheduler.records or trainer.current_epoch == len(self.scheduler.plan):
+            return
+        phase = self.scheduler.phase(trainer)
+        if isinstance(phase, GANPhase):
+            self._snapshots(phase).discard_after(self.scheduler.record.steps)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Keep the average before a GAN phase, to which a rollback may go."""
         phase = self.scheduler.phase(trainer)
-        if trainer.is_global_zero and phase.kind == "gan":
+        if trainer.is_global_zero and isinstance(phase, GANPhase):
             self._snapshots(phase).discard_after(-1)
             self._keep(phase, 0)
 
@@ -74,25 +76,25 @@ class GeneratorEMA(pl.Callback):
                 self.average, module.generator.network, min(self.decay, (1 + self.updates) / (WARM_UP + self.updates))
             )
         phase = self.scheduler.phase(trainer)
-        if phase.is_snapshot(batch_idx + 1):
+        if isinstance(phase, GANPhase) and phase.is_snapshot(batch_idx + 1):
             self._keep(phase, batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Follow a rollback, and write the file."""
         phase, record = self.scheduler.phase(trainer), self.scheduler.record
-        if not trainer.is_global_zero or phase.kind == "critic":
+        if not trainer.is_global_zero or isinstance(phase, CriticPhase):
             return
-        if "rolled_back_to" in record:
-            kept = load_file(self._snapshots(phase).path(record["rolled_back_to"]))
+        if isinstance(phase, GANPhase) and record.rolled_back_to is not None:
+            kept = load_file(self._snapshots(phase).path(record.rolled_back_to))
             self.average = {name: kept[name].to(tensor) for name, tensor in self.average.items()}
         network = build_generator(**module.generator.network.config, pretrained=False)
         network.load_state_dict(self.average)
-        exports.save_generator(network, self.folder / WEIGHTS, **self.about, after=phase.name, size=phase.size)
+        exports.save_generator(network, self.folder.generator("ema"), **self.about, after=phase.name, size=phase.size)
 
-    def _snapshots(self, phase: Phase) -> SnapshotStore:
+    def _snapshots(self, phase: GANPhase) -> SnapshotStore:
         return self.scheduler.snapshots(phase).averages
 
-    def _keep(self, phase: Phase, step: int) -> None:
+    def _keep(self, phase: GANPhase, step: int) -> None:
         save_tensors(self.average, self._snapshots(phase).path(step))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,19 +1,13 @@
 """The weights that a run hands on: after pretraining, at each inflection point, and at the end."""
 
-from pathlib import Path
-
 import pytorch_lightning as pl
 
 from nogan.networks import generator_file as exports
-from nogan.plan import Phase, Plan
+from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
+from nogan.runs.run_folder import GeneratorStage, RunFolder
 from nogan.runs.snapshots import save_state
 from nogan.training.modules import GANModule
 from nogan.training.scheduler import NoGANScheduler
-
-PRETRAINED = "generator@pretrained.safetensors"
-INFLECTION = "generator@inflection.safetensors"
-CRITIC = "critic.safetensors"
-GAN_CRITIC = "critic@gan.safetensors"
 
 
 class Exports(pl.Callback):
@@ -32,7 +26,7 @@ class Exports(pl.Callback):
         model: of the config.
     """
 
-    def __init__(self, plan: Plan, scheduler: NoGANScheduler, folder: Path, *, name: str, model: str) -> None:
+    def __init__(self, plan: Plan, scheduler: NoGANScheduler, folder: RunFolder, *, name: str, model: str) -> None:
         self.plan, self.scheduler, self.folder = plan, scheduler, folder
         self.about = {"run": name, "model": model}
 
@@ -42,19 +36,22 @@ class Exports(pl.Callback):
             return
         index = trainer.current_epoch
         phase = self.plan[index]
-        if phase.kind == "critic":
-            save_state(module.critic.network, self.folder / CRITIC)
-            return
-        self._save(module, exports.WEIGHTS_NAME, phase)
-        if phase.kind == "generator" and (index + 1 == len(self.plan) or self.plan[index + 1].cycle > 0):
-            self._save(module, PRETRAINED, phase)
-        if self.scheduler.record["end"] == "inflection":
-            self._save(module, INFLECTION, phase)
-        if phase.kind == "gan":
-            for name in (GAN_CRITIC, *([CRITIC] if self.scheduler.restart == "post_gan" else [])):
-                save_state(module.critic.network, self.folder / name)
+        match phase:
+            case CriticPhase():
+                save_state(module.critic.network, self.folder.critic())
+            case GeneratorPhase():
+                self._save_generator(module, "final", phase)
+                if index + 1 == len(self.plan) or self.plan[index + 1].cycle > 0:
+                    self._save_generator(module, "pretrained", phase)
+            case GANPhase():
+                self._save_generator(module, "final", phase)
+                if self.scheduler.record.end == "inflection":
+                    self._save_generator(module, "inflection", phase)
+                save_state(module.critic.network, self.folder.critic("gan"))
+                if self.scheduler.restart == "post_gan":
+                    save_state(module.critic.network, self.folder.critic())
 
-    def _save(self, module: GANModule, name: str, phase: Phase) -> None:
-        record = self.scheduler.record
-        about = {**self.about, "after": phase.name, "size": phase.size, "metrics": record.get("metrics", {})}
-        exports.save_generator(module.generator.network, self.folder / name, **about)
+    def _save_generator(self, module: GANModule, stage: GeneratorStage, phase: Phase) -> None:
+        metrics = self.scheduler.record.metrics or {}
+        about = {**self.about, "after": phase.name, "size": phase.size, "metrics": metrics}
+        exports.save_generator(module.generator.network, self.folder.generator(stage), **about)

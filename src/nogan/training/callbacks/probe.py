@@ -16,11 +16,9 @@ eval mode and nothing of the training state moves. It looks for what the author 
 Chroma distances are in CIELAB units (ΔE of a* and b* alone).
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -35,7 +33,8 @@ from nogan.common.files import write_atomically
 from nogan.data.datamodule import NoGANData
 from nogan.evaluation.held_out import SCALE, SHIFT, STABILITY_IMAGES, colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
-from nogan.plan import Phase
+from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
+from nogan.runs.run_folder import RunFolder
 from nogan.training.callbacks.telemetry import Telemetry
 from nogan.training.modules import GANModule
 from nogan.training.scheduler import NoGANScheduler
@@ -60,7 +59,7 @@ class Probe(pl.Callback):
         self,
         scheduler: NoGANScheduler,
         telemetry: Telemetry,
-        folder: Path,
+        folder: RunFolder,
         *,
         images: int,
         size: int,
@@ -75,7 +74,7 @@ class Probe(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Measure before the first batch of the run, and of every GAN phase: snapshot 0."""
         phase = self.scheduler.phase(trainer)
-        if phase.kind == "gan":
+        if isinstance(phase, GANPhase):
             self._measure_snapshot(trainer, module, phase, 0)
         elif trainer.current_epoch == 0:
             self._measure(trainer, module)
@@ -85,21 +84,22 @@ class Probe(pl.Callback):
     ) -> None:
         """Measure at snapshots."""
         phase = self.scheduler.phase(trainer)
-        if phase.is_snapshot(batch_idx + 1):
+        if isinstance(phase, GANPhase) and phase.is_snapshot(batch_idx + 1):
             self._measure_snapshot(trainer, module, phase, batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Keep what the phase made of its network: after a rollback, the metrics of that snapshot."""
         record, phase = self.scheduler.record, self.scheduler.phase(trainer)
-        if phase.kind == "generator":
-            record["metrics"] = self._measure(trainer, module)
-        elif phase.kind == "critic" and phase.held_out:
-            with naming_out_of_memory(f"the critic's measurement after {phase.title}", f"lower {phase.key}.size"):
-                record["critic"] = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
-        elif phase.kind == "gan":
-            step = record.get("rolled_back_to", record["steps"])
-            known = distributed.broadcast_from_rank_zero(self.scheduler.snapshots(phase).metrics(step))
-            record["metrics"] = known or self._measure(trainer, module)
+        match phase:
+            case GeneratorPhase():
+                record.metrics = self._measure(trainer, module)
+            case CriticPhase() if phase.held_out:
+                with naming_out_of_memory(f"the critic's measurement after {phase.title}", f"lower {phase.key}.size"):
+                    record.critic = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
+            case GANPhase():
+                assert record.chosen is not None
+                known = distributed.broadcast_from_rank_zero(self.scheduler.snapshots(phase).metrics(record.chosen))
+                record.metrics = known or self._measure(trainer, module)
 
     def state_dict(self) -> dict[str, Any]:
         """The output at the last snapshot, which ``change`` is measured against."""
@@ -111,11 +111,10 @@ class Probe(pl.Callback):
 
     # --- measuring ----------------------------------------------------------------------------------------------------
 
-    def _measure_snapshot(self, trainer: pl.Trainer, module: GANModule, phase: Phase, step: int) -> None:
+    def _measure_snapshot(self, trainer: pl.Trainer, module: GANModule, phase: GANPhase, step: int) -> None:
         metrics = self._measure(trainer, module)
         if trainer.is_global_zero:
-            note = self.scheduler.snapshots(phase).path(step).with_suffix(".json")
-            write_atomically(note, lambda path: path.write_text(json.dumps(metrics)))
+            self.scheduler.snapshots(phase).note_metrics(step, metrics)
         self.scheduler.measured(module, step, metrics)
 
     def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
@@ -128,7 +127,7 @@ class Probe(pl.Callback):
             raise UserError(f"{error}; in {where}") from error
 
     def _where(self, trainer: pl.Trainer) -> str:
-        return f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record['steps']}"
+        return f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record.steps}"
 
     def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         started = time.monotonic()
@@ -170,7 +169,7 @@ class Probe(pl.Callback):
         return self._photographs
 
     def _show(self, trainer: pl.Trainer, grid: Image.Image) -> None:
-        path = self.folder / "samples" / f"step-{trainer.global_step:06d}.png"
+        path = self.folder.sample(trainer.global_step)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, grid.save)
@@ -181,7 +180,7 @@ class Probe(pl.Callback):
                 logger.log_image("samples", [grid], step=trainer.global_step, caption=[self._where(trainer)])
 
 
-def critic_values(trainer: pl.Trainer, module: GANModule, phase: Phase) -> dict[str, float]:
+def critic_values(trainer: pl.Trainer, module: GANModule, phase: CriticPhase) -> dict[str, float]:
     """Loss and accuracy of the critic on the pictures that it does not train on."""
     data: NoGANData = trainer.datamodule
     total: dict[str, float] = {}

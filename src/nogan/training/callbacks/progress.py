@@ -132,16 +132,16 @@ class PlanProgress(ProgressBar):
         """Report the phase where there is no bar, and learn what its kind costs."""
         phase = self.plan[trainer.current_epoch]
         record = self.scheduler.record
-        steps = record["steps"] - self._first_step
+        steps = record.steps - self._first_step
         if steps > 0:
             self._learn(phase, steps, time.monotonic() - self._phase_started)
         if not self.console.is_terminal:
-            took = record["seconds"] + record["probe_seconds"]
+            took = record.total_seconds
             left = self._time_left(trainer.current_epoch + 1, 0)
             metrics = "".join(
-                f", {name} {record['metrics'][key]:.3g}"
+                f", {name} {record.metrics[key]:.3g}"
                 for key, name in (("colorfulness_ratio", "colorfulness"), ("psnr", "PSNR"))
-                if "metrics" in record
+                if record.metrics
             )
             self.console.print(f"    {took:.0f} s{metrics}, about {clock(left)} left")
 

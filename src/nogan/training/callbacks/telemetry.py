@@ -91,7 +91,7 @@ class Telemetry(pl.Callback):
 
     @property
     def _earlier_gan_steps(self) -> int:
-        return sum(record["steps"] for record in self.scheduler.records[:-1] if record["kind"] == "gan")
+        return sum(record.steps for record in self.scheduler.records[:-1] if record.kind == "gan")
 
     def state_dict(self) -> dict[str, Any]:
         """The smoothing, and how far the CSV is written."""

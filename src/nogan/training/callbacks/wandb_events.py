@@ -1,10 +1,9 @@
 """Tells W&B what happens once: the plan, inflection points, and how it ended."""
 
-from pathlib import Path
-
 import pytorch_lightning as pl
 
 from nogan.plan import Plan
+from nogan.runs.run_folder import RunFolder
 from nogan.training.loggers.wandb import WandB
 from nogan.training.modules import GANModule
 from nogan.training.scheduler import NoGANScheduler
@@ -19,7 +18,7 @@ class WandBEvents(pl.Callback):
         folder: the run folder, with the grids of samples.
     """
 
-    def __init__(self, plan: Plan, scheduler: NoGANScheduler, folder: Path) -> None:
+    def __init__(self, plan: Plan, scheduler: NoGANScheduler, folder: RunFolder) -> None:
         self.plan, self.scheduler, self.folder = plan, scheduler, folder
 
     def on_train_start(self, trainer: pl.Trainer, module: GANModule) -> None:
@@ -30,11 +29,10 @@ class WandBEvents(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
         """Mark the inflection point, if this was a GAN phase that had one."""
         record = self.scheduler.record
-        if "verdict" not in record:
+        if record.verdict is None:
             return
-        start = trainer.global_step - record["steps"]
-        shown = start + record.get("rolled_back_to", record["verdict"]["inflection"])
-        picture = self.folder / "samples" / f"step-{shown:06d}.png"
+        batch = record.verdict.inflection if record.rolled_back_to is None else record.rolled_back_to
+        picture = self.folder.sample(trainer.global_step - record.steps + batch)
         for logger in _wandb(trainer):
             images = self.scheduler.images_seen
             logger.inflection(record, picture if picture.is_file() else None, images, trainer.global_step)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from nogan.common.errors import UserError, shown
 from nogan.plan.config import Trainer
+from nogan.runs.run_folder import mark_sweep
 from nogan.training import sweeps
 from nogan.training.compose.messages import refusing
 from nogan.training.launch import word_of_the_first
@@ -46,7 +47,7 @@ class Folders(Callback):
             _check_sweeper(config)
             folder = Path(config.hydra.sweep.dir)
             Folders.sweep, Folders.sweep_is_new = folder, not folder.exists()
-            sweeps.begin(folder, config.objective)
+            mark_sweep(folder, config.objective)
 
     @classmethod
     def conclude_sweep(cls, summarize: Callable[[Path, Console], bool]) -> bool:

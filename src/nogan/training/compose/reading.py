@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from nogan.common.errors import UserError, shown
 from nogan.common.program import command
 from nogan.plan.config import RunConfig, parse_config
-from nogan.runs.run_folder import saved_config
+from nogan.runs.run_folder import RunFolder
 from nogan.training import sweeps
 from nogan.training.compose.recipes import groups
 
@@ -33,12 +33,12 @@ def _fresh(cfg: DictConfig) -> RunConfig:
     config = parse_config(_plain(cfg))
     sweeps.check_objective(config.objective)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    begun = config.resume is not None and (folder / "config.yaml").is_file()
+    begun = config.resume is not None and RunFolder(folder).config_file.is_file()
     return config.model_copy(update={"resume": str(folder) if begun else None})
 
 
 def _resumed(folder: Path) -> RunConfig:
-    saved = OmegaConf.create(saved_config(folder).model_dump(mode="json"))
+    saved = OmegaConf.create(RunFolder(folder).config().model_dump(mode="json"))
     chosen = HydraConfig.get().runtime.choices
     for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
         if override.key_or_group in chosen:

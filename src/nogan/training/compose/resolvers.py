@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nogan.common.lock import is_held
 from nogan.evaluation.measures import direction
-from nogan.runs.run_folder import check_is_run, has_checkpoints
+from nogan.runs.run_folder import RunFolder
 from nogan.training.launch import launched
 
 
@@ -34,7 +34,7 @@ def run_dir(resume: str | None, fresh: str, *, _root_: DictConfig) -> str:
         assert isinstance(config, dict)
         return str(newest_unfinished(Path(fresh).parent, {str(key): value for key, value in config.items()}) or fresh)
     if resume:
-        check_is_run(Path(resume))
+        RunFolder(Path(resume)).check_is_run()
     return resume or fresh
 
 
@@ -47,5 +47,5 @@ def hydra_dir(resume: str | None, *, _root_: DictConfig) -> str | None:
     if (launch := launched()) and launch.rank > 0:
         return None
     folder = OmegaConf.select(_root_, "hydra.runtime.output_dir")
-    occupied = folder is not None and (has_checkpoints(Path(folder)) or is_held(Path(folder)))
+    occupied = folder is not None and (RunFolder(Path(folder)).has_checkpoints or is_held(Path(folder)))
     return ".hydra/resumed" if resume else ".hydra/refused" if occupied else ".hydra"

@@ -17,6 +17,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from nogan.common.errors import UserError
 from nogan.common.files import noticing_a_full_disk, write_atomically
 from nogan.plan.config import RunConfig
+from nogan.runs.run_folder import RunFolder
 from nogan.training.launch import is_rank_zero
 from nogan.training.loggers.wandb import WandB, sync_hint
 
@@ -136,7 +137,7 @@ class TensorBoard(TensorBoardLogger):
         self.experiment.add_images(key, np.stack([np.asarray(image) for image in images]), step, dataformats="NHWC")
 
 
-def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> list[Logger]:
+def make_loggers(config: RunConfig, folder: RunFolder, choices: dict[str, str]) -> list[Logger]:
     """``metrics.csv`` and what ``logger=`` asks for.
 
     Args:
@@ -144,13 +145,13 @@ def make_loggers(config: RunConfig, folder: Path, choices: dict[str, str]) -> li
         folder: the run folder.
         choices: the chosen config groups (``model: artistic``), for dashboards to group by.
     """
-    loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
+    loggers: list[Logger] = [MetricsCSV(folder.metrics_file)]
     if not is_rank_zero():  # of several processes; the CSV knows by itself not to write
         return loggers
     if config.logger.kind == "wandb":
         loggers.append(WandB(config, folder, choices))
     elif config.logger.kind == "tensorboard":
-        loggers.append(TensorBoard(folder, name="tensorboard", version=""))
+        loggers.append(TensorBoard(folder.path, name=folder.tensorboard.name, version=""))
     return loggers
 
 

@@ -20,7 +20,6 @@ import logging
 import os
 import queue
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,12 +27,12 @@ from typing import Any
 from PIL import Image
 from pytorch_lightning.loggers.logger import Logger
 
-from nogan.common.files import write_atomically
 from nogan.evaluation.measures import MEASURES
 from nogan.plan import Plan, as_rows
 from nogan.plan.config import RunConfig
-from nogan.runs.run_folder import environment, metrics_of
-from nogan.training.sweeps import sweep_of
+from nogan.runs.environment import environment
+from nogan.runs.records import PhaseRecord, final_metrics
+from nogan.runs.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +52,7 @@ class WandB(Logger):
         choices: the chosen config groups.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, choices: Mapping[str, str]) -> None:
+    def __init__(self, config: RunConfig, folder: RunFolder, choices: Mapping[str, str]) -> None:
         super().__init__()
         self.config, self.folder, self.choices = config, folder, dict(choices)
         self.run: Any = None
@@ -74,7 +73,7 @@ class WandB(Logger):
     @property
     def version(self) -> str:
         """The id of the run."""
-        return run_id(self.folder)
+        return self.folder.wandb_id()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log one point."""
@@ -104,41 +103,44 @@ class WandB(Logger):
             import wandb
 
             rows = as_rows(plan)
-            data = [[str(v) if isinstance(v, list | tuple) else v for v in row.values()] for row in rows]
-            self.run.log({"plan": wandb.Table(columns=list(rows[0]), data=data)}, step=self.run.step)
+            columns = list(dict.fromkeys(key for row in rows for key in row))
+            cells = [[row.get(column) for column in columns] for row in rows]
+            data = [[str(cell) if isinstance(cell, list | tuple) else cell for cell in row] for row in cells]
+            self.run.log({"plan": wandb.Table(columns=columns, data=data)}, step=self.run.step)
 
         self._do(send)
 
-    def inflection(self, record: Mapping[str, Any], picture: Path | None, images_seen: int, step: int) -> None:
-        """Mark the inflection point of a GAN phase that has ended, with the metrics and the grid there."""
+    def inflection(self, record: PhaseRecord, picture: Path | None, images_seen: int, step: int) -> None:
+        """Mark the inflection point of a GAN phase that ended with a verdict, with the metrics and the grid there."""
+        verdict = record.verdict
+        assert verdict is not None
 
         def send() -> None:
             import wandb
 
-            verdict = record["verdict"]
             marked = {
-                "inflection/cycle": record["cycle"],
-                "inflection/step": verdict["inflection"],
-                "inflection/seen_at": verdict["step"],
-                "nogan/cycle": record["cycle"],
+                "inflection/cycle": record.cycle,
+                "inflection/step": verdict.inflection,
+                "inflection/seen_at": verdict.step,
+                "nogan/cycle": record.cycle,
                 "nogan/images_seen": images_seen,
-                **{f"inflection/{name}": value for name, value in record.get("metrics", {}).items()},
+                **{f"inflection/{name}": value for name, value in (record.metrics or {}).items()},
             }
-            self.run.summary.update({"inflection/detector": verdict["detector"]})
+            self.run.summary.update({"inflection/detector": verdict.detector})
             if picture:
-                point = f"inflection at batch {verdict['inflection']}" if verdict["inflection"] else "no gain"
-                caption = f"cycle {record['cycle']}, {point}: {verdict['reason']}"
+                point = f"inflection at batch {verdict.inflection}" if verdict.inflection else "no gain"
+                caption = f"cycle {record.cycle}, {point}: {verdict.reason}"
                 marked["inflection/samples"] = wandb.Image(str(picture), caption=caption)
             self.run.log(marked, step=step)
 
         self._do(send)
 
-    def conclude(self, records: Sequence[Mapping[str, Any]]) -> None:
+    def conclude(self, records: Sequence[PhaseRecord]) -> None:
         """Sum up: metrics of the final generator (after a rollback not those logged last), best ones, cost, weights."""
-        final = next((record["metrics"] for record in reversed(records) if record.get("metrics")), {})
+        final = final_metrics(records)
         summary = {f"val/{name}": value for name, value in final.items()}
         summary |= self._best()
-        summary["nogan/seconds"] = sum(record["seconds"] for record in records)
+        summary["nogan/seconds"] = sum(record.seconds for record in records)
         # The point under way goes out first: it would overwrite the summary.
         self._do(lambda: self.run.log({"nogan/phase": len(records) - 1}, commit=True))
         self._do(lambda: self.run.summary.update(summary))
@@ -147,7 +149,7 @@ class WandB(Logger):
 
     def _best(self) -> dict[str, float]:
         """The best of each measure that has a better way: of the whole run, also where it was cut and resumed."""
-        rows = metrics_of(self.folder)
+        rows = self.folder.metrics()
         values = {m: [row[f"val/{m.key}"] for row in rows if f"val/{m.key}" in row] for m in MEASURES.values()}
         return {f"best/{m.key}": min(v, key=m.badness) for m, v in values.items() if v and m.better is not None}
 
@@ -219,7 +221,7 @@ class WandB(Logger):
         where = {} if in_sweep else {**project, "id": self.version}
         return {
             **where,
-            "name": f"{config.name}/{self.folder.resolve().name}",
+            "name": f"{config.name}/{self.folder.path.resolve().name}",
             "group": None if in_sweep else self.group,
             "job_type": "trial" if in_sweep or self.sweep else "train",
             "tags": self.tags,
@@ -239,7 +241,7 @@ class WandB(Logger):
     @property
     def sweep(self) -> Path | None:
         """The folder of the sweep that this run is a trial of."""
-        return sweep_of(self.folder)
+        return self.folder.sweep
 
     @property
     def group(self) -> str:
@@ -261,8 +263,9 @@ class WandB(Logger):
         import wandb
 
         artifact = wandb.Artifact(f"generator-{self.run.id}", "model", metadata={"run": self.config.name, **metrics})
-        for name in ("generator.safetensors", "generator.json"):
-            artifact.add_file(str(self.folder / name))
+        weights = self.folder.generator()
+        for file in (weights, weights.with_suffix(".json")):
+            artifact.add_file(str(file))
         self.run.log_artifact(artifact)
 
     def _finish(self) -> None:
@@ -287,18 +290,8 @@ def logged_in() -> bool:
     return bool(wandb.login(prompt=False, verify=False))
 
 
-def run_id(folder: Path) -> str:
-    """The W&B id of the run in ``folder``, the same when it is resumed."""
-    path = folder / "wandb-id.txt"
-    if not path.is_file():
-        new = uuid.uuid4().hex[:8]
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: temporary.write_text(new))
-    return path.read_text().strip()
-
-
-def sync_hint(folder: Path) -> str | None:
+def sync_hint(folder: RunFolder) -> str | None:
     """How to upload the offline W&B runs in ``folder`` (several if it was resumed); None if there is none."""
-    runs = sorted((folder / "wandb").glob("offline-run-*"))
+    runs = sorted(folder.wandb.glob("offline-run-*"))
     paths = " ".join(os.path.relpath(run) for run in runs)
     return f"W&B is offline; to upload: wandb sync {paths}" if runs else None

@@ -16,12 +16,11 @@ from nogan.common.rng import derive_seed
 from nogan.data.batches import Labeled, Pair
 from nogan.networks import trainable_parameters
 from nogan.networks.losses import critic_loss, generator_adversarial_loss
-from nogan.plan import Phase
+from nogan.plan import Phase, Turn
 from nogan.plan.schedule import Hyper
 from nogan.training.modules.critic import CriticModule
 from nogan.training.modules.generator import GeneratorModule, Metrics
 from nogan.training.modules.step import Bad, Safeguard, TooManyBadBatches, accumulate
-from nogan.training.switch import Turn
 
 
 class Service(NamedTuple):
@@ -135,7 +134,7 @@ class GANModule(pl.LightningModule):
             network, training = self.critic.network, list(self.critic.network.parameters())
         else:
             network = self.generator.network
-            training = list(trainable_parameters(network, self.phase.trains).values())
+            training = list(trainable_parameters(network, self.phase.trained_part).values())
         trained = set(map(id, training))
         both = (*self.generator.network.parameters(), *self.critic.network.parameters())
         resting = [parameter for parameter in both if id(parameter) not in trained]
