@@ -8,12 +8,12 @@ and one place to read what is allowed. :func:`parse_config` turns a plain mappin
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from nogan import inflection
 from nogan.common import validation
 from nogan.common.errors import UserError
-from nogan.common.targets import has_target
+from nogan.common.targets import TARGET, has_target
 from nogan.common.validation import Line, no_booleans, one_line_a_key, one_of
 
 Count = Annotated[int, BeforeValidator(no_booleans), Field(ge=1)]
@@ -32,6 +32,16 @@ class Section(BaseModel):
     """A mapping of the config: immutable, and closed to keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _naming_a_class(section: dict[str, Any]) -> dict[str, Any]:
+    if not has_target(section):
+        raise ValueError(f"expected {TARGET}: MODULE.CLASS in it, and the arguments of that class beside it")
+    return section
+
+
+Part = Annotated[dict[str, Any], AfterValidator(_naming_a_class)]
+"""A part of the run that its user brings: ``{_target_: my_module.MyClass, …}``. Nothing of it is imported here."""
 
 
 class GeneratorPhaseConfig(Section):
@@ -199,11 +209,13 @@ class Optimizer(Section):
     weight_decay: Weight
     eps: Positive
     beta2: Fraction
+    gradient_clip: Positive | None
 
 
 class Nogan(Section):
     """The recipe."""
 
+    start: Literal["beginning", "gan"]
     repeats: Natural
     scale: Positive
     pretrain: dict[str, GeneratorPhaseConfig | None]
@@ -226,6 +238,13 @@ class CriticNetwork(Section):
     dropout: Fraction
 
 
+class Networks(Section):
+    """Networks of the user's own, each in place of the one that the other keys describe."""
+
+    generator: Part | None = None
+    critic: Part | None = None
+
+
 class Model(Section):
     """The two networks."""
 
@@ -237,13 +256,17 @@ class Model(Section):
     encoder_weights: str | None
     init: str | None
     init_critic: str | None
-    init_stage: Literal["final", "pretrained"]
+    init_stage: Literal["final", "pretrained", "before_gan"]
     init_required: bool
     critic: CriticNetwork
+    networks: Networks = Networks()
 
 
 class Loss(Section):
-    """The generator's conventional loss: pixels and the features of a frozen network (``network: null`` for none)."""
+    """The generator's conventional loss: pixels and the features of a frozen network (``network: null`` for none).
+
+    ``function`` is a loss of the user's own, in place of all of that.
+    """
 
     network: str | None
     layers: tuple[Natural, ...]
@@ -251,6 +274,7 @@ class Loss(Section):
     pixel_weight: Weight
     pretrained: bool
     network_weights: str | None
+    function: Part | None = None
 
     @model_validator(mode="after")
     def _a_weight_a_layer(self) -> "Loss":
@@ -266,10 +290,17 @@ class Loss(Section):
         return self
 
 
-class Data(Section):
-    """Where the photographs come from and how they are divided."""
+BUILT_IN_DATA = ("scenes", "folder", "imagenet")
 
-    kind: Literal["scenes", "folder", "imagenet"]
+
+class Data(Section):
+    """Where the photographs come from and how they are divided.
+
+    With ``source``, one of the user's own, ``kind`` is a name for it, and ``path`` and ``images`` mean nothing.
+    """
+
+    kind: str
+    source: Part | None = None
     path: str | None
     val_path: str | None
     images: Count | None
@@ -279,6 +310,12 @@ class Data(Section):
     augment: bool
     workers: Natural
     max_bad_share: Fraction
+
+    @model_validator(mode="after")
+    def _a_source_that_there_is(self) -> "Data":
+        if self.source is None and self.kind not in BUILT_IN_DATA:
+            raise Line(f"data.kind={self.kind}: expected {one_of(BUILT_IN_DATA)}; or data.source, one of your own")
+        return self
 
     @property
     def held_out_share(self) -> float:
@@ -301,15 +338,44 @@ class Trainer(Section):
     log_every_n_steps: Count
     checkpoint_every_n_batches: Count
     checkpoint_every_n_minutes: Positive
+    max_minutes: Positive | None
+    lightning: dict[str, Any]
 
 
-class Logger(Section):
-    """Where metrics go beside ``metrics.csv``, which is always written."""
+class WandBSettings(Section):
+    """Weights & Biases."""
 
-    kind: Literal["wandb", "csv", "tensorboard"]
     project: str
     entity: str | None
     upload_weights: bool
+
+
+class TensorBoardSettings(Section):
+    """TensorBoard, which needs to be told nothing."""
+
+
+class Loggers(Section, extra="allow"):
+    """Where metrics go beside ``metrics.csv``, which is always written: any number, by name.
+
+    A section that is neither of these two names a class of the user's own by ``_target_``.
+    """
+
+    wandb: WandBSettings | None = None
+    tensorboard: TensorBoardSettings | None = None
+    __pydantic_extra__: dict[str, Part | None]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_or_named(cls, given: Any) -> Any:
+        for name, section in given.items() if isinstance(given, Mapping) else ():
+            if name not in cls.model_fields and section is not None and not has_target(section):
+                raise Line(unknown_key(f"logger.{name}"))
+        return given
+
+    @property
+    def own(self) -> dict[str, dict[str, Any]]:
+        """The user's own, by name."""
+        return {name: section for name, section in (self.__pydantic_extra__ or {}).items() if section is not None}
 
 
 class ProbeConfig(Section):
@@ -331,11 +397,13 @@ class RunConfig(Section):
     data: Data
     nogan: Nogan
     trainer: Trainer
-    logger: Logger
+    logger: Loggers
+    callbacks: dict[str, Part | None]
     probe: ProbeConfig
     objective: str | None
     resume: str | None
     dry_run: bool
+    trust: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _photographs_for_every_part(self) -> "RunConfig":
