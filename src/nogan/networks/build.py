@@ -93,7 +93,16 @@ def build_critic(
     return network if normalized_weights else fold_spectral_norm(network).train()
 
 
-def trainable_parameters(network: UNet | Critic, part: str = "all") -> dict[str, nn.Parameter]:
+def layer_groups(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
+    """The modules of a generator that get the first, second and third learning rate of a phase.
+
+    A network that does not divide itself (``layer_groups()``) trains as a whole, at the third.
+    """
+    divide = getattr(network, "layer_groups", None)
+    return divide() if callable(divide) else ([], [], [network])
+
+
+def trainable_parameters(network: nn.Module, part: str = "all") -> dict[str, nn.Parameter]:
     """Named parameters that train.
 
     Args:
@@ -104,13 +113,16 @@ def trainable_parameters(network: UNet | Critic, part: str = "all") -> dict[str,
     named = dict(network.named_parameters())
     if part == "all":
         return named
-    if part != "decoder" or not isinstance(network, UNet):
+    if part != "decoder" or isinstance(network, Critic):
         raise ValueError(f"part={part!r}: expected 'all', or 'decoder' of a generator")
+    encoder = getattr(network, "encoder", None)
+    if not isinstance(encoder, nn.Module):  # one of the user's own, without an encoder to freeze
+        return named
     norms = {
         id(parameter)
-        for module in network.encoder.modules()
+        for module in encoder.modules()
         if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.LayerNorm | nn.GroupNorm)
         for parameter in module.parameters(recurse=False)
     }
-    frozen = {id(parameter) for parameter in network.encoder.parameters()} - norms
+    frozen = {id(parameter) for parameter in encoder.parameters()} - norms
     return {name: parameter for name, parameter in named.items() if id(parameter) not in frozen}

@@ -6,16 +6,28 @@ line what could not be built, before anything is; the others build. docs/extendi
 
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nogan.common import targets
 from nogan.common.errors import UserError
-from nogan.plan.config import RunConfig, Trainer
+from nogan.plan.config import Loss, RunConfig, Trainer
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from torch import nn
+
+    from nogan.training.signals import StopOnSignal
 
 Section = Mapping[str, Any]
 
 TRUSTED = ("nogan.", "pytorch_lightning.")
 """Packages whose classes may be built from the config of any run folder."""
+
+# What the user's own classes must derive from; named, so that a dry run need not import them.
+CALLBACK = "pytorch_lightning.Callback"
+LOGGER = "pytorch_lightning.loggers.Logger"
+MODULE = "torch.nn.Module"
+DETECTOR = "nogan.inflection.Detector"
 
 # Arguments of Lightning's Trainer that the program sets itself, and what to set instead.
 OURS = {
@@ -45,28 +57,26 @@ class OwnPart(NamedTuple):
     key: str  # where it stands in the config
     section: Section
     kind: str  # "MODULE.CLASS" that it must derive from
-    given: tuple[str, ...] = ()  # arguments that the program adds
 
 
 def own_parts(config: RunConfig) -> Iterator[OwnPart]:
     """Every section of ``config`` that names a class."""
-    module = "torch.nn.Module"
     if config.data.source is not None:
         yield OwnPart("data.source", config.data.source, "builtins.object")
     for name, section in config.model.networks:
         if section is not None:
-            yield OwnPart(f"model.networks.{name}", section, module)
+            yield OwnPart(f"model.networks.{name}", section, MODULE)
     if config.loss.function is not None:
-        yield OwnPart("loss.function", config.loss.function, module)
+        yield OwnPart("loss.function", config.loss.function, MODULE)
     for name, section in config.callbacks.items():
         if section is not None:
-            yield OwnPart(f"callbacks.{name}", section, "pytorch_lightning.Callback")
+            yield OwnPart(f"callbacks.{name}", section, CALLBACK)
     for name, section in config.logger.own.items():
-        yield OwnPart(f"logger.{name}", section, "pytorch_lightning.loggers.Logger")
+        yield OwnPart(f"logger.{name}", section, LOGGER)
     detector = config.nogan.inflection
     if targets.has_target(detector.parameters):
         key = f"nogan.inflection.{detector.name}"
-        yield OwnPart(key, detector.parameters, "nogan.inflection.Detector", ("settings",))
+        yield OwnPart(key, detector.parameters, DETECTOR)
 
 
 def check_own_parts(config: RunConfig) -> None:
@@ -76,10 +86,10 @@ def check_own_parts(config: RunConfig) -> None:
         UserError: names the key.
     """
     for part in own_parts(config):
-        if part.given == ("settings",):
+        if part.kind == DETECTOR:
             _check_detector(config, part.section)
         else:
-            targets.check(part.section, part.key, _class(part.kind), part.given)
+            targets.check(part.section, part.key, _class(part.kind))
     lightning_arguments(config.trainer)
 
 
@@ -112,13 +122,84 @@ def build_part(section: Section, key: str, kind: str) -> Any:
     return targets.build(section, key, _class(kind))
 
 
+def build_callbacks(config: RunConfig, stop: "StopOnSignal") -> "list[pl.Callback]":
+    """The callbacks that ``callbacks`` and ``trainer.max_minutes`` ask for.
+
+    Args:
+        config: the run's configuration.
+        stop: is asked to end the run when its time is over.
+    """
+    from nogan.training.callbacks.time_limit import TimeLimit
+
+    sections = {name: section for name, section in config.callbacks.items() if section is not None}
+    own = [build_part(section, f"callbacks.{name}", CALLBACK) for name, section in sections.items()]
+    minutes = config.trainer.max_minutes
+    return own if minutes is None else [*own, TimeLimit(minutes, stop)]
+
+
+def build_generator(config: RunConfig) -> "nn.Module":
+    """The generator that ``model`` describes, with the weights that it starts from before ``model.init``."""
+    from nogan import networks
+
+    model = config.model
+    if model.networks.generator is not None:
+        return _network(model.networks.generator, "generator", config.seed)
+    return networks.build_generator(
+        model.encoder,
+        model.decoder,
+        model.width,
+        pretrained=model.pretrained and not model.init,
+        encoder_weights=model.encoder_weights,
+        seed=config.seed,
+    )
+
+
+def build_critic(config: RunConfig) -> "nn.Module":
+    """The critic that ``model`` describes, with random weights."""
+    from nogan import networks
+
+    model = config.model
+    if model.networks.critic is not None:
+        return _network(model.networks.critic, "critic", config.seed)
+    return networks.build_critic(**model.critic.model_dump(), seed=config.seed)
+
+
+def _network(section: Section, name: str, seed: int) -> "nn.Module":
+    """A network of the user's own. Its first weights depend on ``seed`` alone."""
+    import torch
+
+    from nogan.common.rng import derive_seed
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed("networks", name, seed))
+        network = build_part(section, f"model.networks.{name}", MODULE)
+    network.config = dict(section)  # what its weights file says of how to build it again
+    return network
+
+
+def build_loss(loss: Loss) -> "nn.Module":
+    """The generator's conventional loss: ``(output, target) -> (total, parts)``."""
+    from nogan.networks.losses import FeatureLoss
+
+    if loss.function is not None:
+        return build_part(loss.function, "loss.function", MODULE)
+    return FeatureLoss(
+        loss.network,
+        layers=loss.layers,
+        weights=loss.weights,
+        pixel_weight=loss.pixel_weight,
+        network_weights=loss.network_weights,
+        pretrained=loss.pretrained,
+    )
+
+
 def lightning_arguments(trainer: Trainer) -> dict[str, Any]:
     """``trainer.lightning``, without what is null: further arguments of Lightning's Trainer.
 
     Raises:
         UserError: the Trainer has no such argument, or the program sets it.
     """
-    given = {key: value for key, value in trainer.lightning.items() if value is not None and value is not False}
+    given = {key: value for key, value in trainer.lightning.items() if value is not None}
     if not given:
         return {}
     import pytorch_lightning as pl

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nogan.common.errors import UserError
 from nogan.plan.config import RunConfig
+from nogan.training.own_parts import check_own_parts
 
 # Of the recipes; only another name is worth the seconds that it takes to import what knows all of them.
 ENCODERS = ("tiny", "resnet34", "resnet101")
@@ -11,7 +12,7 @@ FEATURE_NETWORKS = (None, "vgg16_bn")
 
 
 def check_networks(config: RunConfig, fresh: bool) -> None:
-    """Refuse networks that do not exist and weights that are not there.
+    """Refuse networks and parts of the user's own that do not exist, and weights that are not there.
 
     Args:
         config: the whole run.
@@ -20,6 +21,7 @@ def check_networks(config: RunConfig, fresh: bool) -> None:
     Raises:
         UserError: names the key.
     """
+    check_own_parts(config)
     model, loss = config.model, config.loss
     if fresh and (model.init is not None or model.init_required):
         from nogan.training.initial_weights import initial_files
@@ -28,11 +30,11 @@ def check_networks(config: RunConfig, fresh: bool) -> None:
     for key, file in (("model.encoder_weights", model.encoder_weights), ("loss.network_weights", loss.network_weights)):
         if file is not None and not Path(file).expanduser().is_file():
             raise UserError(f"{key}={file}: no such file")
-    if model.encoder not in ENCODERS:
+    if model.encoder not in ENCODERS and model.networks.generator is None:
         from nogan.networks.encoders import check_encoder
 
         check_encoder(model.encoder)
-    if loss.network not in FEATURE_NETWORKS and loss.layers:
+    if loss.network not in FEATURE_NETWORKS and loss.layers and loss.function is None:
         from nogan.networks.losses import check_feature_network
 
         check_feature_network(loss.network)

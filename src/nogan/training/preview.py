@@ -2,6 +2,7 @@
 
 from rich.console import Console
 
+from nogan.common.targets import TARGET
 from nogan.plan import build_plan
 from nogan.plan.config import Data, RunConfig
 from nogan.runs.summary import plan_table
@@ -21,7 +22,8 @@ def show_plan(config: RunConfig, console: Console) -> None:
     data = config.data
     open_held_out(data)
     # "hub" would download them.
-    assumed = data.images if data.kind != "scenes" and data.path in (None, "hub") else None
+    counted = data.source is not None or data.kind == "scenes" or data.path not in (None, "hub")
+    assumed = None if counted else data.images
     images = assumed or len(open_photographs(data))
     console.print(plan_table(build_plan(config, images)))
     console.print(photographs(data, images, assumed is not None), soft_wrap=True)
@@ -31,6 +33,8 @@ def photographs(data: Data, images: int, assumed: bool = False) -> str:
     """How many photographs a plan is for, and how that is known."""
     if assumed:
         return f"For {images:,} photographs, as data.images says: those at data.path are counted when a run begins."
+    if data.source is not None:
+        return f"For {images:,} photographs, counted by data.source ({data.source[TARGET]})."
     if data.kind == "scenes":
         return f"For {images:,} scenes (data.images)."
     return f"For {images:,} photographs, counted at data.path={data.path}."

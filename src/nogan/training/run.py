@@ -14,7 +14,6 @@ import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
-from nogan import networks
 from nogan.common.errors import Interrupted, Occupied, UserError
 from nogan.common.failures import explained
 from nogan.common.files import remove_temporary
@@ -22,7 +21,6 @@ from nogan.common.lock import only_one
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_held_out, open_photographs, split
 from nogan.inflection import Detector, make_detector
-from nogan.networks.losses import FeatureLoss
 from nogan.plan import GANPhase, Plan, build_plan
 from nogan.plan.config import RunConfig
 from nogan.runs.checkpoints import newest_whole_checkpoint
@@ -43,6 +41,7 @@ from nogan.training.loggers import check_logger, finish, make_loggers, sync_hint
 from nogan.training.modules import CriticModule, GANModule, GeneratorModule
 from nogan.training.modules.layer_sync import SyncedGenerator
 from nogan.training.modules.step import TooManyBadBatches
+from nogan.training.own_parts import build_callbacks, build_critic, build_generator, build_loss, lightning_arguments
 from nogan.training.preflight import check_networks
 from nogan.training.preview import photographs
 from nogan.training.resume import check_changes
@@ -226,7 +225,8 @@ def build_run(
             **devices_and_nodes(config.trainer),
             strategy=config.trainer.strategy,
             precision=config.trainer.precision,
-            benchmark=True,  # of cuDNN's kernels: within a phase, all batches have one size
+            # cuDNN tries its kernels: within a phase, all batches have one size.
+            **{"benchmark": True, **lightning_arguments(config.trainer)},
             max_epochs=len(plan),
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,  # batches are divided between the ranks by StepSampler
@@ -241,6 +241,7 @@ def build_run(
                 *averages,
                 Exports(plan, run.scheduler, folder, **about),
                 WandBEvents(plan, run.scheduler, folder),
+                *build_callbacks(config, stop),
                 progress,
                 stop,
                 RunCheckpoints(
@@ -267,27 +268,9 @@ def build_run(
 
 def build_module(config: RunConfig) -> GANModule:
     """Generator, critic and their losses."""
-    model, loss, adam = config.model, config.loss, config.nogan.optimizer.model_dump()
-    generator = GeneratorModule(
-        networks.build_generator(
-            model.encoder,
-            model.decoder,
-            model.width,
-            pretrained=model.pretrained and not model.init,
-            encoder_weights=model.encoder_weights,
-            seed=config.seed,
-        ),
-        FeatureLoss(
-            loss.network,
-            layers=loss.layers,
-            weights=loss.weights,
-            pixel_weight=loss.pixel_weight,
-            network_weights=loss.network_weights,
-            pretrained=loss.pretrained,
-        ),
-        **adam,
-    )
-    critic = CriticModule(networks.build_critic(**model.critic.model_dump(), seed=config.seed), **adam)
+    adam = config.nogan.optimizer.model_dump(exclude={"gradient_clip"})
+    generator = GeneratorModule(build_generator(config), build_loss(config.loss), **adam)
+    critic = CriticModule(build_critic(config), **adam)
     for module in (generator, critic):  # the feature network, too
         module.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
     weights = config.nogan.gan.weights
@@ -299,6 +282,7 @@ def build_module(config: RunConfig) -> GANModule:
         seed=config.seed,
         accumulate=config.trainer.accumulate,
         max_bad_batches=config.trainer.max_bad_batches,
+        gradient_clip=config.nogan.optimizer.gradient_clip,
     )
 
 

@@ -1,7 +1,10 @@
 """From what a user sets to a source."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from nogan.common import targets
 from nogan.common.errors import UserError
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
 from nogan.data.sources.base import Source
@@ -54,17 +57,27 @@ def open_source(
 
 
 def open_photographs(data: Data) -> Source:
-    """The source that the ``data`` section means.
+    """The source that the ``data`` section means: a built-in one, or the user's own (``data.source``).
 
     Raises:
-        UserError: the photographs are not there, or not as many as ``data.images`` says of a folder.
+        UserError: the photographs are not there, or not as many as ``data.images`` says; the user's source is none.
     """
+    if data.source is not None:
+        return _own_source(data.source)
     source = open_source(data.kind, data.path, images=data.images, seed=data.seed)
     if data.kind == "folder" and data.images not in (None, len(source)):
         raise UserError(
             f"data.images={data.images}, but data.path={data.path} holds {len(source)} photographs: leave data.images "
             "out, they are counted"
         )
+    return source
+
+
+def _own_source(section: Mapping[str, Any]) -> Source:
+    source = targets.build(section, "data.source", object)
+    missing = [name for name in ("__len__", "load") if not callable(getattr(source, name, None))]
+    if missing:
+        raise UserError(f"data.source: {section[targets.TARGET]} has no {' and no '.join(missing)}; a source has both")
     return source
 
 

@@ -15,6 +15,7 @@ from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.run_folder import RunFolder
 from nogan.training import sweeps
 from nogan.training.compose.recipes import groups
+from nogan.training.own_parts import check_trusted
 
 
 def run_config(cfg: DictConfig) -> RunConfig:
@@ -38,7 +39,7 @@ def _fresh(cfg: DictConfig) -> RunConfig:
 
 
 def _resumed(folder: Path) -> RunConfig:
-    saved = OmegaConf.create(RunFolder(folder).config().model_dump(mode="json"))
+    saved = OmegaConf.create({**RunFolder(folder).config().model_dump(mode="json"), "trust": []})
     chosen = HydraConfig.get().runtime.choices
     for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
         if override.key_or_group in chosen:
@@ -47,7 +48,9 @@ def _resumed(folder: Path) -> RunConfig:
                 "such as nogan.repeats=N"
             )
         OmegaConf.update(saved, override.key_or_group, override.value())
-    return parse_config(_plain(saved))
+    config = parse_config(_plain(saved))
+    check_trusted(config)
+    return config
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

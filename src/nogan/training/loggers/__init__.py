@@ -1,4 +1,4 @@
-"""Where metrics go: ``metrics.csv`` in the run folder always, and W&B or TensorBoard beside it."""
+"""Where metrics go: ``metrics.csv`` in the run folder always; beside it W&B, TensorBoard and the user's own loggers."""
 
 import csv
 import functools
@@ -20,6 +20,7 @@ from nogan.plan.config import RunConfig
 from nogan.runs.run_folder import RunFolder
 from nogan.training.launch import is_rank_zero
 from nogan.training.loggers.wandb import WandB, sync_hint
+from nogan.training.own_parts import LOGGER, build_part
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ class TensorBoard(TensorBoardLogger):
 
 
 def make_loggers(config: RunConfig, folder: RunFolder, choices: dict[str, str]) -> list[Logger]:
-    """``metrics.csv`` and what ``logger=`` asks for.
+    """``metrics.csv``, and every logger that the config names.
 
     Args:
         config: the run's configuration.
@@ -148,10 +149,12 @@ def make_loggers(config: RunConfig, folder: RunFolder, choices: dict[str, str]) 
     loggers: list[Logger] = [MetricsCSV(folder.metrics_file)]
     if not is_rank_zero():  # of several processes; the CSV knows by itself not to write
         return loggers
-    if config.logger.kind == "wandb":
+    if config.logger.wandb is not None:
         loggers.append(WandB(config, folder, choices))
-    elif config.logger.kind == "tensorboard":
+    if config.logger.tensorboard is not None:
         loggers.append(TensorBoard(folder.path, name=folder.tensorboard.name, version=""))
+    for name, section in config.logger.own.items():
+        loggers.append(build_part(section, f"logger.{name}", LOGGER))
     return loggers
 
 
@@ -161,7 +164,7 @@ def check_logger(config: RunConfig) -> None:
     Raises:
         UserError: names the extra that brings it.
     """
-    if config.logger.kind == "tensorboard" and not find_spec("tensorboard"):
+    if config.logger.tensorboard is not None and not find_spec("tensorboard"):
         raise UserError('logger=tensorboard needs a package that is not there: pip install -e ".[tensorboard]"')
 
 

@@ -47,14 +47,16 @@ class WandB(Logger):
     """Lightning's logger for W&B, which never raises and never waits for long.
 
     Args:
-        config: the run's configuration.
+        config: the run's configuration, with ``logger.wandb``.
         folder: the run folder; W&B's files go to ``wandb/`` in it.
         choices: the chosen config groups.
     """
 
     def __init__(self, config: RunConfig, folder: RunFolder, choices: Mapping[str, str]) -> None:
         super().__init__()
-        self.config, self.folder, self.choices = config, folder, dict(choices)
+        assert config.logger.wandb is not None
+        self.config, self.settings = config, config.logger.wandb
+        self.folder, self.choices = folder, dict(choices)
         self.run: Any = None
         self.trouble: str | None = None
         self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(PENDING)
@@ -68,7 +70,7 @@ class WandB(Logger):
     @property
     def name(self) -> str:
         """The project."""
-        return self.config.logger.project
+        return self.settings.project
 
     @property
     def version(self) -> str:
@@ -144,7 +146,7 @@ class WandB(Logger):
         # The point under way goes out first: it would overwrite the summary.
         self._do(lambda: self.run.log({"nogan/phase": len(records) - 1}, commit=True))
         self._do(lambda: self.run.summary.update(summary))
-        if self.config.logger.upload_weights:
+        if self.settings.upload_weights:
             self._do(lambda: self._upload(final))
 
     def _best(self) -> dict[str, float]:
@@ -193,19 +195,19 @@ class WandB(Logger):
 
         offline = not logged_in()
         try:
-            self.run = wandb.init(**self._settings(offline))
+            self.run = wandb.init(**self._init_arguments(offline))
         except Exception as error:
             if offline:
                 raise
             log.warning("W&B is out of reach (%s): offline for this run", " ".join(str(error).split())[:200])
             wandb.teardown()  # its service holds on to the run's id
-            self.run = wandb.init(**self._settings(offline=True))
+            self.run = wandb.init(**self._init_arguments(offline=True))
         for axis, metrics in AXES.items():
             self.run.define_metric(axis)
             for name in metrics:
                 self.run.define_metric(name, step_metric=axis)
 
-    def _settings(self, offline: bool) -> dict[str, Any]:
+    def _init_arguments(self, offline: bool) -> dict[str, Any]:
         import wandb
 
         config, about = self.config, environment()
@@ -217,7 +219,7 @@ class WandB(Logger):
             reinit="finish_previous",
         )
         in_sweep = "WANDB_SWEEP_ID" in os.environ  # a W&B agent has chosen project and id itself
-        project = {"project": config.logger.project, "entity": config.logger.entity}
+        project = {"project": self.settings.project, "entity": self.settings.entity}
         where = {} if in_sweep else {**project, "id": self.version}
         return {
             **where,

@@ -48,6 +48,7 @@ class GANModule(pl.LightningModule):
         seed: of what the networks draw themselves (dropout), with the rank, phase and step.
         accumulate: parts that each batch is split into, to save memory.
         max_bad_batches: batches in a row that may be skipped because their loss or gradient is not finite.
+        gradient_clip: norm that a batch's gradient is scaled down to where it is larger; None leaves it as it is.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class GANModule(pl.LightningModule):
         seed: int = 0,
         accumulate: int = 1,
         max_bad_batches: int = 10,
+        gradient_clip: float | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -70,6 +72,7 @@ class GANModule(pl.LightningModule):
         self.seed = seed
         self.accumulate = accumulate
         self.max_bad_batches = max_bad_batches
+        self.gradient_clip = gradient_clip
         self.bad_batches = 0
         self.bad_in_a_row: list[Bad] = []
         self.overflows_in_a_row = 0  # steps that a gradient scaler skipped
@@ -173,12 +176,19 @@ class GANModule(pl.LightningModule):
             went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
             if not went_well:  # the optimizer's step that follows then changes nothing
                 self._safeguard.undo(drop_gradients=not self._scales_gradients)
+            elif self.gradient_clip is not None:
+                self._clip(self.gradient_clip)
             self.skipped = not self._step(optimizer) or not went_well
         if went_well and self.overflows_in_a_row <= USUAL_OVERFLOWS:
             self.bad_in_a_row.clear()
         else:
             self._count(Bad(batch_idx, float(metrics["loss"])), self.phase)
         return metrics
+
+    def _clip(self, norm: float) -> None:
+        """Scale the gradient down to ``norm``; one that a gradient scaler has multiplied, to as many times that."""
+        scale = self.trainer.precision_plugin.scaler.get_scale() if self._scales_gradients else 1.0
+        nn.utils.clip_grad_norm_(self._services[self._serving].training, norm * scale)
 
     def _step(self, optimizer: Any) -> bool:
         """Take the optimizer's step; False where a gradient scaler found the gradients too large, and skipped it."""

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from nogan.data.batches import Pair
-from nogan.networks.losses import FeatureLoss
+from nogan.networks.build import layer_groups
 from nogan.plan.schedule import layer_group_lr
 from nogan.training.modules.optimizer import adamw
 
@@ -20,7 +20,7 @@ class GeneratorModule(pl.LightningModule):
     optimizer to the program.
 
     Args:
-        network: gray to color, ``(B, 3, H, W)`` to the same shape, in model space; offers ``layer_groups()``.
+        network: gray to color, ``(B, 3, H, W)`` to the same shape, in model space; see :func:`layer_groups`.
         loss: ``(output, target) -> (total, parts)``.
         lr: of the decoder, when fitted alone; the encoder trains at a tenth of it.
         weight_decay: decoupled, on every parameter that trains, biases and batch norm included.
@@ -31,7 +31,7 @@ class GeneratorModule(pl.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        loss: FeatureLoss,
+        loss: nn.Module,
         *,
         lr: float = 1e-3,
         weight_decay: float = 1e-3,
@@ -68,6 +68,6 @@ class GeneratorModule(pl.LightningModule):
         """Adam with one parameter group for each layer group."""
         groups = [
             {"params": list(nn.ModuleList(modules).parameters()), "lr": lr}
-            for modules, lr in zip(self.network.layer_groups(), layer_group_lr(self.lr), strict=True)
+            for modules, lr in zip(layer_groups(self.network), layer_group_lr(self.lr), strict=True)
         ]
         return adamw(groups, **self.adam)
