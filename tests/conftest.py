@@ -103,7 +103,7 @@ def finished_run(tmp_path_factory) -> Path:
 
     overrides = (
         "logger=wandb",
-        "logger.upload_weights=true",
+        "logger.wandb.upload_weights=true",
         "trainer.limit_batches=8",
         "nogan.gan.max_critic_steps=1",
         "nogan.snapshot_every=0.03",  # each batch, so that the last snapshot lies past the inflection point

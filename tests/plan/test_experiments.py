@@ -71,5 +71,5 @@ def test_the_sweep_for_w_and_b_runs_commands_that_compose(configure, tmp_path):
         words += create_sweep_command_args({"args": drawn})[macro[1]] if macro else [chunk]
     assert words[0] == "python"
     config = configure(*words[1:])
-    assert config.nogan.gan.lr == pytest.approx(drawn["nogan.gan.lr"]["value"]) and config.logger.kind == "wandb"
+    assert config.nogan.gan.lr == pytest.approx(drawn["nogan.gan.lr"]["value"]) and config.logger.wandb
     parse_config(config.model_dump())

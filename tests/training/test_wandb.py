@@ -113,7 +113,7 @@ def test_the_summary_is_of_the_generator_that_remains(logged, records):
 def test_the_final_weights_are_an_artifact_if_asked_for(logged, smallest):
     (model,) = [artifact for artifact in logged.artifacts if artifact.type == "model"]
     assert {entry.path for entry in model.manifest.contents} == {"generator.safetensors", "generator.json"}
-    assert not smallest().logger.upload_weights
+    assert not smallest("logger=wandb").logger.wandb.upload_weights
 
 
 def test_offline_says_how_to_upload(finished_run):
