@@ -181,6 +181,6 @@ def test_a_run_over_too_many_stops_in_one_line_and_goes_on_with_a_higher_limit(s
         r" the last one: \d\d7\.png: zero bytes",
         line,
     )
-    assert to_go_on.startswith("to go on: python train.py resume=")
+    assert to_go_on.startswith("to go on: nogan train resume=")
     train(smallest(*overrides, "data.max_bad_share=0.5", f"resume={tmp_path}"), tmp_path, console=QUIET)
     assert (tmp_path / "records.json").is_file()

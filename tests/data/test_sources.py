@@ -391,7 +391,7 @@ def test_without_imagenet_three_lines_say_what_to_do(path, tmp_path, monkeypatch
     looked, point, built_in = str(error.value).splitlines()
     assert "ILSVRC/Data/CLS-LOC/train" in looked and (path is None or f"data.path={path}" in looked)
     assert "data.path=DIR" in point and "hf auth login" in point
-    assert "python train.py experiment=quickstart" in built_in and "data=scenes" in built_in
+    assert "nogan train experiment=quickstart" in built_in and "data=scenes" in built_in
 
 
 def test_a_half_prepared_copy_says_how_to_finish_it(tmp_path):

@@ -82,8 +82,8 @@ def test_the_page_names_the_best_and_how_to_run_it_again(sweep, tmp_path, capsys
     text = output.read_text()
     assert re.search(r"Best by .*chroma FD</span>: <b>gan.lr=2e-5</b> with 10\.0", text)
     # The overrides alone, without what made it a sweep, and quoted for a shell.
-    command = re.search(r"<code>(python train.py .*?)</code>", text)[1].replace("&#39;", "'")
-    assert command == "python train.py experiment=quickstart 'probe={images:4,size:32}' nogan.gan.lr=2e-05"
+    command = re.search(r"<code>(nogan train .*?)</code>", text)[1].replace("&#39;", "'")
+    assert command == "nogan train experiment=quickstart 'probe={images:4,size:32}' nogan.gan.lr=2e-05"
     assert "nogan.gan.lr=7: expected less" in text and output.stat().st_size < 10e6
 
 
@@ -229,9 +229,10 @@ def test_it_fits_a_phone(sweep, tmp_path, open_page):
 
 
 def test_without_hydras_notes_the_command_is_the_one_that_was_typed(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py", "probe={images: 4}", "data.path=my photographs"])
-    write_json(tmp_path / "environment.json", environment())
-    assert repeat_command(tmp_path) == "python train.py 'probe={images: 4}' 'data.path=my photographs'"
+    for typed, again in (["train.py"], "python train.py"), (["/opt/venv/bin/nogan", "train"], "nogan train"):
+        monkeypatch.setattr("sys.argv", [*typed, "probe={images: 4}", "data.path=my photographs"])
+        write_json(tmp_path / "environment.json", environment())
+        assert repeat_command(tmp_path) == f"{again} 'probe={{images: 4}}' 'data.path=my photographs'"
 
 
 def test_what_is_wrong_with_a_comparison_is_said_in_one_line(sweep, tmp_path, capsys):

@@ -200,7 +200,7 @@ def test_a_metric_that_fails_is_named_with_the_moment(smallest, tmp_path, monkey
         train(smallest(), tmp_path, console=QUIET)
     first, hint = str(shown.value).splitlines()
     assert first == "metric chroma_fd failed: LinAlgError: no convergence; in pretrain g1 · 32 px, batch 0"
-    assert hint.startswith("to go on: python train.py resume=")
+    assert hint.startswith("to go on: nogan train resume=")
 
 
 def test_a_generator_whose_pictures_are_not_finite_is_not_silent(smallest, tmp_path, monkeypatch, caplog):

@@ -1,9 +1,12 @@
 """What the user typed to start this program, so that the commands in its messages can be copied."""
 
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 SCRIPTS = ("train.py", "colorize.py")  # in the root of a checkout
+ENTRIES = ("nogan", "nogan.exe", "__main__.py")  # of the console script, and of `python -m nogan`
 
 
 def program(name: str) -> str:
@@ -14,6 +17,13 @@ def program(name: str) -> str:
 
 
 def command(name: str) -> str:
-    """How to start command ``name`` again: ``nogan train``, or ``python train.py`` for who works with the scripts."""
+    """How to start command ``name``: ``nogan train``, or ``python train.py`` for whoever started one of the scripts."""
     found = program(name)
     return f"python {found}" if found in SCRIPTS else found
+
+
+def retyped(argv: Sequence[str]) -> str:
+    """The line for a shell that starts a program again which found ``argv`` as its ``sys.argv``."""
+    started, *arguments = argv
+    again = ["nogan"] if Path(started).name in ENTRIES else ["python", started]
+    return shlex.join([*again, *arguments])

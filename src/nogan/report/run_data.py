@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from nogan.common.errors import UserError
+from nogan.common.program import command, retyped
 from nogan.plan import Phase, Plan
 from nogan.runs.checkpoints import records_so_far
 from nogan.runs.records import PhaseRecord
@@ -184,10 +185,11 @@ def repeat_command(folder: Path) -> str:
     """The command line that runs the settings of the run in ``folder`` again: of a trial, alone, without its sweep."""
     overrides = [o for o in overrides_of(folder) if o.partition("=")[0] not in ("sweep", "objective")]
     if not overrides:
-        return f"python {RunFolder(folder).environment().get('command', 'train.py')}"
+        typed = shlex.split(RunFolder(folder).environment().get("command", ""))
+        return retyped(typed) if typed else command("train")
     # Without sweep=, only an experiment's file can still make it a sweep.
     sweeps = _is_trial_by_config(folder) and any(o.startswith("experiment=") for o in overrides)
-    return shlex.join(["python", "train.py", *overrides, *(["hydra.mode=RUN"] if sweeps else [])])
+    return f"{command('train')} {shlex.join([*overrides, *(['hydra.mode=RUN'] if sweeps else [])])}"
 
 
 def _is_trial_by_config(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from nogan.common.errors import Interrupted, Occupied, UserError
 from nogan.common.failures import explained
 from nogan.common.files import remove_temporary
 from nogan.common.lock import only_one
+from nogan.common.program import command
 from nogan.data.datamodule import NoGANData
 from nogan.data.sources import Source, open_held_out, open_photographs, split
 from nogan.inflection import Detector, make_detector
@@ -131,7 +132,7 @@ def _train(
             checkpoint = newest_whole_checkpoint(files, finite=True)
             console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True)
         except Interrupted as interrupted:
-            console.print(f"{interrupted}: saved. To go on: python train.py {_resume(folder)}", soft_wrap=True)
+            console.print(f"{interrupted}: saved. To go on: {command('train')} {_resume(folder)}", soft_wrap=True)
             if run.trainer.is_global_zero:
                 _report(folder, write_report)
             raise
@@ -162,7 +163,7 @@ def _explaining(folder: Path) -> Iterator[None]:
         yield
     except Exception as error:
         if known := explained(error):
-            raise UserError(f"{known}\nto go on: python train.py {_resume(folder)}") from error
+            raise UserError(f"{known}\nto go on: {command('train')} {_resume(folder)}") from error
         raise
 
 
@@ -323,7 +324,7 @@ def _sum_up(
         console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
         if _report(run.folder.path, write_report):
             console.print(f"Look at it: {os.path.relpath(run.folder.report_file)}", soft_wrap=True)
-        colorize = f"python colorize.py PHOTO -o OUT --checkpoint {folder} --render-factor auto"
+        colorize = f"{command('colorize')} PHOTO -o OUT --checkpoint {folder} --render-factor auto"
         console.print(f"Next: {colorize}", soft_wrap=True)
         if hint := sync_hint(run.folder):
             console.print(hint, soft_wrap=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 HUB_IMAGENET = "ILSVRC/imagenet-1k"
 
-BUILT_IN = "`python train.py experiment=quickstart`, or data=scenes"
+BUILT_IN = "`nogan train experiment=quickstart`, or data=scenes"
 """What to run where the photographs cannot be had."""
 
 

@@ -40,10 +40,10 @@ class Folders(Callback):
             sweeps.check_objective(config.objective)
             if config.dry_run:
                 _check_sweeper_of_plans(config)
-                config.hydra.sweep.dir = folder = _passing_folder()
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")  # for the jobs, composed from these
+                config.hydra.sweep.dir = passing = _passing_folder()
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={passing}")  # for the jobs, composed from these
                 return
-            check_devices(config, config)
+            check_devices(config, config.hydra.runtime.choices["hydra/launcher"])
             _check_sweeper(config)
             folder = Path(config.hydra.sweep.dir)
             Folders.sweep, Folders.sweep_is_new = folder, not folder.exists()
@@ -64,17 +64,17 @@ class Folders(Callback):
         return summarize(cls.sweep, terminal if terminal.is_terminal else Console(width=160))
 
 
-def check_devices(cfg: DictConfig, hydra_cfg: DictConfig) -> None:
-    """Refuse a job of a sweep on more devices than its launcher can serve.
+def check_devices(config: DictConfig, launcher: str) -> None:
+    """Refuse a job of a sweep on more devices than ``launcher`` can serve.
 
     Raises:
         UserError: says which launcher can.
     """
     try:
-        trainer = Trainer.model_validate(OmegaConf.to_container(cfg.trainer, resolve=True))
+        trainer = Trainer.model_validate(OmegaConf.to_container(config.trainer, resolve=True))
     except ValidationError:
         return  # each job says what is wrong with it
-    sweeps.refuse_several_devices(trainer, str(hydra_cfg.hydra.runtime.choices["hydra/launcher"]))
+    sweeps.refuse_several_devices(trainer, launcher)
 
 
 def remove(folder: Path) -> None:

@@ -39,7 +39,7 @@ def _alone(task: Task, cfg: DictConfig, folder: Path) -> Any:
 def _trial(task: Task, cfg: DictConfig, folder: Path) -> Any:
     """Run ``task`` as a trial of a sweep: an error of whatever kind is kept beside it, and the next one begins."""
     with refusing():
-        check_devices(cfg, HydraConfig.instance().cfg)
+        check_devices(cfg, HydraConfig.get().runtime.choices["hydra/launcher"])
     try:
         return task(cfg)
     except Occupied as error:  # so are the other trials', and what is there is not this sweep's to mark as failed
