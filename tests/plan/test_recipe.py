@@ -87,7 +87,8 @@ def test_gan(config, phases, variant):
 
 
 def test_optimizer_loss_and_networks(config, variant):
-    assert config.nogan.optimizer.model_dump() == {"weight_decay": 1e-3, "eps": 1e-8, "beta2": 0.99}
+    adam = {"weight_decay": 1e-3, "eps": 1e-8, "beta2": 0.99, "gradient_clip": None}
+    assert config.nogan.optimizer.model_dump() == adam
     loss = config.loss
     assert (loss.network, loss.layers, loss.weights, loss.pixel_weight) == ("vgg16_bn", (22, 32, 42), (20, 70, 10), 1.0)
     network = config.model

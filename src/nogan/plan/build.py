@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from nogan.common.errors import UserError
@@ -40,7 +41,7 @@ def split_sizes(images: int, val_share: float, reals_share: float) -> SplitSizes
 
 
 def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None) -> Plan:
-    """Every phase of the run that ``config`` describes, in order.
+    """Every phase of the run that ``config`` describes, in order; with ``nogan.start=gan``, from the first GAN phase.
 
     Args:
         config: the run's configuration, as a mapping or already parsed.
@@ -59,7 +60,9 @@ def build_plan(config: RunConfig | Mapping[str, Any], images: int | None = None)
         phases += _critic_phases(cfg, train, cycle)
         phases.append(_gan_phase(cfg, train, cycle))
     _check_names(phases)
-    return tuple(phases)
+    whole = [replace(phase, number=number) for number, phase in enumerate(phases)]
+    first = next(phase.number for phase in whole if cfg.nogan.start == "beginning" or isinstance(phase, GANPhase))
+    return tuple(whole[first:])
 
 
 def _scaled(cfg: RunConfig) -> RunConfig:

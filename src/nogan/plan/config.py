@@ -406,11 +406,15 @@ class RunConfig(Section):
     trust: tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _photographs_for_every_part(self) -> "RunConfig":
+    def _enough_to_begin_with(self) -> "RunConfig":
         if self.data.val_share == 0 and not self.data.val_path:
             raise ValueError(
                 "data.val_share=0 holds no photographs out to measure on: expected data.val_share above 0, "
                 "or data.val_path=DIR"
+            )
+        if self.nogan.start == "gan" and self.model.init is None:
+            raise ValueError(
+                "nogan.start=gan begins with the networks of another run: expected start=gan model.init=RUN_DIR"
             )
         critic = self.nogan.critic
         if self.data.reals_share == 0 and critic.reals == "heldout" and any(critic.phases.values()):

@@ -34,6 +34,7 @@ class Phase:
     images: int  # one pass, whole batches only
     steps: int  # optimizer steps, all passes
     lr: tuple[float, ...]  # maximum rates: of each generator layer group; (critic,); (generator, critic) in a GAN phase
+    number: int = 0  # its place in the whole recipe, from 0, also where a run begins later: a key of random draws
 
     @property
     def trained_part(self) -> TrainedPart:

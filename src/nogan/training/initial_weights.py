@@ -7,6 +7,7 @@ from nogan.networks.deoldify import load_weights
 from nogan.networks.weights import read_tensors
 from nogan.plan.config import Model
 from nogan.runs.run_folder import RunFolder
+from nogan.runs.snapshots import SnapshotStore
 from nogan.training.modules import GANModule
 
 CHECKPOINT = ".ckpt"
@@ -17,7 +18,8 @@ def initial_files(model: Model) -> tuple[Path | None, Path | None]:
 
     ``model.init`` is a run folder or one of its checkpoints (generator and, where it has one, critic), or a file with
     weights: our export or DeOldify's.
-    ``model.init_stage`` says which generator of a run folder: the final one, or the one before its first GAN phase.
+    ``model.init_stage`` says which of a run folder's: "final"; "pretrained", the generator before its first GAN phase;
+    or "before_gan", both networks as they stood then.
 
     Raises:
         UserError: no such file; or none is given though the recipe starts from one.
@@ -25,7 +27,7 @@ def initial_files(model: Model) -> tuple[Path | None, Path | None]:
     if model.init is None:
         if model.init_required:
             raise UserError(
-                f"model={model.name} goes on from another run's networks: set model.init=RUN_DIR "
+                f"this recipe (model={model.name}) goes on from another run's networks: set model.init=RUN_DIR "
                 "(or model.init=GENERATOR_FILE model.init_critic=CRITIC_FILE)"
             )
         return None, None
@@ -33,11 +35,15 @@ def initial_files(model: Model) -> tuple[Path | None, Path | None]:
     critic = Path(model.init_critic).expanduser() if model.init_critic else None
     if generator.is_dir():
         run = RunFolder(generator)
-        critic = critic or (run.critic() if run.critic().is_file() else None)
-        generator = run.generator(model.init_stage)
+        if model.init_stage == "before_gan":
+            generator, own_critic = SnapshotStore(run.snapshots("gan@1")).path(0), run.critic_before(1)
+        else:
+            generator, own_critic = run.generator(model.init_stage), run.critic()
+        critic = critic or (own_critic if own_critic.is_file() else None)
         if not generator.is_file():
             raise UserError(
-                f"model.init={model.init}: expected a run folder with {generator.name} in it, or a weights file"
+                f"model.init={model.init}: expected a run folder with {generator.relative_to(run.path)} in it, or a "
+                "weights file"
             )
     for key, file in (("model.init", generator), ("model.init_critic", critic)):
         if file is not None and not file.is_file():

@@ -1,5 +1,7 @@
 """The weights that a run hands on: after pretraining, at each inflection point, and at the end."""
 
+import shutil
+
 import pytorch_lightning as pl
 
 from nogan.networks import generator_file as exports
@@ -48,6 +50,8 @@ class Exports(pl.Callback):
                 if self.scheduler.record.end == "inflection":
                     self._save_generator(module, "inflection", phase)
                 save_state(module.critic.network, self.folder.critic("gan"))
+                if not self.folder.critic().is_file():  # the run began with this phase
+                    shutil.copyfile(self.folder.critic_before(phase.cycle), self.folder.critic())
                 if self.scheduler.restart == "post_gan":
                     save_state(module.critic.network, self.folder.critic())
 

@@ -158,7 +158,7 @@ class GANModule(pl.LightningModule):
     def training_step(self, batch: Pair | Labeled, batch_idx: int) -> Metrics:
         """One batch for one network; returns detached metrics on the CPU, ``loss`` among them."""
         assert self.phase is not None
-        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
+        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.phase.number, batch_idx))
         optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
         # Batches are global: a rank's mean counts by its share of the images, and all ranks see the same losses.
         weight = distributed.weight(len(batch[0]), self.phase.batch_size)
