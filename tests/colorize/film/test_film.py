@@ -319,7 +319,7 @@ def test_what_is_no_film_is_said_in_one_line(tmp_path):
         "sound.mp4": "no video stream",
         "empty.mp4": "empty",
         "letter.mp4": "not a film",
-        "cut.mp4": "no film|not one frame",
+        "cut.mp4": "not a film|not one frame",
         "missing.mp4": "No such file",
     }.items():
         with pytest.raises(UserError, match=reason) as caught:
