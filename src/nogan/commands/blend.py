@@ -17,7 +17,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace C if it is there")
     args = parser.parse_args(argv)
     path: Path = args.output
-    written = path if path.suffix in (".safetensors", ".pth") else path / "generator.safetensors"
+    from nogan.networks.generator_file import weights_path
+
+    written = path if path.suffix == ".pth" else weights_path(path)
     refuse_existing(written, args.overwrite)
     from nogan.networks.blend import blend_checkpoints
 

@@ -23,11 +23,14 @@ def main(argv: Sequence[str]) -> None:
     if form is None:
         raise UserError(f"-o {path}: expected a name that ends with {' or '.join(FORMATS)}, or --format")
     refuse_existing(path, args.overwrite)
-    from nogan.networks.onnx import export_deoldify, export_onnx
-
     if form == "onnx":
+        from nogan.networks.onnx import export_onnx
+
         difference = export_onnx(args.checkpoint, path)
         print(f"{path}: differs from torch by {difference:.1g} at most. {command('colorize')} --checkpoint {path} …")
     else:
-        export_deoldify(args.checkpoint, path)
+        from nogan.networks import deoldify
+        from nogan.networks.generator_file import load_generator
+
+        deoldify.save_generator(load_generator(args.checkpoint), path)
         print(f"{path}: for DeOldify's models/ folder.")

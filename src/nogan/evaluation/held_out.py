@@ -1,4 +1,4 @@
-"""How a generator in memory is measured on held-out photographs, and what a grid of samples looks like."""
+"""Colorizing held-out photographs with a generator in memory, and drawing a grid of them."""
 
 import math
 from collections.abc import Iterator
@@ -13,13 +13,23 @@ from nogan.colorize.composite import composite_tensors
 from nogan.common import color
 
 SHIFT = 3  # px by which the input moves for `shift_variation`
-SCALE = 1.25  # factor on its size for `scale_variation`
-STABILITY_IMAGES = 16  # photographs that the two variations are measured on
+SCALE = 1.25  # factor on the size of the input for `scale_variation`
+STABILITY_IMAGES = 16  # number of photographs for these two measures
 GAP = 2  # px between the pictures of a grid
 
 
 def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: torch.device) -> Tensor:
-    """What a user gets of ``photographs``, RGB ``(N, 3, H, W)`` in [0, 1] on the CPU, from ``network`` as it is."""
+    """The pictures that a user gets: chroma of ``network``, luma of ``photographs``.
+
+    Args:
+        network: a generator on ``device``, in the mode that it is to run in.
+        photographs: RGB ``(N, 3, H, W)`` in [0, 1] on the CPU.
+        batch_size: photographs in one pass.
+        device: of the network.
+
+    Returns:
+        RGB ``(N, 3, H, W)`` in [0, 1] on the CPU.
+    """
     outputs = [
         color.denormalize(network(color.normalize(color.to_gray(batch)).to(device)).float()).cpu()
         for batch in photographs.split(batch_size)
@@ -28,7 +38,7 @@ def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: t
 
 
 def shift(images: Tensor, pixels: int) -> Tensor:
-    """``(N, 3, H, W)`` moved right and down by ``pixels`` (left and up where negative); the border is mirrored."""
+    """``(N, 3, H, W)`` moved right and down by ``pixels`` (left and up where negative), with mirrored borders."""
     before, after = max(pixels, 0), max(-pixels, 0)
     height, width = images.shape[-2:]
     return F.pad(images, (before, after, before, after), mode="reflect")[
@@ -37,14 +47,14 @@ def shift(images: Tensor, pixels: int) -> Tensor:
 
 
 def rescale(images: Tensor, to: float) -> Tensor:
-    """``(N, 3, S, S)`` to ``to`` px if that is an int, else to ``to`` times its size, up to a multiple of 16 px."""
+    """``(N, 3, S, S)`` to ``to`` px where that is an int; else to ``to`` times S, rounded up to a multiple of 16 px."""
     size = to if isinstance(to, int) else math.ceil(images.shape[-1] * to / 16) * 16
     return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode within, and every module's own mode as it was afterwards."""
+    """Eval mode within the context; afterwards every module has the mode that it had before."""
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
     try:
@@ -55,7 +65,12 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def draw_grid(photographs: Tensor, outputs: Tensor) -> Image.Image:
-    """A row for each of gray, output and truth; a column for each picture. Inputs RGB ``(N, 3, H, W)`` in [0, 1]."""
+    """A grid with the rows gray, output and truth, and a column for each picture.
+
+    Args:
+        photographs: RGB ``(N, 3, H, W)`` in [0, 1].
+        outputs: of the same shape.
+    """
     rows = torch.stack([color.to_gray(photographs), outputs, photographs])  # (3, N, 3, H, W)
     padded = F.pad(rows.flatten(0, 1), (0, GAP, 0, GAP), value=1.0).unflatten(0, rows.shape[:2])
     picture = padded.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (3 H, N W, 3)

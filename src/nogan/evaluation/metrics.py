@@ -1,4 +1,4 @@
-"""What a held-out set says of a colorizer, without a download.
+"""Measures of a colorizer on held-out photographs, none of which needs a download.
 
 All functions take RGB ``(B, 3, H, W)`` in [0, 1] of any float type and device, and measure in float32. Lab is CIELAB of
 sRGB with the D65 white point, 2 degree observer (IEC 61966-2-1, CIE 15): a* and b* are 0 on grays and reach about ±100.
@@ -18,11 +18,11 @@ from torch import Tensor
 from nogan.common.failures import is_out_of_memory
 
 PSNR_CEILING = 100.0
-"""dB given to equal images, whose PSNR is infinite, so that a mean over images stays finite."""
+"""PSNR in dB of equal images, for which it is infinite, so that means over images stay finite."""
 ORANGE_RED_HUE = (15.0, 65.0)
-"""Lab hue angles, degrees, that count as orange-red: sRGB red is at 40, dark orange (255, 140, 0) at 64."""
+"""Range of Lab hue angles in degrees that counts as orange-red: sRGB red has 40, dark orange (255, 140, 0) 64."""
 ORANGE_RED_CHROMA = 30.0
-"""Least Lab chroma of a pixel that counts as orange-red; human skin in daylight mostly lies below it."""
+"""Least Lab chroma that counts as orange-red; human skin in daylight is mostly below it."""
 
 _LINEAR_RGB_TO_XYZ = (
     (0.4124564, 0.3575761, 0.1804375),
@@ -34,16 +34,12 @@ _GRIDS = (16, 8, 4)  # cells a side, finest first
 
 
 class MetricError(Exception):
-    """A metric could not be computed; the message says which, and why."""
+    """A metric could not be computed; the message names it and the reason."""
 
 
 @contextlib.contextmanager
 def failing_as(metric: str) -> Iterator[None]:
-    """Give whatever goes wrong within the name of the ``metric``, but for memory that runs out.
-
-    Raises:
-        MetricError: something did.
-    """
+    """Turn exceptions into a :class:`MetricError` that names ``metric``; running out of memory is raised as it is."""
     try:
         yield
     except Exception as error:
@@ -54,7 +50,7 @@ def failing_as(metric: str) -> Iterator[None]:
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
-    """CIELAB (D65) ``(..., 3, H, W)`` of sRGB, clamped to [0, 1] first; L* in [0, 100]."""
+    """CIELAB (D65) ``(..., 3, H, W)`` of sRGB, which is clamped to [0, 1] first; L* is in [0, 100]."""
     rgb = rgb.float().clamp(0, 1)
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     matrix = rgb.new_tensor(_LINEAR_RGB_TO_XYZ) / rgb.new_tensor(_WHITE_D65)[:, None]
@@ -102,7 +98,7 @@ def orange_red_share(rgb: Tensor) -> Tensor:
     """Share of pixels ``(B,)`` in [0, 1] that are orange-red.
 
     These have a Lab hue angle atan2(b*, a*) in ``ORANGE_RED_HUE`` and a chroma hypot(a*, b*) of ``ORANGE_RED_CHROMA``
-    or more: the cast (orange skin, over-red lips) of a colorizer that was trained past its inflection point.
+    or more. Orange skin and over-red lips show that a colorizer was trained past its inflection point.
     """
     return _orange_red(rgb_to_lab(rgb))
 
@@ -110,10 +106,10 @@ def orange_red_share(rgb: Tensor) -> Tensor:
 def chroma_features(lab: Tensor) -> Tensor:
     """Local color at three scales, ``(B * 256, 18)``, of Lab images ``(B, 3, H, W)``.
 
-    The image is cut into 16 x 16 cells (fractions of it, so that sizes compare). Each cell gives a row: mean and
-    standard deviation of L*, a* and b* in it, in the cell twice as wide around it, and in the one four times as wide.
-    L* is there for its covariance with the chroma: blue sand under a sandy sky is the right chroma on the wrong
-    lightness. All are divided by √3, so that a squared distance is the mean over the scales.
+    The image is divided into 16 x 16 cells, whatever its size. Each cell gives a row: mean and standard deviation of
+    L*, a* and b* in it, in the cell of twice the width around it, and in that of four times the width. L* is there for
+    its covariance with the chroma: blue sand under a sand-colored sky has the right chroma on the wrong lightness. All
+    are divided by √3, so that a squared distance is the mean over the scales.
     """
     moments = F.adaptive_avg_pool2d(torch.cat([lab, lab.square()], dim=1), _GRIDS[0])
     features = []
@@ -147,16 +143,17 @@ class ChromaFrechet:
     """Fréchet distance between the local chroma of two sets of images, accumulated batch by batch.
 
     Gaussians are fitted to the rows of :func:`chroma_features` of either set, and compared by
-    :func:`frechet_distance`; the unit is squared Lab units. Where outputs have the luma of their photographs only
-    chroma can differ. It asks whether the outputs have the *kind* of colors that the truth has: how vivid, in patches
-    how large, how varied between and within them, on which lightness; it does not ask whether each is at its own place.
-    So it punishes grayish averages even where a pixel error likes them, and it pardons a red balloon that was a blue
-    one. As with any Fréchet distance small sets are biased upward: compare figures of one set, or of equal size.
+    :func:`frechet_distance`; the unit is squared Lab units. Where outputs have the luma of their photographs, only
+    chroma can differ. The distance tells whether the outputs have the same *kind* of colors as the truth: how vivid,
+    in patches how large, how varied between and within them, on which lightness. It does not tell whether each color
+    is at its place. So grayish averages make it large, although their pixel error is small, and a red balloon in place
+    of a blue one hardly counts. As with any Fréchet distance small sets are biased upwards: compare values of one set,
+    or of sets of equal size.
 
-    ``sums`` holds plain float64 tensors on the CPU that add up over batches, and over processes.
+    ``sums`` holds float64 tensors on the CPU, which can be added over batches and over processes.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         size = 6 * len(_GRIDS)
         self.sums = {
             f"{of}_{what}": torch.zeros(shape, dtype=torch.float64)
@@ -165,11 +162,11 @@ class ChromaFrechet:
         }
 
     def update(self, output: Tensor, target: Tensor) -> None:
-        """Add RGB ``(B, 3, H, W)`` in [0, 1]; the two batches need not be pairs, nor of one size."""
+        """Add two batches of RGB ``(B, 3, H, W)`` in [0, 1], which need not be pairs nor of one size."""
         self.update_lab(rgb_to_lab(output), rgb_to_lab(target))
 
     def update_lab(self, output: Tensor, target: Tensor) -> None:
-        """As :meth:`update`, with images already in Lab."""
+        """As :meth:`update`, for images in Lab."""
         for of, lab in (("output", output), ("target", target)):
             rows = chroma_features(lab).to("cpu", torch.float64)
             self.sums[f"{of}_count"] += len(rows)
@@ -177,7 +174,11 @@ class ChromaFrechet:
             self.sums[f"{of}_outer"] += rows.T @ rows
 
     def compute(self) -> float:
-        """The distance; raises ValueError before the first update."""
+        """The distance.
+
+        Raises:
+            ValueError: before the first update.
+        """
         gaussians = []
         for of in ("output", "target"):
             count = self.sums[f"{of}_count"]
@@ -196,7 +197,7 @@ def chroma_frechet(output: Tensor, target: Tensor) -> float:
 
 
 class HeldOutMetrics:
-    """The figures a run logs of its held-out set, accumulated batch by batch, under names that stay.
+    """The measures that a run logs of its held-out set, accumulated batch by batch.
 
     - ``colorfulness``, ``colorfulness_truth``: means over the images; ``colorfulness_ratio``: their quotient
     - ``psnr``: mean over the images, dB
@@ -204,16 +205,16 @@ class HeldOutMetrics:
     - ``a_shift``, ``b_shift``: mean a* and b* of the outputs minus those of the truth
     - ``orange_red``, ``orange_red_truth``: shares of pixels, see :func:`orange_red_share`
 
-    ``sums`` holds plain float64 tensors on the CPU that add up over batches, and over processes.
+    ``sums`` holds float64 tensors on the CPU, which can be added over batches and over processes.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._frechet = ChromaFrechet()
         names = ("count", "colorfulness", "colorfulness_truth", "psnr", "a", "b", "orange_red", "orange_red_truth")
         self.sums = {name: torch.zeros((), dtype=torch.float64) for name in names} | self._frechet.sums
 
     def update(self, output: Tensor, target: Tensor) -> None:
-        """Add a batch of outputs and their truths, RGB ``(B, 3, H, W)`` in [0, 1].
+        """Add a batch of outputs with their truth, RGB ``(B, 3, H, W)`` in [0, 1].
 
         Raises:
             MetricError: names the metric that failed.
@@ -238,7 +239,7 @@ class HeldOutMetrics:
             self._frechet.update_lab(output_lab, target_lab)
 
     def compute(self) -> dict[str, float]:
-        """All figures so far.
+        """All measures so far.
 
         Raises:
             ValueError: before the first update.

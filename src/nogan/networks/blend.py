@@ -1,7 +1,7 @@
-"""Between two checkpoints: ``nogan blend A B --alpha 0.5 -o C`` interpolates their weights.
+"""Interpolation between the weights of two checkpoints: ``nogan blend A B --alpha 0.5 -o C``.
 
-Two checkpoints of one lineage (pretrained only and after the GAN phase; cycle 1 and cycle 5) are joined by a path of
-networks that work: ``--alpha`` is the knob from A's temper to B's, from stable to vivid. This is the interpolation of
+Between two checkpoints of one run (before and after a GAN phase, or of two cycles) all interpolated networks work, and
+their colors change gradually from those of A to those of B, e.g. from stable to vivid. This is the interpolation of
 Wang et al., "ESRGAN" (arXiv:1809.00219, section 3.4), there between a PSNR-oriented network and its GAN fine-tuning.
 """
 
@@ -14,38 +14,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
-from nogan.networks.generator_file import load_generator, save_generator, trained_size
+from nogan.networks.generator_file import load_generator, save_generator
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+
+    from nogan.networks import UNet
 
 _ORIGINAL, _U, _V = "original", "0._u", "0._v"
 _POWER_ITERATIONS = 50
 
 
-def blend(a: nn.Module, b: nn.Module, alpha: float) -> nn.Module:
+def blend(a: UNet, b: UNet, alpha: float) -> UNet:
     """The generator ``(1 - alpha) A + alpha B``, weight by weight; A and B stay as they are.
 
-    Under spectral norm the unnormalized weights are interpolated, and the largest singular value is found anew (50
-    power iterations): every layer keeps the norm that its neighbors' batch norm statistics expect. At 0 and 1 the
-    result is A or B to the bit.
+    Under spectral norm the unnormalized weights are interpolated, and their largest singular value is computed again
+    (50 power iterations), so that every layer has the norm that the statistics of batch norm are for. At 0 and 1 the
+    result is A or B to the bit. Its ``trained_size`` is the larger one.
 
     Raises:
-        UserError: two architectures, or an alpha outside [0, 1].
+        UserError: A and B differ in their architecture, or alpha is outside [0, 1].
     """
     if not 0 <= alpha <= 1:
         raise UserError(f"--alpha {alpha:g}: expected a number from 0 (all A) to 1 (all B).")
-    if dict(a.config) != dict(b.config):
+    if a.config != b.config:
         differing = [key for key in {**a.config, **b.config} if a.config.get(key) != b.config.get(key)]
         found = ", ".join(f"{key} {a.config.get(key)} and {b.config.get(key)}" for key in differing)
         raise UserError(f"Only checkpoints of one architecture can be interpolated; these have {found}.")
     mixed = copy.deepcopy(a)
     mixed.load_state_dict(interpolate(a.state_dict(), b.state_dict(), alpha))
+    mixed.trained_size = max(a.trained_size, b.trained_size)
     return mixed.eval()
 
 
 def interpolate(a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """State dicts, as in :func:`blend`; whole-number buffers are A's."""
+    """The state dict between two, as in :func:`blend`; integer buffers are those of A."""
     import torch
 
     if alpha in (0, 1):
@@ -67,14 +70,12 @@ def blend_checkpoints(a: str | os.PathLike[str], b: str | os.PathLike[str], alph
     """Write :func:`blend` of two checkpoints to ``path``: a folder, a ``.safetensors`` file, or DeOldify's ``.pth``.
 
     Raises:
-        UserError: as :func:`blend`, or one of the two is no checkpoint.
+        UserError: as for :func:`blend`; A or B is no checkpoint; or ``path`` cannot be written.
     """
     mixed = blend(load_generator(a), load_generator(b), alpha)
     if path.suffix == ".pth":
         from nogan.networks import deoldify
 
-        path.parent.mkdir(parents=True, exist_ok=True)
         deoldify.save_generator(mixed, path)
     else:
-        size = max(trained_size(a), trained_size(b))
-        save_generator(mixed, path, size=size, blend={"a": str(a), "b": str(b), "alpha": alpha})
+        save_generator(mixed, path, size=mixed.trained_size, blend={"a": str(a), "b": str(b), "alpha": alpha})

@@ -4,11 +4,28 @@ Weights under spectral or weight norm are computed in float32 even under autocas
 statistics of batch norm. Spectral norm takes one power iteration a forward pass in train mode, and none in eval mode.
 """
 
+from typing import Any, TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
+
+Conv = TypeVar("Conv", bound=nn.Conv1d | nn.Conv2d)
+
+
+class ConfiguredModule(nn.Module):
+    """Base of the generator and the critic.
+
+    Attributes:
+        config: the arguments of the function that built it, which build the same architecture again.
+    """
+
+    config: dict[str, Any]
+
+
+Configured = TypeVar("Configured", bound=ConfiguredModule)
 
 
 class Conv2d(nn.Conv2d):
@@ -33,14 +50,14 @@ class TokenConv(nn.Conv1d):
         return F.linear(tokens, _float32_weight(self, tokens).squeeze(2), self.bias)
 
 
-def _float32_weight(conv: nn.Module, x: Tensor) -> Tensor:
-    """The (possibly parametrized) weight, computed outside autocast; exactly once a call, for its power iteration."""
+def _float32_weight(conv: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
+    """The (possibly parametrized) weight, computed outside autocast: once a call, since each is a power iteration."""
     with torch.autocast(x.device.type, enabled=False):
         return conv.weight
 
 
-def initialize(conv: nn.Module) -> nn.Module:
-    """Kaiming-normal weight and zero bias, in place (draws from the global generator: callers fork and seed it)."""
+def initialize(conv: Conv) -> Conv:
+    """Kaiming-normal weight and zero bias, in place; drawn from the global generator, which callers seed."""
     nn.init.kaiming_normal_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -48,7 +65,7 @@ def initialize(conv: nn.Module) -> nn.Module:
 
 
 def icnr_(weight: Tensor, upscale: int = 2) -> Tensor:
-    """Initialize a pixel-shuffle convolution so that it starts as nearest-neighbor upsampling (no checkerboard).
+    """Initialize the weight of a pixel-shuffle convolution, in place, to nearest-neighbor upsampling: no checkerboard.
 
     Source: Aitken et al., "Checkerboard artifact free sub-pixel convolution", arXiv:1707.02937.
     """
@@ -66,12 +83,12 @@ class SpectralNorm(_SpectralNorm):
     @torch.autograd.no_grad()
     def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
         for _ in range(n_power_iterations):
-            # Into the buffers' own memory: distributed replicas broadcast them.
+            # In place, because DistributedDataParallel broadcasts these buffers.
             self._v = F.normalize(torch.mv(weight_mat.T, self._u), dim=0, eps=self.eps, out=self._v)
             self._u = F.normalize(torch.mv(weight_mat, self._v), dim=0, eps=self.eps, out=self._u)
 
 
-def spectral_norm(conv: nn.Module) -> nn.Module:
+def spectral_norm(conv: Conv) -> Conv:
     """Put the weight of ``conv`` under spectral norm, one power iteration a forward pass in train mode."""
     parametrize.register_parametrization(conv, "weight", SpectralNorm(conv.weight, eps=1e-12))
     return conv
@@ -79,7 +96,7 @@ def spectral_norm(conv: nn.Module) -> nn.Module:
 
 def sn_conv(
     in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, padding: int | None = None, bias: bool = False
-) -> nn.Module:
+) -> Conv2d:
     """Convolution under spectral norm (one power iteration a step), Kaiming-initialized; "same" padding by default."""
     padding = kernel // 2 if padding is None else padding
     return spectral_norm(initialize(Conv2d(in_channels, out_channels, kernel, stride, padding, bias=bias)))
@@ -144,9 +161,9 @@ def blur(x: Tensor) -> Tensor:
     Source: Sugawara et al., "Super-resolution using convolutional neural networks without any checkerboard artifacts",
     arXiv:1806.02658.
     """
-    # A mean over those of the four that are there is the mean with a replicated edge. The detour spares a padded copy,
-    # and the backward pass of replicate padding, over whose strides torch.compile stumbles (PyTorch 2.15). Cropped by
-    # padding, since the gradient of a slice loses channels last.
+    # The mean over the pixels inside the picture equals the mean with a replicated edge. It needs no padded copy, and
+    # avoids the backward pass of replicate padding, whose strides torch.compile gets wrong (PyTorch 2.15). Negative
+    # padding crops, because the gradient of a slice loses channels last.
     return F.pad(F.avg_pool2d(x, kernel_size=2, stride=1, padding=1, count_include_pad=False), (0, -1, 0, -1))
 
 
@@ -169,7 +186,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to the same shape."""
-        # One head, with the channels side by side in memory: what PyTorch's fused kernels ask for.
+        # One head, with adjacent channels in memory, as PyTorch's fused kernels need.
         tokens = x.flatten(2).transpose(1, 2).unsqueeze(1)
         q, k, v = (layer(tokens) for layer in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)
@@ -177,7 +194,7 @@ class SelfAttention(nn.Module):
 
 
 def join(x: Tensor, other: Tensor) -> Tensor:
-    """Channels of ``x``, then of ``other``, in the memory format of ``x``; PyTorch makes NCHW of two formats."""
+    """Channels of ``x``, then of ``other``, in the memory format of ``x``; ``torch.cat`` of two formats gives NCHW."""
     if x.is_contiguous(memory_format=torch.channels_last):
         other = other.contiguous(memory_format=torch.channels_last)
     return torch.cat([x, other], dim=1)
@@ -186,8 +203,8 @@ def join(x: Tensor, other: Tensor) -> Tensor:
 def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Nearest resize of ``(B, C, H, W)`` to ``size``; the same tensor where it already fits.
 
-    An export always resizes: where the traced sizes agree, others may not. (And it does not compare them: that alone
-    would bind the program to sizes that agree.)
+    An export always resizes, because later sizes may differ where the traced ones agree; it must not even compare
+    them, which would restrict the exported program to sizes that agree.
     """
     fits = not torch.compiler.is_exporting() and tuple(x.shape[-2:]) == tuple(size)
     return x if fits else F.interpolate(x, size, mode="nearest")
@@ -198,18 +215,20 @@ def halved(size: tuple[int, int], reduction: int) -> tuple[int, int]:
     return -(-size[0] // reduction), -(-size[1] // reduction)
 
 
-def fold_spectral_norm(network: nn.Module) -> nn.Module:
-    """Bake spectral and weight norm into plain weights, in place, for inference; returns ``network``, in eval mode.
+def fold_spectral_norm(network: Configured) -> Configured:
+    """Replace spectral and weight norm by plain weights, in place, for inference; returns ``network``, in eval mode.
 
-    The outputs in eval mode stay as they were; the state dict afterwards holds ``weight`` where it held the
-    parametrization, as in a network built with ``normalized_weights=False``. Batch norm is not touched.
+    Outputs in eval mode do not change. The state dict then holds ``weight`` in place of the parametrization, as in a
+    network built with ``normalized_weights=False``. Batch norm is not folded.
     """
     network.eval()
     for module in network.modules():
         if parametrize.is_parametrized(module, "weight"):
-            # Not with parametrize.remove_parametrizations: it takes the property `weight` off the module's class, which
-            # deep copies share, and so would break the network that this one is a copy of.
-            weight = module.weight.detach().clone()
+            # Not by parametrize.remove_parametrizations, which removes the property `weight` from the module's class:
+            # deep copies share that class, so that the network that this one is a copy of would break.
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            weight = weight.detach().clone()
             del module.parametrizations
             module.__class__ = type(module).__bases__[0]
             module.weight = nn.Parameter(weight)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nogan.common.errors import UserError
-from nogan.networks.blocks import SelfAttention, sn_conv
+from nogan.networks.blocks import ConfiguredModule, SelfAttention, sn_conv
 
 INPUT_DROPOUT_SHARE = 0.5
 """Dropout behind the first convolution, as a share of the later ones."""
@@ -28,7 +28,7 @@ class ConvLeaky(nn.Module):
         return self.attention(F.leaky_relu(self.conv(x), 0.2, inplace=True))
 
 
-class Critic(nn.Module):
+class Critic(ConfiguredModule):
     """Model space ``(B, 3, H, W)`` to logits ``(B, N)``, one for each overlapping patch, high for real photographs.
 
     ``conv4 /2 → dropout → doublings x [conv3 → dropout → conv4 /2] → conv3 → conv4``; each doubling halves the size and

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.networks import Critic, UNet, build_critic, build_generator
-from nogan.networks.encoders import TORCHVISION_RESNETS
+from nogan.networks.encoders import TORCHVISION_RESNETS, TimmEncoder
+from nogan.networks.unet import UpBlock
 from nogan.networks.weights import assign, check_fit, read_tensors
 
 Names = Iterator[tuple[str, str]]
-"""Pairs (DeOldify's name, ours), in DeOldify's order."""
+"""Pairs of DeOldify's name and ours, in DeOldify's order."""
 
 _RESNET_BLOCKS = {
     (False, (2, 2, 2, 2)): "resnet18",
@@ -45,28 +46,29 @@ _WEIGHT_NORM = (
 
 
 def load_generator(path: str | Path, *, setting: str = "checkpoint") -> UNet:
-    """The generator of a DeOldify file, in eval mode on the CPU; encoder, decoder and width follow from its tensors.
+    """The generator in a DeOldify file, in eval mode on the CPU; the tensors tell its encoder, decoder and width.
 
     Args:
         path: a plain state dict or ``{"model": ..., "opt": ...}`` as ``.pth``, or the same tensors as ``.safetensors``.
         setting: the config key or flag that gave ``path``, for the messages.
 
     Raises:
-        UserError: no such file, not a DeOldify generator, damaged, or a tensor missing, unknown or of a wrong shape.
+        UserError: the file is missing, damaged, or no DeOldify generator, or a tensor is missing, unknown or of a wrong
+            shape.
     """
     return generator_from(read_tensors(path, setting=setting), source=f"{setting}={path}")
 
 
 def load_critic(path: str | Path, *, setting: str = "checkpoint") -> Critic:
-    """The critic of a DeOldify file, in eval mode on the CPU; its width and doublings follow from its tensors.
+    """The critic in a DeOldify file, in eval mode on the CPU; the tensors tell its width and doublings.
 
-    Args and errors as for :func:`load_generator`.
+    Arguments and errors are those of :func:`load_generator`.
     """
     return critic_from(read_tensors(path, setting=setting), source=f"{setting}={path}")
 
 
 def generator_from(tensors: Mapping[str, Tensor], *, source: str) -> UNet:
-    """The generator of tensors under DeOldify's names; ``source`` is what messages call them."""
+    """The generator with these tensors under DeOldify's names; messages call them ``source``."""
     if not is_generator(tensors):
         raise UserError(f"{source}: not a DeOldify generator{_what_else(tensors)}")
     config, label = _recognize_generator(tensors)
@@ -77,7 +79,7 @@ def generator_from(tensors: Mapping[str, Tensor], *, source: str) -> UNet:
 
 
 def critic_from(tensors: Mapping[str, Tensor], *, source: str) -> Critic:
-    """The critic of tensors under DeOldify's names; ``source`` is what messages call them."""
+    """The critic with these tensors under DeOldify's names; messages call them ``source``."""
     if not is_critic(tensors):
         raise UserError(f"{source}: not a DeOldify critic{_what_else(tensors)}")
     width = tensors["0.0.weight_orig"].shape[0]
@@ -89,36 +91,38 @@ def critic_from(tensors: Mapping[str, Tensor], *, source: str) -> Critic:
 
 
 def save_generator(generator: UNet, path: str | Path) -> None:
-    """Write ``generator`` so that the original DeOldify loads it: same names, shapes, types and order.
+    """Write ``generator`` in the format of the original DeOldify: same names, shapes, types and order.
 
     Raises:
-        UserError: an architecture that DeOldify cannot build, or folded weights.
+        UserError: DeOldify cannot build its architecture, its weights are folded, or the file cannot be written.
     """
     _write(generator, path)
 
 
 def save_critic(critic: Critic, path: str | Path) -> None:
-    """Write ``critic`` so that the original DeOldify loads it: same names, shapes, types and order.
+    """Write ``critic`` in the format of the original DeOldify: same names, shapes, types and order.
 
     Raises:
-        UserError: folded weights.
+        UserError: its weights are folded, or the file cannot be written.
     """
     _write(critic, path)
 
 
 def load_weights(network: UNet | Critic, path: str | Path, *, setting: str = "model.init") -> None:
-    """Start ``network`` from the weights in a file, in place: DeOldify's, one of our exports or of our checkpoints.
+    """Load weights into ``network`` from a file: DeOldify's, an export, or a checkpoint of a run.
 
     Args:
         network: a generator or a critic of the same architecture.
-        path: the file. In a checkpoint that holds more than one network, the part that fits is taken.
+        path: the file. Of a checkpoint with several networks, the part that fits is used.
         setting: the config key or flag that gave ``path``, for the messages.
 
     Raises:
-        UserError: no such file, damaged, or a tensor missing, unknown or of a wrong shape; the network is left alone.
+        UserError: the file is missing or damaged, or a tensor is missing, unknown or of a wrong shape; the network is
+            not changed.
     """
-    tensors, source = read_tensors(path, setting=setting), f"{setting}={path}"
-    kind, expected = ("critic" if isinstance(network, Critic) else "generator"), network.state_dict()
+    tensors: Mapping[str, Tensor] = read_tensors(path, setting=setting)
+    source, expected = f"{setting}={path}", network.state_dict()
+    kind = "critic" if isinstance(network, Critic) else "generator"
     target = f"the {kind} {network.config}"
     if is_generator(tensors) or is_critic(tensors):
         if is_critic(tensors) != isinstance(network, Critic):
@@ -132,8 +136,8 @@ def load_weights(network: UNet | Critic, path: str | Path, *, setting: str = "mo
 
 
 def _part(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Of a checkpoint with several networks, each under a prefix, the part with most of the ``expected`` names."""
-    last = next(reversed(expected))
+    """The part of ``tensors`` under the prefix that gives most of the ``expected`` names; all if there is none."""
+    last = list(expected)[-1]
     prefixes = {name.removesuffix(last) for name in tensors if name == last or name.endswith(f".{last}")}
     if not prefixes:
         return tensors
@@ -151,23 +155,26 @@ def is_critic(tensors: Mapping[str, Tensor]) -> bool:
     return "0.0.weight_orig" in tensors
 
 
-def to_our_names(tensors: Mapping[str, Tensor], network: nn.Module, *, source: str, target: str) -> dict[str, Tensor]:
+def to_our_names(
+    tensors: Mapping[str, Tensor], network: UNet | Critic, *, source: str, target: str
+) -> dict[str, Tensor]:
     """DeOldify's ``tensors`` under the names of ``network``, checked against its shapes.
 
     Raises:
-        UserError: naming the tensor that is missing, unknown or of a wrong shape.
+        UserError: names the tensor that is missing, unknown or of a wrong shape.
     """
     names, state = OrderedDict(deoldify_names(network)), network.state_dict()
     check_fit(tensors, {theirs: state[ours] for theirs, ours in names.items()}, source=source, target=target)
     return {ours: tensors[theirs] for theirs, ours in names.items()}
 
 
-def deoldify_names(network: nn.Module) -> Names:
+def deoldify_names(network: UNet | Critic) -> Names:
     """Pairs (DeOldify's name, ours) of every tensor of ``network``'s state, in DeOldify's order."""
     return _critic_names(network) if isinstance(network, Critic) else _generator_names(network)
 
 
 def _generator_names(network: UNet) -> Names:
+    assert isinstance(network.encoder, TimmEncoder)
     for name in network.encoder.backbone.state_dict():
         child, rest = name.split(".", 1)
         yield f"layers.0.{_ENCODER_INDEX[child]}.{rest}", f"encoder.backbone.{name}"
@@ -175,6 +182,7 @@ def _generator_names(network: UNet) -> Names:
     for index in range(2):
         yield from _conv_block(f"layers.3.{index}", f"middle.{index}")
     for index, block in enumerate(network.blocks):
+        assert isinstance(block, UpBlock)
         theirs, ours = f"layers.{4 + index}", f"blocks.{index}"
         yield from _spectral(f"{theirs}.shuf.conv.0", f"{ours}.up.conv")
         yield from _norm(f"{theirs}.shuf.conv.1", f"{ours}.up.norm")
@@ -224,7 +232,7 @@ def _attention(theirs: str, ours: str) -> Names:
 
 
 def _recognize_generator(tensors: Mapping[str, Tensor]) -> tuple[dict, str]:
-    """The config that the tensors speak of, and a name for it. A damaged tensor must not change the answer."""
+    """The config that the names of the tensors tell, and a name for it; a single damaged tensor does not change it."""
     bottleneck = any(re.fullmatch(r"layers\.0\.4\.\d+\.conv3\.weight", name) for name in tensors)
     blocks = tuple(
         len({name.split(".")[3] for name in tensors if name.startswith(f"layers.0.{layer}.")}) for layer in range(4, 8)
@@ -242,7 +250,7 @@ def _recognize_generator(tensors: Mapping[str, Tensor]) -> tuple[dict, str]:
 
 
 def _decoder_width(tensors: Mapping[str, Tensor], decoder: str) -> float:
-    """Width factor that most of the decoder's blocks agree on; the published one where none speaks."""
+    """The width factor of most blocks of the decoder; the published one where no block tells."""
     votes = []
     for index in range(4):
         weight = tensors.get(f"layers.{4 + index}.{'conv1' if decoder == 'deep' else 'conv'}.0.weight_orig")
@@ -262,8 +270,8 @@ def _what_else(tensors: Mapping[str, Tensor]) -> str:
     return f"; expected tensors such as layers.0.0.weight or 0.0.weight_orig, found {next(iter(tensors))}"
 
 
-def _check_expressible(network: nn.Module, source: str) -> None:
-    """Refuse a network that DeOldify's layout has no words for."""
+def _check_expressible(network: UNet | Critic, source: str) -> None:
+    """Refuse a network that DeOldify's layout has no names for."""
     if not network.config.get("normalized_weights", True):
         raise UserError(
             f"{source}: spectral norm is folded into this network's weights; DeOldify's files hold it apart"
@@ -275,12 +283,12 @@ def _check_expressible(network: nn.Module, source: str) -> None:
         )
 
 
-def _write(network: nn.Module, path: str | Path) -> None:
+def _write(network: UNet | Critic, path: str | Path) -> None:
     _check_expressible(network, str(path))
     state = network.state_dict()
     tensors = OrderedDict((theirs, state[ours].detach().cpu().contiguous()) for theirs, ours in deoldify_names(network))
-    # What PyTorch's old spectral norm looks for, to know that weight_v is in the file.
-    tensors._metadata = OrderedDict(
+    # By this version PyTorch's old spectral norm knows that weight_v is in the file.
+    tensors._metadata = OrderedDict(  # type: ignore[attr-defined]  # where PyTorch keeps the versions of a state
         (name.removesuffix(".weight_orig"), {"version": 1, "spectral_norm": {"weight.version": 1}})
         for name in tensors
         if name.endswith(".weight_orig")

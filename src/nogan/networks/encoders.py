@@ -1,7 +1,7 @@
 """Encoders: image classifiers without their heads, as pyramids of features.
 
-An encoder is an ``nn.Module`` that turns model space ``(B, 3, H, W)`` into a list of features, shallowest first, each
-half the size of the one before. It also offers ``channels`` and ``reductions``, tuples with one entry for each feature.
+An :class:`Encoder` turns model space ``(B, 3, H, W)`` into a list of features, shallowest first, each half the size of
+the one before.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,20 +24,23 @@ from nogan.common.errors import UserError
 from nogan.networks.blocks import halved
 from nogan.networks.weights import check_fit, read_tensors
 
+if TYPE_CHECKING:
+    from timm.models import FeatureInfo, PretrainedCfg
+
 TINY_CHANNELS = (16, 32, 48, 80)
 """Channels of the tiny encoder at reductions 2, 4, 8, 16."""
 
 TORCHVISION_RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
-"""Asked for without a tag, these take torchvision's weights (as DeOldify does) in place of timm's own recipe."""
+"""These take torchvision's weights, as DeOldify does, where their name has no tag; timm's default is another."""
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-"""What timm looks for on the hub."""
+"""Names of the files that timm looks for on the hub."""
 
 HUB_TIMEOUT = 10.0
-"""Seconds to wait for the hub to answer."""
+"""Seconds to wait for an answer of the hub."""
 
 GROUP_REDUCTION = 8
-"""The encoder's first layer group ends with the feature at this reduction (a ResNet's layer2)."""
+"""Reduction of the feature that ends the encoder's first layer group (a ResNet's layer2)."""
 
 
 class Encoder(nn.Module):
@@ -52,7 +56,7 @@ class Encoder(nn.Module):
 
 
 class TinyEncoder(Encoder):
-    """Four plain stages, each two 3x3 convolutions of which the first halves the size: trains from scratch on a CPU."""
+    """Four stages of two 3x3 convolutions, the first of which halves the size; trains from scratch on a CPU."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,15 +86,23 @@ def _tiny_stage(in_channels: int, out_channels: int) -> nn.Sequential:
 class TimmEncoder(Encoder):
     """Any timm backbone with a feature pyramid.
 
-    Model space is converted to the backbone's own input statistics. Sizes that are no multiple of its deepest reduction
-    are padded and its features cropped, except in a ResNet, which takes any size (and so gives DeOldify's numbers).
+    Model space is converted to the backbone's own input statistics.
+
+    Args:
+        name: of the backbone, for messages.
+        backbone: from timm, with ``features_only``.
+        pad: pad images to a multiple of the deepest reduction, and crop the features. A ResNet takes any size without
+            padding, and so gives DeOldify's numbers.
+
+    Raises:
+        UserError: its features are no pyramid of halves.
     """
 
     def __init__(self, name: str, backbone: nn.Module, *, pad: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.pad = pad
-        info = backbone.feature_info
+        info = _feature_info(backbone)
         kept = [index for index, reduction in enumerate(info.reduction()) if reduction > 1]
         self.skipped = len(info.reduction()) - len(kept)
         self.channels = tuple(info.channels()[index] for index in kept)
@@ -102,7 +114,7 @@ class TimmEncoder(Encoder):
                 "half the size of the one before (resnet34.tv_in1k, convnext_tiny, pvt_v2_b1, …)"
             )
         self.channels_last = str(getattr(backbone, "output_fmt", "NCHW")).endswith("NHWC")
-        self.renormalize = Renormalize.for_timm(backbone.pretrained_cfg)
+        self.renormalize = Renormalize.for_timm(backbone)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Features from reduction 2 or 4 on, each of height ceil(H / reduction) and width ceil(W / reduction)."""
@@ -122,35 +134,41 @@ class TimmEncoder(Encoder):
 class Renormalize(nn.Module):
     """From model space to another network's input statistics."""
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        ours_mean, ours_std, mean, std = (
+        our_mean, our_std, their_mean, their_std = (
             torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD, mean, std)
         )
-        self.register_buffer("scale", ours_std / std, persistent=False)
-        self.register_buffer("shift", (ours_mean - mean) / std, persistent=False)
+        self.register_buffer("scale", our_std / their_std, persistent=False)
+        self.register_buffer("shift", (our_mean - their_mean) / their_std, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Model space ``(B, 3, H, W)`` in, the other network's space out."""
         return x * self.scale + self.shift
 
     @classmethod
-    def for_timm(cls, pretrained_cfg: Mapping) -> nn.Module:
-        """What a timm network with this ``pretrained_cfg`` needs; the identity where it wants ImageNet's statistics."""
-        mean, std = tuple(pretrained_cfg["mean"]), tuple(pretrained_cfg["std"])
+    def for_timm(cls, network: nn.Module) -> nn.Module:
+        """The conversion for a timm network; the identity where that takes ImageNet's statistics."""
+        config = network.pretrained_cfg
+        assert isinstance(config, Mapping)
+        mean, std = tuple(config["mean"]), tuple(config["std"])
         return nn.Identity() if (mean, std) == (IMAGENET_MEAN, IMAGENET_STD) else cls(mean, std)
 
 
 def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | None = None) -> Encoder:
-    """The encoder called ``name``: "tiny", or a timm backbone with or without its tag.
+    """Build the encoder called ``name``.
 
     Args:
-        name: as in ``model.encoder``.
+        name: ``model.encoder``: "tiny", or a timm backbone, with or without its tag.
         pretrained: take ImageNet weights from timm's hub (the tiny encoder has none).
-        weights: a file to take them from instead: timm's or torchvision's format, ``.pth`` or ``.safetensors``.
+        weights: a file with them, in timm's or torchvision's format, ``.pth`` or ``.safetensors``.
 
     Raises:
-        UserError: unknown, without a pyramid, tied to one image size; weights that cannot be had or do not fit.
+        UserError: it is unknown, has no pyramid, or takes one image size only; or the weights cannot be read or do not
+            fit.
     """
     if name == "tiny":
         if weights is not None:
@@ -178,10 +196,10 @@ def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | N
 
 
 def check_encoder(name: str) -> bool:
-    """Refuse a name that :func:`build_encoder` does not know; returns whether the backbone is made for one image size.
+    """Whether the backbone called ``name`` is made for one image size.
 
     Raises:
-        UserError: names some that are close.
+        UserError: :func:`build_encoder` does not know the name; gives similar ones.
     """
     if name == "tiny":
         return False
@@ -192,10 +210,26 @@ def check_encoder(name: str) -> bool:
         hint = f"; close: {', '.join(close)}" if close else ""
         raise UserError(f"model.encoder={name}: expected 'tiny' or a backbone that timm {timm.__version__} knows{hint}")
     try:
-        return bool(timm.get_pretrained_cfg(_tagged(name)).fixed_input_size)
+        return bool(pretrained_config(_tagged(name)).fixed_input_size)
     except RuntimeError as error:
         known = ", ".join(timm.list_pretrained(f"{name.split('.')[0]}.*")) or "none with weights"
         raise UserError(f"model.encoder={name}: timm {timm.__version__} has no such tag, but {known}") from error
+
+
+def pretrained_config(name: str) -> "PretrainedCfg":
+    """timm's description of the weights of ``name``; an empty one where it has none."""
+    import timm
+    from timm.models import PretrainedCfg
+
+    return timm.get_pretrained_cfg(name) or PretrainedCfg()
+
+
+def _feature_info(backbone: nn.Module) -> "FeatureInfo":
+    from timm.models import FeatureInfo
+
+    info = backbone.feature_info
+    assert isinstance(info, FeatureInfo)
+    return info
 
 
 def _tagged(name: str) -> str:
@@ -203,7 +237,7 @@ def _tagged(name: str) -> str:
 
 
 def _free_size_options(name: str) -> dict[str, bool]:
-    """The option by which a backbone of fixed image size is told to take any (swin and its kind), if it has one."""
+    """The option that lets a backbone of fixed image size take any size, if it has one (as swin has)."""
     import timm
 
     module = sys.modules[timm.model_entrypoint(name.split(".")[0]).__module__]
@@ -234,20 +268,20 @@ def create_timm(
     weights: str | Path | None,
     weights_setting: str,
     without: str,
-    **options,
+    **options: Any,
 ) -> nn.Module:
-    """``timm.create_model`` with weights from the hub or from a file, and errors that say what to do.
+    """``timm.create_model`` with weights from the hub or from a file, and errors that tell what to do.
 
     Args:
         name: the timm model, with or without its tag.
         pretrained: take weights from the hub, if no file is given.
         weights: file with weights in timm's or torchvision's format.
         weights_setting: the config key that names ``weights``.
-        without: the setting that does without pretrained weights.
+        without: the setting with which no pretrained weights are needed.
         options: for ``timm.create_model``.
 
     Raises:
-        UserError: the hub cannot be reached or has no such file; the file does not fit.
+        UserError: the hub cannot be reached or has no such file, or the file does not fit.
     """
     import timm
 
@@ -255,23 +289,25 @@ def create_timm(
         tensors = fit_to_timm(
             read_tensors(weights, setting=weights_setting), name, source=f"{weights_setting}={weights}"
         )
-        with _no_talk_of_unused_tensors():
+        with _no_warnings_of_unused_tensors():
             return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"state_dict": tensors}, **options)
     if not pretrained:
         return timm.create_model(name, pretrained=False, **options)
     try:
-        require_hub(timm.get_pretrained_cfg(name).hf_hub_id)
-        with _no_talk_of_unused_tensors():
+        require_hub(pretrained_config(name).hf_hub_id)
+        with _no_warnings_of_unused_tensors():
             return timm.create_model(name, pretrained=True, **options)
-    except Exception as error:  # whatever the hub's client raises: its kinds differ by version
-        cfg = timm.get_pretrained_cfg(name)
-        wanted = f"huggingface.co/{cfg.hf_hub_id}, model.safetensors" if cfg.hf_hub_id else cfg.url
-        raise hub_error(name, wanted or "timm offers none", weights_setting, without, error) from error
+    except Exception as error:  # the hub's client raises different types in each version
+        config = pretrained_config(name)
+        wanted = str(config.url or "timm offers none")
+        if config.hf_hub_id:
+            wanted = f"huggingface.co/{config.hf_hub_id}, model.safetensors"
+        raise hub_error(name, wanted, weights_setting, without, error) from error
 
 
 @contextlib.contextmanager
-def _no_talk_of_unused_tensors() -> Iterator[None]:
-    """A pyramid has no use for a classifier's last layers, and timm would warn of each."""
+def _no_warnings_of_unused_tensors() -> Iterator[None]:
+    """A pyramid does not use the last layers of a classifier, and timm would warn of each."""
     logger = logging.getLogger("timm.models._builder")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -282,47 +318,48 @@ def _no_talk_of_unused_tensors() -> Iterator[None]:
 
 
 def require_hub(hub_id: str | None) -> None:
-    """Fail at once where the hub is out of reach and has not been asked before; its client would retry for a minute.
+    """Fail at once where the hub cannot be reached; its client would try for a minute.
 
     Raises:
-        OSError: there is no way to the hub, and its files of ``hub_id`` are not in the cache.
+        OSError: the hub cannot be reached, and its files of ``hub_id`` are not in the cache.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
     endpoint = urllib.parse.urlsplit(constants.ENDPOINT)
     if hub_id is None or constants.HF_HUB_OFFLINE or endpoint.scheme in urllib.request.getproxies():
-        return  # nothing to ask, asked not to, or a proxy's business
+        return  # not from the hub, offline, or through a proxy, which cannot be tried here
     if not any(isinstance(try_to_load_from_cache(hub_id, file), str) for file in HUB_FILES):
         port = endpoint.port or {"http": 80}.get(endpoint.scheme, 443)
         socket.create_connection((endpoint.hostname, port), timeout=HUB_TIMEOUT).close()
 
 
 def hub_error(name: str, wanted: str, setting: str, without: str, error: Exception) -> UserError:
-    """The message for weights of ``name`` that could not be downloaded: which, how to give them, how to do without."""
+    """The error for weights of ``name`` that could not be downloaded, with two ways out of it."""
     reason = (str(error).strip().splitlines() or [""])[0][:120]
     return UserError(
-        f"pretrained weights of {name} ({wanted}) could not be had: {type(error).__name__}: {reason}\n"
+        f"pretrained weights of {name} ({wanted}) could not be downloaded: {type(error).__name__}: {reason}\n"
         f"Fetch the file elsewhere and set {setting}=FILE, or do without: {without}"
     )
 
 
 def fit_to_timm(tensors: Mapping[str, Tensor], name: str, *, source: str) -> dict[str, Tensor]:
-    """Tensors of a timm, original or torchvision checkpoint under timm's names, all that the headless network needs.
+    """Tensors of a checkpoint of timm, torchvision or the original repository, under timm's names.
 
-    Where no name fits, torchvision's order of layers is tried: every tensor in turn of the same kind and shape.
+    Where names do not fit, tensors are matched in the order of the layers, by kind and shape, which torchvision's
+    checkpoints need.
 
     Raises:
-        UserError: naming the first tensor that does not fit.
+        UserError: names the first tensor that does not fit.
     """
     import timm
 
-    with torch.device("meta"):  # for the names and shapes only
+    with torch.device("meta"):  # names and shapes only
         model = timm.create_model(name, pretrained=False, num_classes=0)
     needed = {key: tensor for key, tensor in model.state_dict().items() if not key.endswith("num_batches_tracked")}
     convert = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
     candidates = [dict(tensors)]
     if convert is not None:
-        # It fails in its own ways on what is not the format of the backbone's original repository.
+        # It raises these on what is not in the format of the backbone's original repository.
         with contextlib.suppress(LookupError, RuntimeError, AttributeError, TypeError, ValueError):
             candidates.append(convert(dict(tensors), model))
     candidates.append(_renamed_in_order(tensors, model.state_dict()))
@@ -335,9 +372,9 @@ def fit_to_timm(tensors: Mapping[str, Tensor], name: str, *, source: str) -> dic
 
 
 def _renamed_in_order(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``tensors`` under the names of ``state`` where their layers run alike, in kind and shape; else {}.
+    """``tensors`` under the names of ``state`` where their layers agree one by one in kind and shape; else {}.
 
-    The order is that of the file or, where that is not the network's (``.safetensors`` sorts), of the layers' numbers.
+    The order is that of the file, or that of the numbers of the layers, because ``.safetensors`` sorts by name.
     """
     headless = {
         name: tensor for name, tensor in tensors.items() if name.split(".")[0] not in ("classifier", "fc", "head")
@@ -345,11 +382,12 @@ def _renamed_in_order(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]
     ours, theirs = _layers(state), _layers(headless)
     for order in (list(theirs), sorted(theirs, key=_by_number)):
         renamed = {
-            f"{our_layer}.{kind}": theirs[their_layer].get(kind)
+            f"{our_layer}.{kind}": theirs[their_layer][kind]
             for (our_layer, kinds), their_layer in zip(ours.items(), order, strict=False)
             for kind in kinds
+            if kind in theirs[their_layer]
         }
-        if all(getattr(renamed.get(name), "shape", None) == tensor.shape for name, tensor in state.items()):
+        if all(name in renamed and renamed[name].shape == tensor.shape for name, tensor in state.items()):
             return renamed
     return {}
 
@@ -370,7 +408,7 @@ def _by_number(name: str) -> list[tuple[bool, int, str]]:
 def encoder_groups(encoder: Encoder) -> tuple[list[nn.Module], list[nn.Module]]:
     """The encoder's modules in two lists: those that the feature at reduction 8 depends on, and the rest.
 
-    Found by a backward pass without numbers (on the meta device), so that it holds for whatever timm builds.
+    A backward pass on the meta device, which computes no numbers, finds them, in any architecture of timm.
     """
     index = max(i for i, reduction in enumerate(encoder.reductions) if reduction <= GROUP_REDUCTION)
     parameters = {
@@ -389,7 +427,7 @@ def encoder_groups(encoder: Encoder) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def _split(module: nn.Module, prefix: str, shallow: set[str], groups: tuple[list[nn.Module], list[nn.Module]]) -> None:
-    """Sort ``module`` into ``groups``, whole if its parameters all fall into one of them, else child by child."""
+    """Add ``module`` to one of ``groups`` if all of its parameters belong there, else its children one by one."""
     sides = {f"{prefix}{name}" in shallow for name, _ in module.named_parameters()}
     if len(sides) == 1:
         groups[0 if True in sides else 1].append(module)

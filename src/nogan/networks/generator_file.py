@@ -1,9 +1,9 @@
 """The generator as a file: ``generator.safetensors`` (the weights) beside ``generator.json`` (how to rebuild it).
 
-The JSON is also stored in the header of the ``.safetensors`` file, so that the weights file alone is enough and the two
-can never disagree about the weights they travel with; the file beside it is for people and for other programs.
+The JSON is also stored in the header of the ``.safetensors`` file, so that the weights file alone is enough. The
+file beside it is for people and for other programs.
 
-torch is imported when weights are read or written: finding a checkpoint needs none.
+torch is imported when weights are read or written; finding a checkpoint does not need it.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ WEIGHTS_NAME = "generator.safetensors"
 DEOLDIFY_SIZE = 192
 """Side in px of the pictures that all of DeOldify's models were last trained on."""
 
+CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".onnx")
+"""Suffixes of generators: ours, DeOldify's, and ONNX exports."""
+
 _HEADER_KEY = "nogan"
 
 
 def save_generator(network: UNet, path: str | os.PathLike[str], **training_info: Any) -> Path:
-    """Write a generator and its description; readers see the old files or the new ones, never a half of one.
+    """Write a generator and its description, each file whole or not at all.
 
     Args:
-        network: what :func:`nogan.networks.build_generator` built; its ``config`` (the arguments it was built from) is
-            what rebuilds it.
+        network: from :func:`nogan.networks.build_generator`; its ``config`` goes into the description.
         path: the ``.safetensors`` file to write, or a folder, in which it is called ``generator.safetensors``.
-        training_info: anything that JSON can hold, kept under ``training`` for the reader's information; of it, the
-            program itself reads ``size``: see :func:`trained_size`.
+        training_info: anything that JSON can hold, stored under ``training``. The program itself reads only ``size``:
+            see :func:`trained_size`.
 
     Returns:
         The path of the ``.safetensors`` file.
 
     Raises:
-        UserError: where ``path`` cannot be written.
+        UserError: ``path`` cannot be written.
     """
     from safetensors.torch import save_file
 
-    weights = Path(path)
-    if weights.suffix != ".safetensors":
-        weights = weights / WEIGHTS_NAME
+    weights = weights_path(path)
     description = {
         "format": FORMAT,
         "version": VERSION,
@@ -76,15 +76,20 @@ def save_generator(network: UNet, path: str | os.PathLike[str], **training_info:
     return weights
 
 
+def weights_path(path: str | os.PathLike[str]) -> Path:
+    """The file that :func:`save_generator` writes: ``path`` itself, or in the folder ``path``."""
+    return Path(path) if Path(path).suffix == ".safetensors" else Path(path) / WEIGHTS_NAME
+
+
 def load_generator(path: str | os.PathLike[str]) -> UNet:
-    """Rebuild a generator, in eval mode, on the CPU, with its spectral norm still in place.
+    """Read a generator: in eval mode, on the CPU, with spectral norm not folded.
 
     Args:
         path: a run folder (with ``generator.safetensors`` in it), a ``.safetensors`` file that :func:`save_generator`
             wrote, or one of DeOldify's ``.pth`` files.
 
     Raises:
-        UserError: in one line, where there is no such file or it holds no generator.
+        UserError: in one line: there is no such file, or it holds no generator.
     """
     from nogan.networks import build_generator
 
@@ -109,10 +114,10 @@ def load_generator(path: str | os.PathLike[str]) -> UNet:
 
 
 def find_weights(path: str | os.PathLike[str]) -> Path:
-    """The weights file that a user's ``--checkpoint`` means: the file itself, or the one of a run folder.
+    """The weights file of a user's ``--checkpoint``: the file itself, or the one in a run folder.
 
     Raises:
-        UserError: where there is none.
+        UserError: there is none.
     """
     given = Path(path)
     if not os.access(given, os.R_OK) and given.exists():
@@ -125,7 +130,7 @@ def find_weights(path: str | os.PathLike[str]) -> Path:
         raise UserError(
             f"No checkpoint at {given}: expected a run folder, a .safetensors, .onnx or DeOldify .pth file."
         )
-    if given.suffix not in (".safetensors", ".pth", ".onnx"):
+    if given.suffix not in CHECKPOINT_SUFFIXES:
         raise UserError(
             f"{given} is no checkpoint: expected a run folder, a .safetensors, .onnx or DeOldify .pth file."
         )
@@ -133,14 +138,14 @@ def find_weights(path: str | os.PathLike[str]) -> Path:
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The description stored with a ``.safetensors`` generator (or run folder): network, training, versions."""
+    """The description in a ``.safetensors`` generator, or of that in a run folder: network, training, versions."""
     return _read(find_weights(path), tensors=False)[0]
 
 
 def trained_size(path: str | os.PathLike[str]) -> int:
-    """Side in px of the pictures that a generator last trained on.
+    """Side in px of the pictures that a generator was last trained on; 192 where its file does not say.
 
-    Where its file does not say, as DeOldify's do not, 192: that of all of DeOldify's recipes.
+    DeOldify's files do not say; all of its recipes end at 192 px.
     """
     weights = find_weights(path)
     return _trained_size(describe(weights)) if weights.suffix == ".safetensors" else DEOLDIFY_SIZE

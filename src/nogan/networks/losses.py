@@ -1,9 +1,11 @@
-"""The losses: what makes a coloring look right (pixels and features), and what makes it fool the critic.
+"""The losses: of pixels and features against the photograph, and the adversarial ones.
 
-All of them are computed in float32, also under autocast; a feature network itself runs in autocast's precision.
+All are computed in float32, also under autocast; a feature network itself runs in autocast's precision.
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import torch
@@ -12,18 +14,22 @@ from torch import Tensor, nn
 
 from nogan.common.errors import UserError
 from nogan.common.rng import derive_seed
-from nogan.networks.encoders import Renormalize, create_timm, hub_error, require_hub
+from nogan.networks.encoders import Renormalize, create_timm, hub_error, pretrained_config, require_hub
 from nogan.networks.weights import assign, check_fit, read_tensors
 
 TORCHVISION = "torchvision/"
-"""Prefix of feature networks that are torchvision's, not timm's."""
+"""Prefix of feature networks from torchvision; the others are timm's."""
+
+
+_INPLACE = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Dropout)
+"""Layers of torchvision's networks that may work in place."""
 
 
 class FeatureLoss(nn.Module):
     """L1 of the pixels plus weighted L1 of a frozen classifier's features, as DeOldify's (after Johnson et al.).
 
-    The feature network follows the loss from device to device, but has no part in its parameters, its state dict or its
-    mode: it takes no gradient, stays in eval mode and lands in no checkpoint.
+    The feature network moves with the loss from device to device, but is not among its parameters and not in its state
+    dict: it takes no gradient, stays in eval mode and is in no checkpoint.
 
     Args:
         network: a VGG by its plain name ("vgg16_bn"), any other timm network with a feature pyramid, a torchvision
@@ -33,10 +39,10 @@ class FeatureLoss(nn.Module):
         weights: weight of each layer's L1.
         pixel_weight: weight of the pixels' L1.
         network_weights: file with the network's weights, in place of a download.
-        pretrained: whether to download weights where no file is given; False leaves them random.
+        pretrained: download weights where no file is given; False leaves them random.
 
     Raises:
-        UserError: unknown network, layers that it does not have, weights that cannot be had or do not fit.
+        UserError: the network is unknown or has no such layers, or its weights cannot be read or do not fit.
 
     Source: Johnson et al., "Perceptual losses for real-time style transfer and super-resolution", arXiv:1603.08155.
     """
@@ -61,7 +67,7 @@ class FeatureLoss(nn.Module):
             raise UserError(f"loss.layers={list(self.layers)}: expected different numbers in rising order")
         # In a list, so that it is not registered as a submodule.
         self._hidden: list[nn.Module] = []
-        if self.layers:
+        if network and self.layers:
             build = _sequential_features if check_feature_network(network) else _pyramid_features
             features = build(network, self.layers, network_weights, pretrained)
             self._hidden.append(features.eval().requires_grad_(False))
@@ -89,14 +95,14 @@ class FeatureLoss(nn.Module):
             found = self.network(output)
             for layer, weight, ours, theirs in zip(self.layers, self.weights, found, wanted, strict=True):
                 terms[f"feature_{layer}"] = weight * _l1(ours, theirs)
-        return sum(terms.values()), {name: term.detach() for name, term in terms.items()}
+        return reduce(add, terms.values()), {name: term.detach() for name, term in terms.items()}
 
 
 def check_feature_network(network: str) -> bool:
-    """Refuse a name that is no network's; returns whether its features are a sequence, not a pyramid.
+    """Whether the features of ``network`` are a sequence of layers (True) or levels of a pyramid (False).
 
     Raises:
-        UserError: nobody knows it.
+        UserError: the network is unknown.
     """
     if network.startswith(("vgg", TORCHVISION)):
         import torchvision
@@ -117,15 +123,16 @@ def _l1(output: Tensor, target: Tensor) -> Tensor:
 
 
 class _Taps(nn.Module):
-    """A sequence of layers that returns the results of some, and ends with the last of them."""
+    """A sequence of layers that returns the results of those in ``taps``, and ends with the last of them."""
 
     def __init__(self, layers: nn.Sequential, taps: tuple[int, ...]) -> None:
         super().__init__()
         self.layers = layers[: taps[-1] + 1]
         self.taps = taps
-        for tap in taps[:-1]:  # a result must not be overwritten by what follows it
-            if hasattr(self.layers[tap + 1], "inplace"):
-                self.layers[tap + 1].inplace = False
+        for tap in taps[:-1]:
+            following = self.layers[tap + 1]
+            if isinstance(following, _INPLACE):  # which would overwrite the result before it
+                following.inplace = False
 
     def forward(self, x: Tensor) -> list[Tensor]:
         results = []
@@ -139,7 +146,7 @@ class _Taps(nn.Module):
 def _sequential_features(
     network: str, taps: tuple[int, ...], weights: str | Path | None, pretrained: bool
 ) -> nn.Module:
-    """Layers of a torchvision network's ``features``; a plain VGG's weights come from timm's hub (the same ones)."""
+    """Layers of a torchvision network's ``features``; the weights of a VGG without prefix come from timm's hub."""
     import timm
     import torchvision
 
@@ -147,7 +154,7 @@ def _sequential_features(
     with torch.device("meta"):
         layers = getattr(torchvision.models.get_model(name, weights=None), "features", None)
     if not isinstance(layers, nn.Sequential):
-        raise UserError(f"loss.network={network}: has no sequence 'features' to take layers of; expected a VGG's kind")
+        raise UserError(f"loss.network={network}: has no sequence 'features' to take layers of; expected one like VGG")
     if not 0 <= taps[0] <= taps[-1] < len(layers):
         raise UserError(f"loss.layers={list(taps)}: {network} has features 0 … {len(layers) - 1}")
     features = _Taps(layers, taps)
@@ -157,20 +164,20 @@ def _sequential_features(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("losses", "features"))
             for module in features.modules():
-                if hasattr(module, "reset_parameters"):
-                    module.reset_parameters()
+                if callable(reset := getattr(module, "reset_parameters", None)):
+                    reset()
         return features
     if weights is not None:
         tensors = read_tensors(weights, setting="loss.network_weights")
     else:
-        hub_id = timm.get_pretrained_cfg(f"{name}.tv_in1k").hf_hub_id if network == name else None
+        hub_id = pretrained_config(f"{name}.tv_in1k").hf_hub_id if network == name else None
         try:
             if hub_id:
                 require_hub(hub_id)
                 tensors = timm.models.load_state_dict_from_hf(hub_id, weights_only=True)
             else:
                 tensors = torchvision.models.get_model_weights(name).DEFAULT.get_state_dict(progress=False)
-        except Exception as error:  # whatever the hub's client raises: its kinds differ by version
+        except Exception as error:  # the hub's client raises different types in each version
             wanted = (
                 f"huggingface.co/{hub_id}, model.safetensors"
                 if hub_id
@@ -198,14 +205,14 @@ def _pyramid_features(network: str, levels: tuple[int, ...], weights: str | Path
                 weights_setting="loss.network_weights",
                 without="loss.network=null (pixels alone)",
                 features_only=True,
-                feature_cls="getter",  # of timm's extractors the one that always ends with the last level asked for
+                feature_cls="getter",  # the only one of timm's extractors that always ends with the last level
                 out_indices=levels,
             )
     except (AssertionError, IndexError) as error:
         raise UserError(
             f"loss.layers={list(levels)}: {network} has no such levels in its feature pyramid; 0 is the shallowest"
         ) from error
-    return nn.Sequential(Renormalize.for_timm(pyramid.pretrained_cfg), pyramid)
+    return nn.Sequential(Renormalize.for_timm(pyramid), pyramid)
 
 
 def adversarial_loss(logits: Tensor, is_real: bool | Tensor) -> Tensor:
@@ -213,7 +220,7 @@ def adversarial_loss(logits: Tensor, is_real: bool | Tensor) -> Tensor:
 
     Args:
         logits: ``(B, N)``, high for "real".
-        is_real: one answer for all images, or ``(B,)`` with one for each.
+        is_real: the target of all images, or ``(B,)`` with one for each.
     """
     logits = logits.float()
     if isinstance(is_real, Tensor):
@@ -224,12 +231,12 @@ def adversarial_loss(logits: Tensor, is_real: bool | Tensor) -> Tensor:
 
 
 def generator_adversarial_loss(fake_logits: Tensor) -> Tensor:
-    """BCE(D(G(x)), 1): the generator wants its pictures to be taken for photographs."""
+    """BCE(D(G(x)), 1): low where the critic takes the generator's pictures for photographs."""
     return adversarial_loss(fake_logits, True)
 
 
 def critic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
-    """½ [BCE(D(y), 1) + BCE(D(G(x)), 0)]: 0.693 is chance."""
+    """½ [BCE(D(y), 1) + BCE(D(G(x)), 0)]; a critic that guesses has 0.693."""
     return (adversarial_loss(real_logits, True) + adversarial_loss(fake_logits, False)) / 2
 
 

@@ -1,4 +1,4 @@
-"""Generators for other programs: ``nogan export RUN_DIR -o model.onnx`` (or ``--format deoldify``)."""
+"""Generators as ONNX, for programs without torch: ``nogan export RUN_DIR -o model.onnx``."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.version import __version__
-from nogan.networks.generator_file import load_generator, trained_size
+from nogan.networks.generator_file import load_generator
 
 if TYPE_CHECKING:
     from torch import nn
 
 ONNX_OPSET = 18
 TOLERANCE = 1e-4
-"""Largest difference from torch, in model space, that an export may show."""
+"""Largest difference between an export and torch, in model space, that is accepted."""
 
 CHECKED_SIZES = ((1, 64, 96), (2, 80, 112))
-"""Batch, height and width of the check, neither of them the size that is traced; 80 and 112 are no multiples of 32."""
+"""Batch, height and width of the check, other than the traced ones; 80 and 112 are not divisible by 32."""
 
 _TRACED_SIZE = (2, 96, 128)
 
 
 def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
-    """Write a generator as ONNX, spectral norm folded; batch, height and width stay free (height and width: 16 x n).
+    """Write a generator as ONNX, with spectral norm folded, for any batch size and any height and width of 16 x n px.
 
     The model has one input, ``gray``: ImageNet-normalized gray, ``(B, 3, H, W)`` float32, and one output, ``color``,
-    in the same space. Its metadata say ``mean`` and ``std`` of that space, so that the file explains itself, and the
-    ``size`` in px that it was trained at.
+    in the same space. Its metadata hold ``mean`` and ``std`` of that space, and ``size``: side in px of the pictures
+    that it was trained on.
 
     Args:
         checkpoint: what ``--checkpoint`` takes, but ``.onnx``.
@@ -39,10 +39,11 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
         The largest difference between torch and onnxruntime on noise, in model space.
 
     Raises:
-        UserError: no checkpoint, a missing package, a difference above :data:`TOLERANCE`, or no permission to write.
+        UserError: no checkpoint, a package is missing, the difference is above :data:`TOLERANCE`, or the file cannot be
+            written.
     """
     try:
-        import onnxruntime  # noqa: F401 (wanted for the check, and better missed now than afterwards)
+        import onnxruntime  # noqa: F401 (needed for the check at the end)
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise UserError(f'The ONNX export needs {error.name}: pip install -e ".[onnx]"') from error
@@ -52,7 +53,8 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
     from nogan.common.color import IMAGENET_MEAN, IMAGENET_STD
     from nogan.networks import fold_spectral_norm
 
-    network = fold_spectral_norm(load_generator(checkpoint)).requires_grad_(False)
+    network = fold_spectral_norm(load_generator(checkpoint))
+    network.requires_grad_(False)
     batch, height, width = _TRACED_SIZE
     program = torch.onnx.export(
         network,
@@ -64,11 +66,12 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
         dynamic_shapes={"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}},
         verbose=False,
     )
+    assert program is not None  # which it is only without dynamo
     program.model.metadata_props.update(
         {
             "format": "nogan-generator",
             "nogan_version": __version__,
-            "size": str(trained_size(checkpoint)),
+            "size": str(network.trained_size),
             "mean": " ".join(map(str, IMAGENET_MEAN)),
             "std": " ".join(map(str, IMAGENET_STD)),
         }
@@ -91,7 +94,7 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
 
 
 def onnx_difference(network: nn.Module, path: Path) -> float:
-    """Largest absolute difference between a network and its ONNX file, over :data:`CHECKED_SIZES` of noise."""
+    """Largest absolute difference between a network and its ONNX file, for noise of :data:`CHECKED_SIZES`."""
     import onnxruntime
     import torch
 
@@ -104,18 +107,3 @@ def onnx_difference(network: nn.Module, path: Path) -> float:
         (found,) = session.run(None, {"gray": x.numpy()})
         differences.append((torch.from_numpy(found) - expected).abs().max().item())
     return max(differences)
-
-
-def export_deoldify(checkpoint: str | os.PathLike[str], path: Path) -> None:
-    """Write a generator in DeOldify's own format, for the tools built around its files.
-
-    Raises:
-        UserError: no checkpoint, an architecture that DeOldify does not know, or no permission to write.
-    """
-    from nogan.networks import deoldify
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        deoldify.save_generator(load_generator(checkpoint), path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from error

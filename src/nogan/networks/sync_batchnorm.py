@@ -1,7 +1,7 @@
-"""Batch norm whose statistics are those of the whole batch, also where its parts lie on several devices.
+"""Batch norm with the statistics of the whole batch, whose parts are on several devices and may be of unequal size.
 
-PyTorch's own ``nn.SyncBatchNorm`` knows GPUs only. :class:`SyncBatchNorm` runs elsewhere, too, so that a run on several
-CPU processes is the same as one on a single process. Parts may be of unequal size.
+PyTorch's ``nn.SyncBatchNorm`` works on GPUs only. :class:`SyncBatchNorm` works on CPUs, too, so that a run of several
+CPU processes equals one of a single process.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def synchronize(network: nn.Module) -> None:
     """Let every batch norm of ``network`` take its statistics over the batches of all processes.
 
-    The layers stay the objects that they are, with their parameters, buffers, names and modes, and change only their
-    class: a state dict fits before and after, and an optimizer goes on.
+    Only the class of the layers changes. Parameters, buffers, names and modes stay the same, so that state dicts fit
+    and optimizers can continue.
     """
     for norm in _batch_norms(network):
         if not isinstance(norm, SyncBatchNorm | nn.SyncBatchNorm):
@@ -28,7 +28,7 @@ def desynchronize(network: nn.Module) -> None:
     """Undo :func:`synchronize`."""
     for norm in _batch_norms(network):
         if isinstance(norm, SyncBatchNorm):
-            norm.__class__ = norm.plain_class
+            norm.__class__ = norm.plain_class  # type: ignore[assignment]  # back to the class that it had
             del norm.plain_class
 
 
@@ -42,29 +42,32 @@ class SyncBatchNorm(_BatchNorm):
     PyTorch's kernels do it on a GPU. :func:`synchronize` makes these of other batch norms.
     """
 
-    # What PyTorch's forward pass looks for. Its class itself is no base: DistributedDataParallel refuses it on CPUs.
+    plain_class: type[_BatchNorm]
+    """The class that the layer had before."""
+
+    # What nn.SyncBatchNorm.forward needs of its self. Not a subclass, which DistributedDataParallel refuses on CPUs.
     process_group = None  # all processes
     _check_input_dim = nn.SyncBatchNorm._check_input_dim
     _check_non_zero_input_channels = nn.SyncBatchNorm._check_non_zero_input_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, ...)`` to the same shape; in train mode every process must call it, and with at least one image."""
+        """``(B, C, ...)`` to the same shape; in train mode every process must call it, with at least one image."""
         if not self.training or x.is_meta or not dist.is_initialized() or dist.get_world_size() == 1:
             x = super().forward(x)
         elif x.is_cuda:
-            x = nn.SyncBatchNorm.forward(self, x)
+            x = nn.SyncBatchNorm.forward(self, x)  # type: ignore[arg-type]  # has all that it uses, see above
         else:
             x = self._normalize_together(x)
         for built_in in ("drop", "act"):  # of timm's BatchNormAct2d
             if built_in in self._modules:
-                x = self._modules[built_in](x)
+                x = self.get_submodule(built_in)(x)
         return x
 
     def _normalize_together(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             wide, axes = x.float(), (0, *range(2, x.ndim))
             shape = (1, -1, *[1] * (x.ndim - 2))
-            # The mean first, then squared distances from it: a mean of squares loses digits where the mean is large.
+            # Squared distances from the mean, because a mean of squares loses digits where the mean is large.
             count = wide.new_full((1,), x.numel() / x.shape[1])
             sums = _SumOverRanks.apply(torch.cat([wide.sum(axes), count]))
             count = sums[-1].detach()
@@ -75,11 +78,12 @@ class SyncBatchNorm(_BatchNorm):
             if self.affine:
                 out = out * self.weight.view(shape) + self.bias.view(shape)
             if self.track_running_stats:
-                self._follow(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+                self._track(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
             return out.to(x.dtype)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         self.num_batches_tracked.add_(1)
         factor = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, factor)
@@ -87,7 +91,7 @@ class SyncBatchNorm(_BatchNorm):
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over all ranks. What each rank's loss makes of it comes back to every rank's summand."""
+    """The sum of a tensor over all ranks; its gradient is the sum of the gradients on all ranks."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -4,14 +4,13 @@ Source: DeOldify (https://github.com/jantic/DeOldify), whose "deep" decoder (art
 whose "wide" decoder (stable, video) has one. ``docs/deoldify.md`` maps the names here to the original's.
 """
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nogan.common.errors import UserError
 from nogan.networks.blocks import (
+    ConfiguredModule,
     ConvReluNorm,
     SelfAttention,
     ShuffleUp,
@@ -27,13 +26,13 @@ MIN_SIZE = 32
 """Smallest height and width, px."""
 
 MIN_CHANNELS = 4
-"""A block of the decoder is no narrower than this, however small the width factor."""
+"""Least width of a block of the decoder, for any width factor."""
 
 ATTENTION_REDUCTION = 8
-"""The up block whose result has this reduction carries the self-attention."""
+"""Reduction of the features that have self-attention."""
 
 SKIP_NORM_BIAS = 1e-3
-"""Initial bias of the batch norms of the skips and behind the encoder."""
+"""Initial bias of the batch norms on the skips and after the encoder."""
 
 
 class UpBlock(nn.Module):
@@ -42,7 +41,7 @@ class UpBlock(nn.Module):
     Args:
         in_channels: channels from below.
         up_channels: channels of the upsampled part.
-        skip_channels: channels of the skip; 0 where the encoder has no feature at this size.
+        skip_channels: channels of the skip; 0 where the encoder has no feature of this size.
         out_channels: channels returned.
         depth: number of convolutions (2 deep, 1 wide).
         attention: whether self-attention follows.
@@ -79,7 +78,7 @@ class Residual(nn.Module):
         return F.relu(self.conv2(F.relu(self.conv1(x), inplace=True)), inplace=True) + x
 
 
-class UNet(nn.Module):
+class UNet(ConfiguredModule):
     """Gray to color, model space to model space, any size from 32 px up.
 
     Args:
@@ -90,11 +89,10 @@ class UNet(nn.Module):
         attention: self-attention at reduction 8.
 
     Attributes:
-        config: the arguments of :func:`nogan.networks.build_generator` that it was built from.
+        config: the arguments of :func:`nogan.networks.build_generator` that build the same architecture again.
         trained_size: side in px of the pictures that it was trained on, where its file says so; else 192, DeOldify's.
     """
 
-    config: dict[str, Any]
     trained_size = DEOLDIFY_SIZE
 
     def __init__(self, encoder: Encoder, *, decoder: str, width: float, attention: bool) -> None:
@@ -129,7 +127,7 @@ class UNet(nn.Module):
         Raises:
             UserError: a side below 32 px.
         """
-        size = tuple(x.shape[-2:])
+        size = (x.shape[-2], x.shape[-1])
         if min(size) < MIN_SIZE:
             raise UserError(f"image of {size[1]} x {size[0]} px: a generator needs at least {MIN_SIZE} px a side")
         *skips, y = self.encoder(x)
@@ -138,21 +136,21 @@ class UNet(nn.Module):
         y = self.middle(F.relu(self.bridge_norm(y)))
         for block, reduction in zip(self.blocks, self.reductions, strict=True):
             skip = skip_at.get(reduction)
-            y = block(y, skip, halved(size, reduction) if skip is None else tuple(skip.shape[-2:]))
+            y = block(y, skip, halved(size, reduction) if skip is None else (skip.shape[-2], skip.shape[-1]))
         y = resize_like(self.final_up(y), size)
         y = self.residual(join(y, x))
-        # In float32: a bfloat16 output would have steps of whole 8-bit levels.
+        # In float32, because the steps of bfloat16 are as large as 8-bit levels.
         with torch.autocast(y.device.type, enabled=False):
             return torch.sigmoid(self.head(y.float())) * 6 - 3
 
     def layer_groups(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
-        """Modules for discriminative learning rates: stem … reduction 8, the rest of the encoder, the decoder."""
+        """Modules in three groups, for discriminative learning rates: encoder to reduction 8, rest of it, decoder."""
         shallow, deep = encoder_groups(self.encoder)
         return shallow, deep, [module for name, module in self.named_children() if name != "encoder"]
 
 
 def _halvings(deepest: int) -> tuple[int, ...]:
-    """Reductions of the up blocks' results, deepest first: 32 → (16, 8, 4, 2)."""
+    """Reductions of the results of the up blocks, deepest first: (16, 8, 4, 2) for 32."""
     return tuple(2**power for power in range(deepest.bit_length() - 2, 0, -1))
 
 

@@ -1,10 +1,11 @@
-"""Weight files: read without running anything from them, and fitted to a network tensor by tensor."""
+"""Weight files: reading them without running code from them, and checking tensor by tensor that they fit."""
 
 import codecs
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,16 +13,19 @@ from torch import Tensor, nn
 
 from nogan.common.errors import UserError
 
-# What optimizer states in old checkpoints hold beside tensors: a learning rate as a slice or as a NumPy scalar.
-_HARMLESS_GLOBALS = [
+_SCALAR = np.float64(0).__reduce__()[0]  # what NumPy pickles scalars by
+assert callable(_SCALAR)
+
+# In the optimizer states of old checkpoints: learning rates as slices or NumPy scalars.
+_HARMLESS_GLOBALS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     slice,
     np.dtype,
     type(np.dtype(np.float64)),
     type(np.dtype(np.float32)),
     type(np.dtype(np.int64)),
-    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
-    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
-    # NumPy pickles the bytes of a scalar as text: a codec call on a literal.
+    (_SCALAR, "numpy.core.multiarray.scalar"),
+    (_SCALAR, "numpy._core.multiarray.scalar"),
+    # NumPy pickles the bytes of a scalar as text, which unpickling encodes.
     (codecs.encode, "_codecs.encode"),
 ]
 
@@ -29,7 +33,7 @@ _WRAPPERS = ("model", "state_dict", "state_dict_ema", "model_ema")
 
 
 def read_tensors(path: str | Path, *, setting: str) -> dict[str, Tensor]:
-    """All named tensors of a ``.safetensors`` file or a PyTorch checkpoint, on the CPU, out of wrappers like ``model``.
+    """All named tensors of a ``.safetensors`` file or PyTorch checkpoint, on the CPU, without wrappers like ``model``.
 
     Only tensors and plain values are unpickled; a file that asks for anything else is refused before it can run.
 
@@ -38,7 +42,7 @@ def read_tensors(path: str | Path, *, setting: str) -> dict[str, Tensor]:
         setting: the config key or flag that names it, for the messages.
 
     Raises:
-        UserError: not there, not such a file, damaged, or asks to run code.
+        UserError: the file is missing, damaged, of another kind, or asks to run code.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -76,12 +80,12 @@ def _unpickle(path: Path, setting: str) -> object:
         ) from error
     except (RuntimeError, EOFError, OSError) as error:
         raise UserError(f"{setting}={path}: truncated, or not a PyTorch checkpoint ({_first_line(error)})") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:  # bytes that mean something else to pickle
+    except (ValueError, LookupError, TypeError, AttributeError) as error:  # damaged bytes can mean anything to pickle
         raise UserError(f"{setting}={path}: not a PyTorch checkpoint, or damaged") from error
 
 
 def _forbidden_global(error: Exception) -> str | None:
-    """The name that a refused pickle asked for, as PyTorch's message gives it."""
+    """The name of the forbidden global, as PyTorch's message gives it."""
     match = re.search(r"GLOBAL ([\w.]+)", str(error))
     return match and match.group(1)
 
@@ -91,13 +95,16 @@ def _first_line(error: Exception) -> str:
 
 
 def check_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, source: str, target: str) -> None:
-    """Raise a :class:`UserError` that names the first tensor missing, misshapen or unknown.
+    """Check that the tensors of a file are those of a network.
 
     Args:
         found: tensors of the file.
-        expected: tensors that the network has.
-        source: the file, as the message names it.
-        target: the network, as the message names it.
+        expected: tensors of the network.
+        source: what the message calls the file.
+        target: what the message calls the network.
+
+    Raises:
+        UserError: names the first tensor that is missing, unknown or of a wrong shape.
     """
     for name, tensor in expected.items():
         if name not in found:
@@ -113,6 +120,6 @@ def check_fit(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, so
 
 
 def assign(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give ``network`` these checked ``tensors`` as its state, floats as float32, copied only where they must be."""
+    """Make ``tensors``, which must fit, the state of ``network``; floats become float32, others are not copied."""
     state = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     network.load_state_dict(state, strict=True, assign=True)
