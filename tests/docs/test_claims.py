@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nogan import __version__
 from nogan.cli import main as nogan
 from nogan.commands import COMMANDS
 from nogan.commands.colorize import parse_arguments
@@ -247,6 +248,14 @@ def test_messages_are_those_of_the_program(block: Block, messages: list[str]) ->
 
     wanted = normal(block.text.strip())
     assert any(wanted in normal(message) for message in messages)
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_readme_is_one_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
 def test_every_fence_is_closed() -> None:
