@@ -1,28 +1,41 @@
 """Simulated critic-loss curves whose inflection point is known.
 
-A curve is a mean (one of :data:`FAMILIES` or :data:`BEYOND`), noise around it, perhaps a dip at the start, perhaps the
-adaptive switch that pins it near its threshold, and the batches at which the loss is seen. Everything is drawn from
-``(split, family, index)``. Times are shares of the phase until :func:`draw` turns them into GAN batches.
+A curve has a mean, which its family sets (one of :data:`FAMILIES` or :data:`BEYOND`), and noise around it. It may have
+a dip at the start, and the adaptive switch may pin it near its threshold. The loss is seen at every batch, or at critic
+batches only. Everything is drawn from ``(split, family, index)``. Times are shares of the phase until :func:`draw`
+turns them into GAN batches.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
 from nogan.common.rng import numpy_rng
 
 THRESHOLD = 0.65  # raw critic loss below which a critic batch hands over to the generator
-MAX_CRITIC_RUN = 20  # a starved generator gets its batch after so many of the critic's
+MAX_CRITIC_RUN = 20  # critic batches in a row, at most; then the generator has one
 
 S_SHAPED = ("logistic", "gompertz", "smoothstep")
 KNEED = ("saturation", "ramp")
 WITHOUT = ("constant", "drift", "oscillation")
 FAMILIES = (*S_SHAPED, *KNEED, *WITHOUT)
-# What the detectors were not made for. The first three have the inflection point of the logistic rise in them.
+# Families that the detectors were not made for. The first three contain a logistic rise and its inflection point.
 BEYOND = ("spikes", "sag", "tremor", "swell", "slowing", "fall", "walk")
 BEYOND_WITHOUT = ("swell", "slowing", "fall", "walk")
+
+
+class Traits(TypedDict):
+    """What was drawn for a curve, beside its family."""
+
+    noise: float  # standard deviation
+    autocorrelation: float
+    rise: float
+    pinned: bool
+    dip: bool
+    critic_only: bool
 
 
 @dataclass(frozen=True)
@@ -32,11 +45,11 @@ class Curve:
     Attributes:
         family: one of :data:`FAMILIES` or :data:`BEYOND`.
         total: GAN batches in the phase.
-        truth: the inflection point in GAN batches, None where there is none.
+        truth: the inflection point in GAN batches; None where there is none.
         steps: the batches at which the loss is seen, ascending.
         losses: the loss at each of them.
-        mean: the noiseless curve at every batch, for pictures.
-        traits: what was drawn: noise, autocorrelation, rise, pinned, dip, critic_only.
+        mean: the curve without noise at every batch, for pictures.
+        traits: what was drawn for it.
     """
 
     family: str
@@ -45,11 +58,11 @@ class Curve:
     steps: np.ndarray
     losses: np.ndarray
     mean: np.ndarray
-    traits: dict[str, float | bool]
+    traits: Traits
 
 
 def draw(split: str, family: str, index: int) -> Curve:
-    """The curve number ``index`` of a family; ``split`` ("tune" or "test") keeps tuning and report apart."""
+    """Curve number ``index`` of ``family``; ``split`` is "tune" for setting parameters or "test" for the report."""
     rng = numpy_rng("inflection-curves", split, family, index)
     total = round(math.exp(rng.uniform(math.log(200), math.log(10_000))))
     pinned, dip, correlated, critic_only = (bool(rng.random() < 0.5) for _ in range(4))
@@ -69,7 +82,7 @@ def draw(split: str, family: str, index: int) -> Curve:
     effort = np.clip(shape, 0, 1) if pinned and truth is not None else np.zeros(total)
     losses, is_critic = _play(rng, mean + noise, effort)
     seen = np.flatnonzero(is_critic) if critic_only else np.arange(total)
-    traits = {
+    traits: Traits = {
         "noise": sd,
         "autocorrelation": phi,
         "rise": end - start,
@@ -80,7 +93,7 @@ def draw(split: str, family: str, index: int) -> Curve:
     return Curve(family, total, None if truth is None else truth * total, seen, losses[seen], mean, traits)
 
 
-Shape = tuple[np.ndarray, float | None]  # the course of the curve, from 0 to 1 if it rises; its inflection point
+Shape = tuple[np.ndarray, float | None]  # the curve at each batch, from 0 to 1 if it rises; its inflection point
 
 
 def _logistic(rng: np.random.Generator, x: np.ndarray) -> Shape:
@@ -127,26 +140,26 @@ def _oscillation(rng: np.random.Generator, x: np.ndarray) -> Shape:
 
 
 def _sag(rng: np.random.Generator, x: np.ndarray) -> Shape:
-    """A logistic rise that loses 20–40 % of its height again, in a straight line from 95 % of the rise to the end."""
+    """A logistic rise that then loses 20–40 % of its height, in a straight line from 95 % of the rise to the end."""
     rise, center = _logistic(rng, x)
     top = x[np.searchsorted(rise, 0.95)]
     return rise - rng.uniform(0.2, 0.4) * np.maximum(x - top, 0) / (1 - top), center
 
 
 def _tremor(rng: np.random.Generator, x: np.ndarray) -> Shape:
-    """A logistic rise with an oscillation of 10–25 % of its height on it."""
+    """A logistic rise plus an oscillation of 10–25 % of its height."""
     rise, center = _logistic(rng, x)
     return rise + rng.uniform(0.1, 0.25) * _oscillation(rng, x)[0], center
 
 
 def _swell(rng: np.random.Generator, x: np.ndarray) -> Shape:
-    """A rise that goes on bending upwards to the end of the phase."""
+    """A rise that becomes steeper to the end of the phase."""
     begin, power = rng.uniform(0, 0.4), rng.uniform(1.2, 4)
     return (np.maximum(x - begin, 0) / (1 - begin)) ** power, None
 
 
 def _slowing(rng: np.random.Generator, x: np.ndarray) -> Shape:
-    """A rise that slows down all the time and reaches no plateau."""
+    """A rise that slows down throughout and reaches no plateau."""
     return x ** rng.uniform(0.3, 0.8), None
 
 
@@ -190,7 +203,7 @@ _LEVELS: dict[str, Callable[[np.random.Generator, float, float, np.ndarray], np.
 
 
 def _window(rng: np.random.Generator) -> tuple[float, float]:
-    """Begin and duration of an S-shaped rise; it is over by 85 % of the phase."""
+    """Begin and duration of an S-shaped rise that ends within 85 % of the phase."""
     while True:
         begin, duration = rng.uniform(0, 0.5), rng.uniform(0.15, 0.6)
         if begin + duration <= 0.85:
@@ -198,7 +211,7 @@ def _window(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def _dip(rng: np.random.Generator, x: np.ndarray, level: float) -> np.ndarray:
-    """A fall at the start: from above down to the curve, or from the curve down and back up."""
+    """A dip at the start: the loss falls from above to the curve, or from the curve and back to it."""
     u = x / rng.uniform(0.01, 0.03)
     depth = min(rng.uniform(0.02, 0.1), 0.6 * max(level, 0))
     return depth * np.exp(-u) if rng.random() < 0.5 else -depth * u * np.exp(1 - u)
@@ -219,8 +232,8 @@ def _ar1(rng: np.random.Generator, count: int, phi: float) -> np.ndarray:
 def _play(rng: np.random.Generator, free: np.ndarray, effort: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The adaptive switch: the loss at every batch, and whether the batch was the critic's.
 
-    Where the loss is pinned (``effort`` > 0), each generator batch lifts it by up to 0.03–0.1 and each critic batch
-    takes a part of that back, so that the critic needs more and more batches before it falls below the threshold.
+    Where the loss is pinned (``effort`` > 0), each generator batch raises it by up to 0.03–0.1 and each critic batch
+    takes back a part of that. So the critic needs more and more batches before the loss falls below the threshold.
     """
     lift, keep = rng.uniform(0.03, 0.1), rng.uniform(0.5, 0.85)
     losses, is_critic = np.empty(len(free)), np.empty(len(free), dtype=bool)

@@ -1,13 +1,14 @@
 """Every detector on real runs, where the snapshot that is best on held-out pictures is known.
 
-Each run is trained by `train.py experiment=inflection` to its end, with the point only marked. Results are appended to
-OUT/real.jsonl run by run; a second call goes on where the first was cut, within a run too, and starts anew if the
-settings of the runs have changed since. Detectors are replayed from that file each time.
+Each run is trained to its end by `train.py experiment=inflection`, which only marks the inflection point. The result of
+each run is appended to OUT/real.jsonl. A second call continues where the first was cut, also within a run, and starts
+over if the settings of the runs have changed. Detectors are replayed from that file at each call.
 """
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from nogan.inflection.quality import QUALITY
 from nogan.study import runs
 from nogan.study.record import add_places, append_row, markdown, publish, read_rows
 from nogan.study.regret import (
-    Row,
     Stop,
     best_fixed_share,
     bootstrap_median,
@@ -34,25 +34,26 @@ from nogan.study.regret import (
     sign_test,
     signals,
 )
+from nogan.study.rows import RealRun
 
 OTHER_QUALITIES = {
     "as fixed beforehand": QUALITY,
     "chroma FD alone": {"chroma_fd": 1.0},
     "all four alike": dict.fromkeys(QUALITY, 1.0),
 }
-Rule = Callable[[Row], Stop]
+Rule = Callable[[RealRun], Stop]
 RULES: dict[str, Rule] = {
-    **{f"`{name}`": lambda row, name=name: replay(row, name) for name in DETECTORS},
+    **{f"`{name}`": partial(replay, name=name) for name in DETECTORS},
     "`shape` says when, the probe which": lambda row: picked_by_probe(row, replay(row, "shape")),
     "lr x generator batches = 0.018": prior,
     "the whole budget": lambda row: Stop(),
 }
 LEAVE_ONE_OUT = "a fixed share, best on the other runs"
 RANDOM = "a snapshot at random"
-JUDGED = ("combined", "probe", "shape")  # pictures and loss, pictures alone, loss alone
+JUDGED = ("combined", "probe", "shape")  # by the pictures and the loss, by the pictures alone, by the loss alone
 HEARS_PROBE = ("probe", "combined")
 TUNED_ON = {"scenes": range(10), "photographs": range(3), "scenes-long": range(2)}
-"""The seeds of the runs that the parameters of `combined` and `probe` were set on; all others came after that."""
+"""The seeds of the runs that the parameters of `combined` and `probe` were set on; all other runs were made later."""
 RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT)
 
 
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _interleaved(args: argparse.Namespace) -> list[tuple[str, int]]:
-    """(data, seed) of every run; one of each set in turn, so that a cut study has something of all."""
+    """(data, seed) of every run, one of each set in turn, so that a study that is cut has runs of every set."""
     count = {
         "scenes": args.seeds,
         "photographs": args.photo_seeds if args.photos else 0,
@@ -103,13 +104,15 @@ def _interleaved(args: argparse.Namespace) -> list[tuple[str, int]]:
 # -------------------------------------------------------------------------------------------------------------- tables
 
 
-def report(rows: Sequence[Row]) -> str:
+def report(rows: Sequence[RealRun]) -> str:
     """All tables, in markdown."""
-    sets = {data: [row for row in rows if row["data"] == data] for data in dict.fromkeys(row["data"] for row in rows)}
+    sets: dict[str, Sequence[RealRun]] = {
+        data: [row for row in rows if row["data"] == data] for data in dict.fromkeys(row["data"] for row in rows)
+    }
     parts = [
         "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". Quartiles in brackets.",
         "**Targets**: regret (median; 95 % bootstrap interval), and run by run against the baselines (sign test)",
-        targets_table({"all runs": rows} | sets),
+        targets_table({"all runs": rows, **sets}),
     ]
     if held_out := [row for row in rows if row["seed"] not in TUNED_ON.get(row["data"], ())]:
         parts += [f"**Regret on the {len(held_out)} runs that no parameter was set on**", regret_table(held_out)]
@@ -129,8 +132,8 @@ def report(rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def stops(rows: Sequence[Row]) -> dict[str, list[Stop]]:
-    """Where each rule ends each of ``rows``, which are runs on one data set."""
+def stops(rows: Sequence[RealRun]) -> dict[str, list[Stop]]:
+    """Where each rule ends each of ``rows``, the runs on one data set."""
     found = {name: [rule(row) for row in rows] for name, rule in RULES.items()}
     if len(rows) > 1:
         others = [[other for other in rows if other is not row] for row in rows]
@@ -138,13 +141,13 @@ def stops(rows: Sequence[Row]) -> dict[str, list[Stop]]:
     return found
 
 
-def regrets(rows: Sequence[Row], found: Sequence[Stop], weights: dict[str, float] = QUALITY) -> list[float]:
+def regrets(rows: Sequence[RealRun], found: Sequence[Stop], weights: dict[str, float] = QUALITY) -> list[float]:
     """Regret of each run under its stop."""
     return [regret(row, stop, weights) for row, stop in zip(rows, found, strict=True)]
 
 
-def targets_table(sets: dict[str, list[Row]]) -> str:
-    """What was aimed at and what came out."""
+def targets_table(sets: Mapping[str, Sequence[RealRun]]) -> str:
+    """The targets and the figures reached."""
     lines = []
     for data, rows in sets.items():
         found = stops(rows)
@@ -152,7 +155,7 @@ def targets_table(sets: dict[str, list[Row]]) -> str:
         cells = []
         for values in mine.values():
             low, high = bootstrap_median(values)
-            cells.append(f"{np.median(values):.0%} ({low:.0%} to {high:.0%}){_unless(np.median(values) <= 0.1)}")
+            cells.append(f"{np.median(values):.0%} ({low:.0%} to {high:.0%}){_unless(float(np.median(values)) <= 0.1)}")
         lines.append([data, "median regret", "≤ 10%", *cells])
         for rival in (name for name in RIVALS if name in found):
             theirs = regrets(rows, found[rival])
@@ -160,7 +163,7 @@ def targets_table(sets: dict[str, list[Row]]) -> str:
             for values in mine.values():
                 below, above, p = sign_test(values, theirs)
                 cells.append(
-                    f"{below} better, {above} worse, p = {p:.2g}{_unless(np.median(values) < np.median(theirs))}"
+                    f"{below} better, {above} worse, p = {p:.2g}{_unless(bool(np.median(values) < np.median(theirs)))}"
                 )
             lines.append([data, f"against {rival}", f"< {np.median(theirs):.0%}", *cells])
     return markdown(["", "", "target", *(f"`{name}`" for name in JUDGED)], lines)
@@ -170,7 +173,7 @@ def _unless(met: bool) -> str:
     return "" if met else ", **not met**"
 
 
-def regret_table(rows: Sequence[Row]) -> str:
+def regret_table(rows: Sequence[RealRun]) -> str:
     """Every rule on the runs of one data set."""
     lines = []
     for name, found in stops(rows).items():
@@ -194,8 +197,8 @@ def _spread(values: Sequence[float]) -> str:
     return f"{middle:.0%} ({low:.0%}–{high:.0%})"
 
 
-def signals_table(rows: Sequence[Row]) -> str:
-    """What each signal adds: the loss, the effort, and what the probe sees."""
+def signals_table(rows: Sequence[RealRun]) -> str:
+    """How well each signal tells the quality of snapshots."""
     from scipy.stats import spearmanr
 
     found: dict[str, list[tuple[float, float]]] = {}
@@ -215,8 +218,8 @@ def signals_table(rows: Sequence[Row]) -> str:
     return markdown(["", "correlation", "regret"], lines)
 
 
-def patience_table(rows: Sequence[Row]) -> str:
-    """What is saved, and what it costs, if the best snapshot must stand for less long, or longer."""
+def patience_table(rows: Sequence[RealRun]) -> str:
+    """What other values of ``patience`` save, and what they cost."""
     lines = []
     for patience in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.0):
         cells = [f"{patience:.0%} of the phase"]
@@ -230,8 +233,8 @@ def patience_table(rows: Sequence[Row]) -> str:
     return markdown(["patience", *(f"`{name}`: {column}" for name in HEARS_PROBE for column in columns)], lines)
 
 
-def definitions_table(rows: Sequence[Row]) -> str:
-    """Does the ranking hang on how quality is put together?"""
+def definitions_table(rows: Sequence[RealRun]) -> str:
+    """The ranking of the rules under other definitions of quality."""
     lines = []
     for name, rule in RULES.items():
         found = [rule(row) for row in rows]
@@ -241,8 +244,8 @@ def definitions_table(rows: Sequence[Row]) -> str:
     return markdown(["", *OTHER_QUALITIES], [*lines, [RANDOM, *(f"{value:.0%}" for value in random)]])
 
 
-def runs_table(rows: Sequence[Row]) -> str:
-    """One line a run."""
+def runs_table(rows: Sequence[RealRun]) -> str:
+    """One line for each run."""
     lines = []
     for row in rows:
         oracle, probe, stop = qualities(row), qualities(row, by="probe"), replay(row, "shape")
@@ -272,7 +275,7 @@ def runs_table(rows: Sequence[Row]) -> str:
     return markdown(header, lines)
 
 
-def smoothed(row: Row, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+def smoothed(row: RealRun, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
     """GAN batches and the critic loss there, smoothed by a Gaussian of ``width`` of the phase (both sides)."""
     steps, losses = np.array(row["losses"], dtype=float).T
     kernel = np.exp(-0.5 * ((steps[:, None] - steps) / (width / 2 * row["steps"])) ** 2)
@@ -282,8 +285,8 @@ def smoothed(row: Row, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------------------------------------- picture
 
 
-def draw_runs(rows: Sequence[Row], path: Path, columns: int = 4) -> None:
-    """The first run of each set, then the others: critic loss with the marked points above, held-out quality below."""
+def draw_runs(rows: Sequence[RealRun], path: Path, columns: int = 4) -> None:
+    """Draw runs, the first of each set first: above, the critic loss and the points named; below, held-out quality."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,9 +1,9 @@
-"""Results that outlive an interruption, and a written record that is filled in by the program."""
+"""Results that survive an interruption, and a markdown document that the program fills in."""
 
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,15 @@ from nogan.common.errors import UserError
 
 
 def fingerprint(files: Iterable[Path], settings: object = None) -> str:
-    """A short hash of the sources, and the settings, that a result depends on."""
+    """A short hash of the source files and settings that a result depends on."""
     digest = hashlib.blake2b(repr(settings).encode(), digest_size=6)
     for file in sorted(files):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSON-lines file; a last line that was cut is left out."""
+def read_rows(path: Path) -> Iterator[Any]:
+    """The rows of a JSON-lines file; lines that were cut are left out."""
     if not path.exists():
         return
     with path.open() as lines:
@@ -30,8 +30,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add one row, on a line of its own even if the last one was cut."""
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one row, on a new line even if the last one was cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if file.tell():
@@ -42,10 +42,10 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def fill_in(document: Path, block: str, text: str) -> None:
-    """Replace what stands between ``<!-- block:begin -->`` and ``<!-- block:end -->`` in a markdown document.
+    """Replace the text between ``<!-- block:begin -->`` and ``<!-- block:end -->`` in a markdown document.
 
     Raises:
-        UserError: the document is not there, or has no such block.
+        UserError: the document does not exist, or has no such block.
     """
     begin, end = f"<!-- {block}:begin -->", f"<!-- {block}:end -->"
     if not document.exists():
@@ -58,13 +58,21 @@ def fill_in(document: Path, block: str, text: str) -> None:
 
 
 def add_places(parser: argparse.ArgumentParser) -> None:
-    """The flags that every part of the study has: where results and record go."""
+    """Add the flags that every part of the study has: where its results and its record go."""
     parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
     parser.add_argument("--record", type=Path, help="a markdown document to fill in; the picture goes beside it")
 
 
 def publish(part: str, text: str, draw: Callable[[Path], None], out: Path, record: Path | None) -> None:
-    """Print a part's tables and write them, with the picture that ``draw`` makes, into ``out`` and ``record``."""
+    """Print the tables of a part of the study, and write them with a picture.
+
+    Args:
+        part: its name.
+        text: the tables, in markdown.
+        draw: draws the picture into a file.
+        out: the folder for both.
+        record: a markdown document whose block ``part`` the tables go into; the picture goes beside it.
+    """
     tables, picture = out / f"{part}.md", out / f"{part}.png"
     tables.write_text(text + "\n")
     draw(picture)
@@ -80,6 +88,6 @@ def publish(part: str, text: str, draw: Callable[[Path], None], out: Path, recor
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table: the first column to the left, the others to the right."""
+    """A markdown table: the first column aligned to the left, the others to the right."""
     table = [header, ["---"] + ["---:"] * (len(header) - 1), *lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in table)

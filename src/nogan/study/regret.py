@@ -1,16 +1,15 @@
-"""What a run's best snapshot is, and how far from it a rule would have ended the run."""
+"""How far from a run's best snapshot a rule would have ended the run."""
 
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from nogan.inflection import make_detector
 from nogan.inflection.quality import QUALITY, quality
-
-Row = Mapping[str, Any]
+from nogan.study.rows import RealRun
 
 PRIOR = 0.018  # lr x generator batches at the published inflection points, the middle of 0.016–0.020
 
@@ -19,30 +18,38 @@ class Stop(NamedTuple):
     """Where a rule ends a GAN phase.
 
     Attributes:
-        at: the GAN batch named as the inflection point; None: no verdict, the phase goes through its whole budget.
-        sure: the GAN batch at which the rule was sure; None: never.
+        at: the GAN batch named as the inflection point; None: no verdict, and the phase runs to its end.
+        sure: the GAN batch at which the rule became sure; None: never.
     """
 
     at: float | None = None
     sure: int | None = None
 
 
-def qualities(row: Row, weights: Mapping[str, float] = QUALITY, by: str = "oracle") -> dict[int, float]:
-    """Quality of every snapshot of a run, by step, as the "oracle" or the "probe" saw it."""
+def qualities(
+    row: RealRun, weights: Mapping[str, float] = QUALITY, by: Literal["oracle", "probe"] = "oracle"
+) -> dict[int, float]:
+    """Quality of every snapshot of a run, by step, as the oracle or the probe measured it."""
     return {int(step): quality(metrics, weights) for step, metrics in row[by].items()}
 
 
 # --------------------------------------------------------------------------------------------------------------- rules
 
 
-def replay(row: Row, name: str, **parameters: Any) -> Stop:
-    """What detector ``name`` says of the critic losses and the probe of a run, as it would have during the run."""
+def replay(row: RealRun, name: str, **parameters: Any) -> Stop:
+    """What detector ``name`` would have said during the run, from its critic losses and its probe.
+
+    Args:
+        row: the run.
+        name: the detector.
+        **parameters: the detector's own, in place of its defaults.
+    """
     known = {"total_steps": row["steps"], "batch_size": row["batch_size"], "lr": row["lr"], "images": row["images"]}
     detector = make_detector(name, **(known | parameters))
     probed = [
         (int(step) - 0.5, partial(detector.measured, int(step), metrics)) for step, metrics in row["probe"].items()
     ]
-    seen = [(step, partial(detector.update, step, loss)) for step, loss in row["losses"]]
+    seen = [(step, partial(detector.update, int(step), loss)) for step, loss in row["losses"]]
     for _, tell in sorted([*seen, *probed], key=lambda event: event[0]):  # snapshot 18 is measured after batch 17
         if verdict := tell():
             return Stop(verdict.inflection, verdict.step)
@@ -50,8 +57,8 @@ def replay(row: Row, name: str, **parameters: Any) -> Stop:
     return Stop(last.inflection, row["steps"] - 1) if last else Stop()
 
 
-def prior(row: Row, moved: float = PRIOR) -> Stop:
-    """Stop once lr x generator batches is ``moved``."""
+def prior(row: RealRun, moved: float = PRIOR) -> Stop:
+    """Stop when learning rate x generator batches reaches ``moved``."""
     critic = {step for step, _ in row["losses"]}
     generator = 0
     for step in range(row["steps"]):
@@ -61,21 +68,21 @@ def prior(row: Row, moved: float = PRIOR) -> Stop:
     return Stop()
 
 
-def fixed(row: Row, share: float) -> Stop:
+def fixed(row: RealRun, share: float) -> Stop:
     """Stop after ``share`` of the phase, in [0, 1]."""
     step = round(share * row["steps"])
     return Stop(step, max(step - 1, 0))
 
 
-def picked_by_probe(row: Row, stop: Stop) -> Stop:
-    """Stop when ``stop`` does, but go back to the snapshot that the probe likes best of those there are by then."""
+def picked_by_probe(row: RealRun, stop: Stop) -> Stop:
+    """Stop when ``stop`` does, but go back to the snapshot that the probe rates best of those made by then."""
     end = row["steps"] - 1 if stop.sure is None else stop.sure
     there = {step: value for step, value in qualities(row, by="probe").items() if step <= end + 1}
     return Stop(max(there, key=there.__getitem__), end)
 
 
-def best_fixed_share(rows: Sequence[Row], grid: Sequence[float] = tuple(np.linspace(0, 1, 51))) -> float:
-    """The share of the phase at which stopping costs ``rows`` the least mean regret."""
+def best_fixed_share(rows: Sequence[RealRun], grid: Sequence[float] = tuple(np.linspace(0, 1, 51))) -> float:
+    """The share of the phase at which stopping gives ``rows`` the least mean regret."""
     costs = [np.mean([regret(row, fixed(row, share)) for row in rows]) for share in grid]
     return float(grid[int(np.argmin(costs))])
 
@@ -83,38 +90,45 @@ def best_fixed_share(rows: Sequence[Row], grid: Sequence[float] = tuple(np.linsp
 # -------------------------------------------------------------------------------------------------------------- scores
 
 
-def snapshot(row: Row, stop: Stop) -> int:
-    """The snapshot that the program goes back to: the nearest to the point named, of those that it has by then."""
+def snapshot(row: RealRun, stop: Stop) -> int:
+    """The snapshot that the program goes back to: of those made by then, the nearest to the point named."""
     have = sorted(int(step) for step in row["oracle"])
     if stop.at is None or stop.sure is None:
         return have[-1]
-    return min((step for step in have if step <= stop.sure + 1), key=lambda step: (abs(step - stop.at), step))
+    at, sure = stop.at, stop.sure
+    return min((step for step in have if step <= sure + 1), key=lambda step: (abs(step - at), step))
 
 
-def regret(row: Row, stop: Stop, weights: Mapping[str, float] = QUALITY) -> float:
-    """Share of the gain of the GAN phase that ``stop`` forgoes: 0 at the best snapshot, 1 at the one before it.
+def regret(row: RealRun, stop: Stop, weights: Mapping[str, float] = QUALITY) -> float:
+    """Share of the GAN phase's gain that ``stop`` forgoes: 0 at the best snapshot, 1 at the generator before the phase.
 
-    NaN where no snapshot is better than the generator before the phase.
+    NaN if no snapshot is better than the generator before the phase.
     """
     of = qualities(row, weights)
     best, before = max(of.values()), of[0]
     return (best - of[snapshot(row, stop)]) / (best - before) if best > before else math.nan
 
 
-def random_regret(row: Row, weights: Mapping[str, float] = QUALITY) -> float:
+def random_regret(row: RealRun, weights: Mapping[str, float] = QUALITY) -> float:
     """Expected regret of a snapshot drawn at random."""
     return float(np.mean([regret(row, Stop(int(step), row["steps"]), weights) for step in row["oracle"]]))
 
 
-def saved(row: Row, stop: Stop) -> float:
-    """Share of the GAN batches that need not be run."""
+def saved(row: RealRun, stop: Stop) -> float:
+    """Share of the GAN batches that ``stop`` saves."""
     return 0.0 if stop.sure is None else 1 - (stop.sure + 1) / row["steps"]
 
 
-def signals(row: Row, width: float = 0.05) -> dict[str, np.ndarray]:
-    """What may tell the quality of a snapshot, at each of them; high where it should be good.
+def signals(row: RealRun, width: float = 0.05) -> dict[str, np.ndarray]:
+    """Signals that may tell the quality of each snapshot; each is higher where the quality should be higher.
 
-    The critic's loss and its share of the batches are means over ``width`` of the phase around the snapshot.
+    Args:
+        row: the run.
+        width: the critic's loss and its share of the batches are means over this share of the phase, around each
+            snapshot.
+
+    Returns:
+        Each signal by its name: one value for each snapshot, in the order of their steps.
     """
     steps = np.array(sorted(int(step) for step in row["oracle"]))
     at, losses = np.array(row["losses"], dtype=float).T
@@ -136,7 +150,7 @@ def signals(row: Row, width: float = 0.05) -> dict[str, np.ndarray]:
 
 
 def bootstrap_median(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
-    """95 % percentile interval of the median, over draws of ``values`` with replacement."""
+    """95 % bootstrap interval of the median of ``values``: percentiles over draws with replacement."""
     from nogan.common.rng import numpy_rng
 
     picks = numpy_rng("bootstrap", len(values), draws).integers(len(values), size=(draws, len(values)))

@@ -1,15 +1,15 @@
 """Every detector on simulated critic-loss curves whose inflection point is known.
 
-Curves are drawn from (split, family, index), so that any part of the study can be repeated alone. Results are appended
-to OUT/simulated.jsonl curve by curve; a second run goes on where the first was cut, and starts anew if the detectors
-or the curves have changed since.
+Each curve is drawn from (split, family, index), so any part of the study can be repeated alone. The result of each
+curve is appended to OUT/simulated.jsonl. A second call continues where the first was cut, and starts over if the
+detectors or the curves have changed.
 """
 
 import argparse
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from nogan.inflection import DEFAULT, DETECTORS, make_detector
 from nogan.study import curves
 from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, WITHOUT, Curve
 from nogan.study.record import add_places, append_row, fingerprint, markdown, publish, read_rows
+from nogan.study.rows import Found, Key, PlayedCurve
 
-Row = dict[str, Any]
 NAMES = tuple(name for name in DETECTORS if name != "probe")  # a simulated curve has no pictures
-JUDGED = DEFAULT  # against the targets
+JUDGED = DEFAULT  # the detector that is measured against the targets
+Context = dict[str, dict[str, Any]]  # the settings of each detector
 SPLITS = ("test", "tune")
 
 
@@ -60,22 +61,22 @@ def _version() -> str:
     return fingerprint(sources, context(curves.draw("tune", "constant", 0)))
 
 
-def _play_all(keys: list[tuple[str, str, int]], workers: int) -> Iterable[Row]:
+def _play_all(keys: list[Key], workers: int) -> Iterable[PlayedCurve]:
     if workers == 1 or len(keys) < 2:
         yield from map(play, track(keys, "simulated curves", disable=not keys))
         return
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers' linear algebra is too small to share out
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread for each worker: its arrays are small
     with ProcessPoolExecutor(workers) as pool:
         yield from track(pool.map(play, keys, chunksize=8), "simulated curves", total=len(keys))
 
 
-def context(curve: Curve) -> dict[str, dict[str, Any]]:
+def context(curve: Curve) -> Context:
     """What each detector is told, beside its defaults.
 
-    A simulated curve has no data set and no learning rate. `budget` and `window` are given those with which the
-    published
-    figures fall where they do in the recipe: a phase of 3 % of the data less a tenth for validation, of which 1.4 % are
-    52 %; and the middle of the prior (0.018) at the middle of the phase, if every other batch is the generator's.
+    A simulated curve has no data set and no learning rate. `budget` and `window` are told values that put the published
+    figures where they lie in the recipe. For `budget`: the phase sees 3 % of the data less a tenth for validation, so
+    1.4 % of the data lies at 52 % of the phase. For `window`: the middle of the prior (0.018) lies at the middle of the
+    phase, if every other batch is the generator's.
     """
     total = {"total_steps": curve.total}
     return {name: total for name in NAMES} | {
@@ -84,10 +85,10 @@ def context(curve: Curve) -> dict[str, dict[str, Any]]:
     }
 
 
-def play(key: tuple[str, str, int]) -> Row:
+def play(key: Key) -> PlayedCurve:
     """Draw one curve and feed it to every detector."""
     curve = curves.draw(*key)
-    row = {"key": list(key), "total": curve.total, "truth": curve.truth, "traits": curve.traits, "found": {}}
+    told: dict[str, Found] = {}
     updates = list(zip(curve.steps.tolist(), curve.losses.tolist(), strict=True))
     for name, conf in context(curve).items():
         detector = make_detector(name, **conf)
@@ -98,38 +99,42 @@ def play(key: tuple[str, str, int]) -> Row:
             if verdict:
                 break
         micros = (time.perf_counter() - begin) / fed * 1e6
-        row["found"][name] = {
-            "inflection": verdict and verdict.inflection,
-            "step": verdict and verdict.step,
+        told[name] = {
+            "inflection": verdict.inflection if verdict else None,
+            "step": verdict.step if verdict else None,
             "micros": round(micros, 2),
         }
-    return row
+    return {"key": key, "total": curve.total, "truth": curve.truth, "traits": curve.traits, "found": told}
 
 
-def scores(rows: Iterable[Row], name: str) -> dict[str, float]:
-    """How one detector did on some curves: shares of the phase, and rates in [0, 1].
+def scores(rows: Iterable[PlayedCurve], name: str) -> dict[str, float]:
+    """How one detector did on some curves.
 
     Returns:
-        ``error`` (median absolute), ``error90`` (its 90th percentile), ``bias`` (median signed error) and ``delay``
-        (median time from the inflection point to the verdict), over the curves where it fired; ``missed``; ``false``,
-        the share of the curves without an inflection point where it fired; NaN where there is nothing to count.
+        As shares of the phase, over the curves where it fired: ``error`` (median absolute error), ``error90`` (its 90th
+        percentile), ``bias`` (median signed error) and ``delay`` (median time from inflection point to verdict).
+        As rates in [0, 1]: ``missed``, over the curves with an inflection point, and ``false`` (false alarms), over
+        those without. NaN where there is nothing to count.
     """
-    errors, delays, missed, false = [], [], [], []
+    errors: list[float] = []
+    delays: list[float] = []
+    missed: list[bool] = []
+    false: list[bool] = []
     for row in rows:
-        found = row["found"][name]
-        fired = found["inflection"] is not None
-        if row["truth"] is None:
-            false.append(fired)
+        found, truth = row["found"][name], row["truth"]
+        at, step = found["inflection"], found["step"]
+        if truth is None:
+            false.append(at is not None)
             continue
-        missed.append(not fired)
-        if fired:
-            errors.append((found["inflection"] - row["truth"]) / row["total"])
-            delays.append((found["step"] - row["truth"]) / row["total"])
+        missed.append(at is None)
+        if at is not None and step is not None:
+            errors.append((at - truth) / row["total"])
+            delays.append((step - truth) / row["total"])
 
-    def reduce(function: Any, values: Any) -> float:
+    def reduce(function: Callable[[Any], Any], values: Sequence[float]) -> float:
         return float(function(values)) if len(values) else math.nan
 
-    absolute = np.abs(errors)
+    absolute = [abs(error) for error in errors]
     return {
         "error": reduce(np.median, absolute),
         "error90": reduce(lambda values: np.quantile(values, 0.9), absolute),
@@ -140,7 +145,7 @@ def scores(rows: Iterable[Row], name: str) -> dict[str, float]:
     }
 
 
-def report(rows: list[Row], split: str) -> str:
+def report(rows: list[PlayedCurve], split: str) -> str:
     """All tables, in markdown."""
     count = len(rows) // len(FAMILIES + BEYOND)
     parts = [
@@ -166,8 +171,8 @@ def report(rows: list[Row], split: str) -> str:
     return "\n\n".join(parts)
 
 
-def targets_table(rows: list[Row]) -> str:
-    """What was aimed at and what came out, with 95 % Wilson intervals for the rates."""
+def targets_table(rows: list[PlayedCurve]) -> str:
+    """The targets and the figures reached, with 95 % Wilson intervals for the rates."""
     lines = []
 
     def add(what: str, families: tuple[str, ...], key: str, target: float) -> None:
@@ -187,10 +192,10 @@ def targets_table(rows: list[Row]) -> str:
     return markdown([f"`{JUDGED}`", "target", "found", ""], lines)
 
 
-def conditions_table(rows: list[Row]) -> str:
-    """The judged detector, split by what was drawn for a curve."""
+def conditions_table(rows: list[PlayedCurve]) -> str:
+    """The detector that is judged, by the traits of the curves."""
     rows = _of(rows, FAMILIES)
-    splits = [
+    splits: list[tuple[str, Callable[[PlayedCurve], bool]]] = [
         ("white noise", lambda row: row["traits"]["autocorrelation"] == 0),
         ("autocorrelated, 0.3–0.6", lambda row: 0 < row["traits"]["autocorrelation"] < 0.6),
         ("autocorrelated, 0.6–0.9", lambda row: row["traits"]["autocorrelation"] >= 0.6),
@@ -223,8 +228,8 @@ def conditions_table(rows: list[Row]) -> str:
     return markdown(header, lines)
 
 
-def beyond_table(rows: list[Row]) -> str:
-    """Every detector on the curves that none was made for."""
+def beyond_table(rows: list[PlayedCurve]) -> str:
+    """Every detector on the families that none was made for."""
     lines = []
     for name in NAMES:
         line = [f"`{name}`"]
@@ -245,11 +250,11 @@ def wilson(rate: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def _of(rows: Iterable[Row], families: tuple[str, ...]) -> list[Row]:
+def _of(rows: Iterable[PlayedCurve], families: tuple[str, ...]) -> list[PlayedCurve]:
     return [row for row in rows if row["key"][1] in families]
 
 
-def _grid(rows: list[Row], families: tuple[str, ...], key: str, cost: bool = False) -> str:
+def _grid(rows: list[PlayedCurve], families: tuple[str, ...], key: str, cost: bool = False) -> str:
     lines = []
     for name in NAMES:
         line = [f"`{name}`", *(_percent(scores(_of(rows, (family,)), name)[key]) for family in families)]
@@ -263,8 +268,8 @@ def _percent(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.1%}"
 
 
-def draw_examples(rows: list[Row], path: Path) -> None:
-    """Curve number 0 of each family, with the truth and what the detectors found, as a small PNG."""
+def draw_examples(rows: list[PlayedCurve], path: Path) -> None:
+    """Draw curve number 0 of each family, with its inflection point and those that detectors found, as a small PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
