@@ -123,7 +123,7 @@ def test_the_study_goes_on_where_it_was_cut(tmp_path, monkeypatch, capsys):
         curve = draw(*key)
         at = len(played) if curve.truth else None
         found = {name: {"inflection": at, "step": at, "micros": 1.0} for name in simulated.NAMES}
-        return {"key": list(key), "total": curve.total, "truth": curve.truth, "traits": curve.traits, "found": found}
+        return {"key": key, "total": curve.total, "truth": curve.truth, "traits": curve.traits, "found": found}
 
     monkeypatch.setattr(simulated, "play", quick)
     document = tmp_path / "record.md"

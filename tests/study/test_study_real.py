@@ -90,7 +90,7 @@ def test_the_prior_counts_the_generators_batches():
     assert prior(record([1.0] * 20)) == Stop()
 
 
-def test_the_fixed_share_is_learnt_from_other_runs():
+def test_the_fixed_share_is_learned_from_other_runs():
     e = math.e
     late, early = record([e**4, e**4, e**4, e**2, e**4]), record([e**4, e**2, e**4, e**4, e**4])
     assert snapshot(late, fixed(late, best_fixed_share([late]))) == 30

@@ -1,20 +1,51 @@
 """`nogan study PART`: run one part of the study of the inflection detectors, or go on with it where it was cut."""
 
+import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from nogan.commands import parser_of
 
 
 def main(argv: Sequence[str]) -> None:
     """Run the part that is named."""
-    from nogan.study import real, simulated
-
     parser = parser_of("study")
     parts = parser.add_subparsers(dest="part", required=True)
-    for part in (simulated, real):
-        name, about = part.__name__.rpartition(".")[2], part.__doc__ or ""
-        added = parts.add_parser(name, help=about.splitlines()[0], description=about)
-        part.add_arguments(added)
-        added.set_defaults(run=part.run)
-    args = parser.parse_args(argv)
-    args.run(args)
+    _add_simulated(parts.add_parser("simulated", help="every detector on simulated curves whose point is known"))
+    _add_real(parts.add_parser("real", help="every detector on real runs, trained for it"))
+    arguments = vars(parser.parse_args(argv))
+    if arguments.pop("part") == "simulated":
+        from nogan.study import simulated
+
+        simulated.run(**arguments)
+    else:
+        from nogan.study import real
+
+        real.run(**arguments)
+
+
+def _add_simulated(parser: argparse.ArgumentParser) -> None:
+    _add_places(parser)
+    parser.add_argument(
+        "--curves", dest="per_family", type=int, default=200, help="curves of each family (default 200)"
+    )
+    parser.add_argument(
+        "--split", choices=("test", "tune"), default="test", help="test: held out from tuning (default)"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+
+
+def _add_real(parser: argparse.ArgumentParser) -> None:
+    _add_places(parser)
+    parser.add_argument("--seeds", type=int, default=14, help="runs on the built-in scenes (default 14)")
+    parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: runs on them, too")
+    parser.add_argument("--photo-seeds", type=int, default=3, help="runs on the photographs (default 3)")
+    parser.add_argument("--long-seeds", type=int, default=3, help="runs on each with a longer GAN phase (default 3)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the seed of the first run of each set (default 0)")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads of a run (default 1)")
+    parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
+    parser.add_argument("--record", type=Path, help="a markdown document to fill in; the picture goes beside it")

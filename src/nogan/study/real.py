@@ -5,7 +5,6 @@ each run is appended to OUT/real.jsonl. A second call continues where the first 
 over if the settings of the runs have changed. Detectors are replayed from that file at each call.
 """
 
-import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -18,7 +17,7 @@ from nogan.common.errors import UserError
 from nogan.inflection import DETECTORS
 from nogan.inflection.quality import QUALITY
 from nogan.study import runs
-from nogan.study.record import add_places, append_row, markdown, publish, read_rows
+from nogan.study.record import append_row, markdown, publish, read_rows
 from nogan.study.regret import (
     Stop,
     best_fixed_share,
@@ -57,48 +56,62 @@ TUNED_ON = {"scenes": range(10), "photographs": range(3), "scenes-long": range(2
 RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `nogan study real`."""
-    add_places(parser)
-    parser.add_argument("--seeds", type=int, default=14, help="runs on the built-in scenes (default 14)")
-    parser.add_argument("--photos", type=Path, help="a folder with photographs in train/ and val/: run on them, too")
-    parser.add_argument("--photo-seeds", type=int, default=3, help="runs on the photographs (default 3)")
-    parser.add_argument("--long-seeds", type=int, default=3, help="runs on each with a longer phase (default 3)")
-    parser.add_argument("--first-seed", type=int, default=0, help="of the seeds, which follow one another (default 0)")
-    parser.add_argument("--threads", type=int, default=1, help="of the processor, for a run (default 1)")
-    parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
+def run(
+    out: Path,
+    *,
+    root: Path,
+    seeds: int = 14,
+    photos: Path | None = None,
+    photo_seeds: int = 3,
+    long_seeds: int = 3,
+    first_seed: int = 0,
+    threads: int = 1,
+    record: Path | None = None,
+) -> None:
+    """Train the runs that are missing, replay the detectors, write the tables and the picture.
 
+    Args:
+        out: the folder of results, tables and picture.
+        root: the repository.
+        seeds: runs on the built-in scenes.
+        photos: a folder with photographs in ``train/`` and ``val/``, for runs on them.
+        photo_seeds: runs on the photographs.
+        long_seeds: runs on each with a longer GAN phase.
+        first_seed: the seed of the first run of each set; the others follow it.
+        threads: processor threads of a run.
+        record: a markdown document to fill in.
 
-def run(args: argparse.Namespace) -> None:
-    """Train what is missing, replay the detectors, write the tables and the picture."""
-    wanted = _interleaved(args)
-    if not wanted or args.threads < 1:
-        raise UserError(f"--seeds {args.seeds} --threads {args.threads}: expected at least one run and one thread.")
-    results = args.out / "real.jsonl"
-    versions = {data: runs.version(args.root, data) for data, _ in wanted}
-    done = {
+    Raises:
+        UserError: a number is too small, a run failed, or ``record`` cannot be filled in.
+    """
+    count = {
+        "scenes": seeds,
+        "photographs": photo_seeds if photos else 0,
+        "scenes-long": long_seeds,
+        "photographs-long": long_seeds if photos else 0,
+    }
+    wanted = _interleaved(count, first_seed)
+    if not wanted or threads < 1:
+        raise UserError(f"--seeds {seeds} --threads {threads}: expected at least one run and one thread.")
+    results = out / "real.jsonl"
+    versions = {data: runs.version(root, data) for data, _ in wanted}
+    done: dict[tuple[str, int], RealRun] = {
         (row["data"], row["seed"]): row for row in read_rows(results) if row["version"] == versions.get(row["data"])
     }
     missing = [key for key in wanted if key not in done]
     for data, seed in track(missing, "real runs", disable=not missing):
-        crops = runs.cut(args.photos, args.out / data, runs.CROPS[data]) if data in runs.CROPS else None
-        row = runs.make(args.root, args.out / "real", data, seed, args.threads, crops)
-        append_row(results, row | {"version": versions[data]})
+        crops = runs.cut(photos, out / data, runs.CROPS[data]) if photos and data in runs.CROPS else None
+        row = runs.make(root, out / "real", data, seed, threads, crops)
+        append_row(results, {**row, "version": versions[data]})
         done[data, seed] = row
     rows = [done[key] for key in sorted(wanted, key=lambda key: (list(runs.SETS).index(key[0]), key[1]))]
-    publish("real", report(rows), lambda path: draw_runs(rows, path), args.out, args.record)
+    publish("real", report(rows), lambda path: draw_runs(rows, path), out, record)
 
 
-def _interleaved(args: argparse.Namespace) -> list[tuple[str, int]]:
+def _interleaved(count: Mapping[str, int], first_seed: int) -> list[tuple[str, int]]:
     """(data, seed) of every run, one of each set in turn, so that a study that is cut has runs of every set."""
-    count = {
-        "scenes": args.seeds,
-        "photographs": args.photo_seeds if args.photos else 0,
-        "scenes-long": args.long_seeds,
-        "photographs-long": args.long_seeds if args.photos else 0,
-    }
     turns = range(max(0, *count.values()))
-    return [(data, args.first_seed + turn) for turn in turns for data in count if turn < count[data]]
+    return [(data, first_seed + turn) for turn in turns for data in count if turn < count[data]]
 
 
 # -------------------------------------------------------------------------------------------------------------- tables

@@ -1,6 +1,5 @@
 """Results that survive an interruption, and a markdown document that the program fills in."""
 
-import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,12 +54,6 @@ def fill_in(document: Path, block: str, text: str) -> None:
         raise UserError(f"--record {document}: expected one line {begin} and one line {end} in it.")
     before, after = whole.split(begin)[0], whole.split(end)[1]
     document.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
-
-
-def add_places(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that every part of the study has: where its results and its record go."""
-    parser.add_argument("--out", type=Path, default=Path("outputs/study"), help="folder of results, tables and picture")
-    parser.add_argument("--record", type=Path, help="a markdown document to fill in; the picture goes beside it")
 
 
 def publish(part: str, text: str, draw: Callable[[Path], None], out: Path, record: Path | None) -> None:

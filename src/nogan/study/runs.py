@@ -1,9 +1,8 @@
 """Real runs for the study: trained by `train.py experiment=inflection`, measured on pictures that they never saw.
 
-A run marks the inflection point and goes on, so nothing that a detector says moves it: its critic losses can be
-replayed to any detector afterwards. The probe of the run measures every snapshot, as it would in any run; the *oracle*
-measures the same snapshots on other held-out pictures, so that a detector that listens to the probe is not judged by
-it.
+A run only marks the inflection point and goes on, so no detector changes it, and its critic losses can be replayed to
+any detector afterwards. The run's probe measures every snapshot, as in any run. The *oracle* measures the same
+snapshots on other held-out pictures, so that a detector that listens to the probe is not judged by the same pictures.
 """
 
 import os
@@ -23,11 +22,11 @@ from nogan.common.rng import numpy_rng
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore, stores
 from nogan.study.record import fingerprint
+from nogan.study.rows import RealRun, TrainedRun
 
-Row = dict[str, Any]
 EXPERIMENT = "inflection"
 SIZE = 32  # px, of the runs and of the crops
-CROPS = {"photographs": 20_000, "photographs-long": 50_000}  # squares that they are cut into, as many as scenes
+CROPS = {"photographs": 20_000, "photographs-long": 50_000}  # squares that photographs are cut into, as many as scenes
 PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
 ORACLE_IMAGES = 256
 ORACLE_SCENES = 10_000_019  # seed of the oracle's scenes; a run draws its own from its small seed
@@ -48,11 +47,11 @@ SETS: dict[str, tuple[str, ...]] = {
     "scenes-long": (*LONG, "data.images=50000"),
     "photographs-long": (*PHOTOGRAPHS, *LONG, f"data.images={CROPS['photographs-long']}"),
 }
-"""What the runs on each data set change of the experiment."""
+"""The settings in which the runs on each data set differ from the experiment."""
 
 
 def version(root: Path, data: str) -> str:
-    """What the results on a data set depend on: the experiment's settings and the sizes above."""
+    """A hash of what the results on a data set depend on: the experiment's settings and the sizes above."""
     overlay = root / "experiments" / f"{EXPERIMENT}.yaml"
     if not overlay.is_file() or not (root / "train.py").is_file():
         raise UserError(f"{root} holds no train.py and {overlay.name}: run this in the repository, or pass --root.")
@@ -60,32 +59,27 @@ def version(root: Path, data: str) -> str:
     return fingerprint([], (settings, SETS[data], SIZE, CROPS.get(data), PROBE_SHARE, ORACLE_IMAGES, ORACLE_SCENES))
 
 
-def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path | None) -> Row:
-    """Train one run, or go on with it where it was cut; measure it, and remove its folder but for the samples.
+def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path | None) -> RealRun:
+    """Train one run, or continue it where it was cut; measure it; and remove its folder, keeping the samples.
 
     Args:
         root: the repository.
         out: run folders go here.
         data: a key of ``SETS``.
         seed: of the run.
-        threads: of the processor.
-        crops: what :func:`cut` made, for photographs.
-
-    Returns:
-        ``losses`` ([GAN batch from 0, critic loss] at critic batches), ``verdict`` (of the run's own detector),
-        ``probe`` and ``oracle`` (metrics by snapshot step), ``steps`` (GAN batches), ``generator_steps``, ``lr``,
-        ``images``, ``batch_size``, ``commit``, ``seconds``.
+        threads: processor threads.
+        crops: the folder that :func:`cut` made, for photographs.
 
     Raises:
-        UserError: the run failed; its own output says why.
+        UserError: the run failed; names its output, which says why.
     """
     folder = out / f"{data}-{seed}-{version(root, data)}"
     if not RunFolder(folder).has_ended:
         _train(root, folder, data, seed, threads, crops)
-    row = collect(folder) | {"oracle": _oracle(folder, _oracle_pictures(data, crops), threads)}
+    trained, oracle = collect(folder), _oracle(folder, _oracle_pictures(data, crops), threads)
     shutil.move(RunFolder(folder).samples, out / "samples" / folder.name)
     shutil.rmtree(folder)
-    return {"data": data, "seed": seed, **row}
+    return {**trained, "data": data, "seed": seed, "oracle": oracle}
 
 
 def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: Path | None) -> None:
@@ -96,7 +90,7 @@ def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: 
         if data in CROPS:
             assert crops is not None
             arguments += [f"data.path={crops.resolve() / 'train'}", f"data.val_path={crops.resolve() / 'probe'}"]
-            # With a folder held out nothing of `train` is: the critic has that part too, and training as much as ever.
+            # A folder is held out, so no part of `train` has to be: the critic has that part as well.
             arguments += [f"data.reals_share={HELD_OUT_SHARE + REALS_SHARE}"]
     path = os.pathsep.join(filter(None, [str((root / "src").resolve()), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
@@ -109,11 +103,12 @@ def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: 
         raise UserError(f"{data}, seed {seed}: train.py ended with code {code}: {lines[-1]} (all of it: {output.name})")
 
 
-def collect(folder: Path) -> Row:
+def collect(folder: Path) -> TrainedRun:
     """What a finished run left in its folder."""
     run = RunFolder(folder)
     lines = [line for line in run.metrics() if "gan/critic_loss" in line]
     phase, record = run.plan()[-1], run.records()[-1]
+    assert record.generator_steps is not None  # the last phase is a GAN phase
     probed = SnapshotStore(run.snapshots(phase.name)).all_metrics()
     return {
         "steps": phase.steps,
@@ -181,18 +176,21 @@ def _oracle(folder: Path, pictures: Any, threads: int) -> dict[str, dict[str, fl
 
 
 def cut(photographs: Path, folder: Path, count: int) -> Path:
-    """Cut photographs into small squares, so that a small set lasts for a run: ``train``, ``probe`` and ``oracle``.
+    """Cut photographs into small squares, so that a few photographs are enough for a run.
 
-    Of the photographs in ``photographs/train`` a tenth is held out for the probe; those in ``photographs/val`` are the
-    oracle's. A square's side is 40–100 % of the photograph's shorter one, its place uniform.
+    A tenth of the photographs in ``photographs/train`` is held out for the probe; those in ``photographs/val`` are the
+    oracle's. A square's side is 40–100 % of the photograph's shorter side; its place is uniform.
 
     Args:
-        photographs: the folder with both.
-        folder: where the squares go.
+        photographs: the folder that holds ``train/`` and ``val/``.
+        folder: where the squares go, into ``train/``, ``probe/`` and ``oracle/``.
         count: squares to train on.
 
+    Returns:
+        ``folder``.
+
     Raises:
-        UserError: ``photographs`` has no such folders, or they hold too little.
+        UserError: there are no such folders in ``photographs``, or they hold too few photographs.
     """
     if (folder / "done").is_file():
         return folder
@@ -210,7 +208,7 @@ def cut(photographs: Path, folder: Path, count: int) -> Path:
 
 
 def _cut_into(files: list[Path], count: int, folder: Path) -> None:
-    """``count`` squares, as many of each file; sorted by name every file comes once before any comes twice."""
+    """Cut ``count`` squares, as many from each file. By name, every file comes once before any comes twice."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ curve is appended to OUT/simulated.jsonl. A second call continues where the firs
 detectors or the curves have changed.
 """
 
-import argparse
 import math
 import os
 import time
@@ -23,7 +22,7 @@ from nogan.common.errors import UserError
 from nogan.inflection import DEFAULT, DETECTORS, make_detector
 from nogan.study import curves
 from nogan.study.curves import BEYOND, BEYOND_WITHOUT, FAMILIES, KNEED, S_SHAPED, WITHOUT, Curve
-from nogan.study.record import add_places, append_row, fingerprint, markdown, publish, read_rows
+from nogan.study.record import append_row, fingerprint, markdown, publish, read_rows
 from nogan.study.rows import Found, Key, PlayedCurve
 
 NAMES = tuple(name for name in DETECTORS if name != "probe")  # a simulated curve has no pictures
@@ -32,28 +31,31 @@ Context = dict[str, dict[str, Any]]  # the settings of each detector
 SPLITS = ("test", "tune")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `nogan study simulated`."""
-    add_places(parser)
-    parser.add_argument("--curves", type=int, default=200, help="curves of each family (default 200)")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="test: held out from tuning (default)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+def run(out: Path, *, per_family: int = 200, split: str = "test", workers: int = 1, record: Path | None = None) -> None:
+    """Play the curves that are missing, then write the tables and the picture.
 
+    Args:
+        out: the folder of results, tables and picture.
+        per_family: curves of each family.
+        split: "test", or "tune" for the curves that parameters may be set on.
+        workers: processes.
+        record: a markdown document to fill in.
 
-def run(args: argparse.Namespace) -> None:
-    """Run what is missing, then write the tables and the picture."""
-    if args.curves < 1 or args.workers < 1:
-        raise UserError(f"--curves {args.curves} --workers {args.workers}: expected both to be at least 1.")
-    results = args.out / "simulated.jsonl"
+    Raises:
+        UserError: a number is below 1, or ``record`` cannot be filled in.
+    """
+    if per_family < 1 or workers < 1:
+        raise UserError(f"--curves {per_family} --workers {workers}: expected both to be at least 1.")
+    results = out / "simulated.jsonl"
     version = _version()
-    wanted = [(args.split, family, index) for family in (*FAMILIES, *BEYOND) for index in range(args.curves)]
-    done = {tuple(row["key"]): row for row in read_rows(results) if row["version"] == version}
+    wanted: list[Key] = [(split, family, index) for family in (*FAMILIES, *BEYOND) for index in range(per_family)]
+    done: dict[Key, PlayedCurve] = {tuple(row["key"]): row for row in read_rows(results) if row["version"] == version}
     missing = [key for key in wanted if key not in done]
-    for row in _play_all(missing, args.workers):
-        append_row(results, row | {"version": version})
-        done[tuple(row["key"])] = row
+    for row in _play_all(missing, workers):
+        append_row(results, {**row, "version": version})
+        done[row["key"]] = row
     rows = [done[key] for key in wanted]
-    publish("simulated", report(rows, args.split), lambda path: draw_examples(rows, path), args.out, args.record)
+    publish("simulated", report(rows, split), lambda path: draw_examples(rows, path), out, record)
 
 
 def _version() -> str:

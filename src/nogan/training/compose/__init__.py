@@ -18,7 +18,17 @@ from nogan.training.compose.folders import Folders
 from nogan.training.compose.job import job
 from nogan.training.compose.messages import one_line
 from nogan.training.compose.program import output_folder, run_program
-from nogan.training.compose.reading import chosen_groups, run_config
+from nogan.training.compose.reading import chosen_groups, read_config, run_config
 from nogan.training.compose.recipes import register
 
-__all__ = ["Folders", "chosen_groups", "job", "one_line", "output_folder", "register", "run_config", "run_program"]
+__all__ = [
+    "Folders",
+    "chosen_groups",
+    "job",
+    "one_line",
+    "output_folder",
+    "read_config",
+    "register",
+    "run_config",
+    "run_program",
+]

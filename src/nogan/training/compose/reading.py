@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import OverrideParseException
@@ -14,8 +15,20 @@ from nogan.common.program import command
 from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.run_folder import RunFolder
 from nogan.training import sweeps
-from nogan.training.compose.recipes import groups
+from nogan.training.compose.recipes import groups, recipes, register
 from nogan.training.own_parts import check_trusted
+
+
+def read_config(*overrides: str) -> RunConfig:
+    """The checked config that ``nogan train`` makes of ``overrides``: for notebooks, and programs of one's own.
+
+    Raises:
+        UserError: names a key, the value found and what was expected.
+        hydra.errors.HydraException: an override that Hydra does not understand.
+    """
+    register()
+    with initialize_config_dir(str(recipes() / "conf"), version_base="1.3"):
+        return parse_config(_plain(compose("config", overrides=list(overrides))))
 
 
 def run_config(cfg: DictConfig) -> RunConfig:
