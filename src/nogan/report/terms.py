@@ -1,5 +1,7 @@
 """What the words on the pages mean, for readers who meet them for the first time."""
 
+from collections.abc import Mapping
+
 from nogan.evaluation.measures import Measure
 from nogan.inflection import DETECTORS
 
@@ -66,7 +68,10 @@ def about_detector(name: str) -> str:
     return f"{name} is a detector of inflection points. {first}".strip()
 
 
-def subject(data: dict[str, object], count: int = 2) -> str:
-    """What the pictures of a run with the config section ``data`` are: drawn scenes, or photographs."""
-    kind = f"{data.get('kind', '')} {data.get('_target_', '')}".lower()
-    return ("scene" if "scenes" in kind else "photograph") + ("s" if count != 1 else "")
+def subject(data: Mapping[str, object], count: int = 2) -> str:
+    """What the pictures are in a run with the config section ``data``: drawn scenes, photographs, or neither for sure."""
+    if data.get("source"):
+        word = "picture"
+    else:
+        word = "scene" if data["kind"] == "scenes" else "photograph"
+    return word if count == 1 else f"{word}s"
