@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from nogan import __version__
 from nogan.cli import main
 from nogan.commands import COMMANDS
 from nogan.common.errors import Interrupted, UserError
+from nogan.inflection import DETECTORS
 from tests.conftest import ROOT
 
 HEAVY = ("torch", "lightning", "pytorch_lightning", "lightning_fabric")
@@ -49,11 +51,19 @@ def test_every_command_is_a_file_and_every_file_a_command():
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help(name, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
-    assert not stopped.value.code
-    shown = capsys.readouterr().out
-    assert ("== Configuration groups ==" if name == "train" else f"usage: nogan {name}") in shown
+    try:
+        code = main([name, "--help"])
+    except SystemExit as stopped:  # argparse's
+        code = stopped.code
+    assert not code and capsys.readouterr().out.startswith(f"usage: nogan {name} ")
+
+
+def test_the_help_of_train_lists_what_is_chosen_by_name(capsys):
+    assert main(["train", "--help"]) == 0
+    listed = dict(re.findall(r"^  (\w+)= +(.*)$", capsys.readouterr().out, re.MULTILINE))
+    assert listed["model"].split(" | ") == sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+    assert "quickstart" in listed["experiment"].split(" | ") and "sweep.wandb" not in listed["experiment"]
+    assert set(listed["inflection"].split(" | ")) == set(DETECTORS)
 
 
 def test_the_version_is_the_packages(capsys):
@@ -122,15 +132,21 @@ def test_the_package_and_its_help_load_nothing_heavy():
     assert not imported("from nogan.cli import main; main(['--help'])") & {*HEAVY, "numpy", "hydra", "pydantic", "rich"}
 
 
-def test_a_plan_loads_nothing_heavy():
-    command = ["train", "model=artistic", "dry_run=true"]
+@pytest.mark.parametrize("choice", ["model=artistic", "experiment=quickstart", "--help"])
+def test_a_plan_loads_nothing_heavy(choice):
+    command = ["train", choice, "dry_run=true"]
     loaded = imported(f"from nogan.cli import main; assert main({command}) == 0")
     assert not loaded & {*HEAVY, "wandb", "datasets", "matplotlib", "av", "cv2", "optuna", "submitit", "joblib"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "seconds"),
-    [(["--help"], 0.5), (["train", "model=artistic", "dry_run=true"], 3.0)],
+    [
+        (["--help"], 0.5),
+        (["train", "--help"], 3.0),
+        (["train", "model=artistic", "dry_run=true"], 3.0),
+        (["train", "experiment=quickstart", "dry_run=true"], 3.0),
+    ],
 )
 def test_they_start_at_once(arguments, seconds):
     took = min(python("-m", "nogan", *arguments)[1] for _ in range(2))  # beside other load, the better of two

@@ -5,9 +5,12 @@ in every process, on every resume, in any order.
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Key = int | str
 
@@ -20,8 +23,10 @@ def derive_seed(*keys: Key) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def torch_rng(*keys: Key) -> torch.Generator:
+def torch_rng(*keys: Key) -> "torch.Generator":
     """A CPU generator seeded by ``keys``."""
+    import torch
+
     return torch.Generator().manual_seed(derive_seed(*keys))
 
 

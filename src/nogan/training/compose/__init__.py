@@ -11,6 +11,7 @@ folders    the Hydra callback that sees to run and sweep folders when a run begi
 job        what surrounds one job: the user's mistakes, failed trials of a sweep
 program    the whole of a command line
 messages   what Hydra finds wrong, in one line
+help       what ``--help`` says
 ========== =====================================================================================
 """
 

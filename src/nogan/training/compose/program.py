@@ -15,6 +15,7 @@ from rich.console import Console
 
 from nogan.common.errors import UserError
 from nogan.training.compose.folders import Folders
+from nogan.training.compose.help import help_text
 from nogan.training.compose.job import Task
 from nogan.training.compose.messages import Refusal, one_line
 from nogan.training.compose.reading import check_choices
@@ -39,6 +40,9 @@ def run_program(task: Task, arguments: Sequence[str], conclude: Callable[[Path, 
     """
     _set_environment()
     register()
+    if {"-h", "--help"} & set(arguments):
+        print(help_text())
+        return 0
     try:
         with _users_mistakes():
             check_choices(arguments)
