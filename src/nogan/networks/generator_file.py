@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from nogan.common.errors import UserError
 from nogan.common.files import bytes_of, write_atomically
+from nogan.common.targets import TARGET, already_imported, arguments, has_target
 from nogan.common.version import __version__
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from nogan.networks import UNet
 
@@ -81,15 +82,19 @@ def weights_path(path: str | os.PathLike[str]) -> Path:
     return Path(path) if Path(path).suffix == ".safetensors" else Path(path) / WEIGHTS_NAME
 
 
-def load_generator(path: str | os.PathLike[str]) -> UNet:
+def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = None) -> UNet:
     """Read a generator: in eval mode, on the CPU, with spectral norm not folded.
+
+    A file whose generator is a class of its user's own (``model.networks.generator``) names that class. Loading does
+    not import it, since a file may come from anybody: import its module before, or pass the class.
 
     Args:
         path: a run folder (with ``generator.safetensors`` in it), a ``.safetensors`` file that :func:`save_generator`
             wrote, or one of DeOldify's ``.pth`` files.
+        own: the class of a generator that is not this package's.
 
     Raises:
-        UserError: in one line: there is no such file, or it holds no generator.
+        UserError: in one line: there is no such file, it holds no generator, or one of a class that is not known.
     """
     from nogan.networks import build_generator
 
@@ -101,8 +106,11 @@ def load_generator(path: str | os.PathLike[str]) -> UNet:
     if weights.suffix == ".onnx":
         raise UserError(f"{weights}: ONNX files can only be run; take the run folder or the .safetensors instead.")
     description, tensors = _read(weights)
+    config = description["network"]
+    make = _own_class(config, weights, own) if has_target(config) else None
     try:
-        network = build_generator(**{**description["network"], "pretrained": False})
+        network = build_generator(**{**config, "pretrained": False}) if make is None else make(**arguments(config))
+        network.config = dict(config)
         network.load_state_dict(tensors)
     except RuntimeError as error:  # of load_state_dict, one line for each tensor
         reason = str(error).splitlines()[-1].strip()
@@ -111,6 +119,23 @@ def load_generator(path: str | os.PathLike[str]) -> UNet:
         raise UserError(f"{weights}: its description does not make a generator: {_one_line(error)}") from error
     network.trained_size = _trained_size(description)
     return network.eval()
+
+
+def _own_class(config: Mapping[str, Any], weights: Path, own: type[nn.Module] | None) -> Any:
+    """The class that the file names, if its user has imported or passed it.
+
+    Any: of the network that it makes, no more is used than that it can be called.
+    """
+    from torch import nn
+
+    found = own or already_imported(config[TARGET])
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return found
+    module = config[TARGET].rpartition(".")[0]
+    raise UserError(
+        f"{weights}: its generator is a {config[TARGET]}, and code that a file names is not run unasked: "
+        f"in Python, `import {module}` before loading it"
+    )
 
 
 def find_weights(path: str | os.PathLike[str]) -> Path:

@@ -19,6 +19,7 @@ FREE = {
     ("objective",),
     ("resume",),
     ("dry_run",),
+    ("trust",),
     ("trainer",),
     ("logger",),
     ("data", "path"),
@@ -55,7 +56,7 @@ def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """All that ``config`` says, what it leaves to the schema too; None if it is invalid, which is said elsewhere."""
     try:
-        return parse_config(config).model_dump(exclude={"resume", "dry_run"})
+        return parse_config(config).model_dump(exclude={"resume", "dry_run", "trust"})
     except UserError:
         return None
 
