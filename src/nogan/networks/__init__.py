@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nogan.networks.blocks import fold_spectral_norm
-    from nogan.networks.build import build_critic, build_generator, trainable_parameters
+    from nogan.networks.build import build_critic, build_generator, layer_groups, trainable_parameters
     from nogan.networks.critic import Critic
     from nogan.networks.unet import UNet
 
-__all__ = ["Critic", "UNet", "build_critic", "build_generator", "fold_spectral_norm", "trainable_parameters"]
+__all__ = [
+    "Critic",
+    "UNet",
+    "build_critic",
+    "build_generator",
+    "fold_spectral_norm",
+    "layer_groups",
+    "trainable_parameters",
+]
 
 _MODULES = {"Critic": "critic", "UNet": "unet", "fold_spectral_norm": "blocks"}  # the others are in "build"
 
