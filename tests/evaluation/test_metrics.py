@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from ycbcr import rgb_to_ycbcr, ycbcr_to_rgb
 
 from nogan.common import color
 from nogan.common.smoothing import DebiasedEMA
@@ -46,14 +47,14 @@ def truth():
 
 
 def _scale_chroma(rgb, factor):
-    y, cb, cr = color.rgb_to_ycbcr(rgb).split(1, dim=1)
-    return color.ycbcr_to_rgb(torch.cat([y, factor * cb, factor * cr], 1)).clamp(0, 1)
+    y, cb, cr = rgb_to_ycbcr(rgb).split(1, dim=1)
+    return ycbcr_to_rgb(torch.cat([y, factor * cb, factor * cr], 1)).clamp(0, 1)
 
 
 def _turn_hue(rgb, degrees):
-    y, cb, cr = color.rgb_to_ycbcr(rgb).split(1, dim=1)
+    y, cb, cr = rgb_to_ycbcr(rgb).split(1, dim=1)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return color.ycbcr_to_rgb(torch.cat([y, cos * cb - sin * cr, sin * cb + cos * cr], 1)).clamp(0, 1)
+    return ycbcr_to_rgb(torch.cat([y, cos * cb - sin * cr, sin * cb + cos * cr], 1)).clamp(0, 1)
 
 
 # CIELAB of the sRGB primaries under D65, as printed in the usual tables (e.g. Lindbloom's calculator).

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from nogan.common import color
-from nogan.evaluation.held_out import SCALE, colorize, draw_grid, evaluating, rescale, shift
+from nogan.evaluation.held_out import colorize, draw_grid, evaluating, rescale, shift
+from nogan.evaluation.measures import SCALE
 from nogan.report.pictures import read_grid
 
 

@@ -1,1 +1,1 @@
-"""Small pieces that every other package knows: errors, files, randomness, colors, processes and threads."""
+"""Small modules that all packages use: errors, files, randomness, colors, processes and threads."""

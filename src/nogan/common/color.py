@@ -46,15 +46,3 @@ def luma(rgb: Tensor) -> Tensor:
 def to_gray(rgb: Tensor) -> Tensor:
     """Rec. 601 luma of RGB, repeated in three channels: the generator's input."""
     return luma(rgb).expand_as(rgb)
-
-
-def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    """Rec. 601 Y'CbCr ``(..., 3, H, W)`` of RGB: Y in [0, 1], Cb and Cr in [-0.5, 0.5]."""
-    y = luma(rgb)
-    return torch.cat([y, *REC601.chroma(y, rgb[..., 0:1, :, :], rgb[..., 2:3, :, :])], dim=-3)
-
-
-def ycbcr_to_rgb(ycbcr: Tensor) -> Tensor:
-    """Inverse of :func:`rgb_to_ycbcr`; not clamped."""
-    y, cb, cr = ycbcr.split(1, dim=-3)
-    return torch.cat(REC601.rgb(y, cb, cr), dim=-3)

@@ -1,4 +1,4 @@
-"""What ends a command in a way that its user is meant to see."""
+"""Exceptions that end a command with a message for its user, not with a traceback."""
 
 import json
 import signal
@@ -6,21 +6,21 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake that the user can mend.
+    """An error that the user can correct.
 
-    Its message is one line (three at most): what was found, what was expected, and which config key or flag sets it.
-    The command-line entries print the message without a traceback and exit with code 1.
+    Its message is one line (three at most): the value found, what was expected, and the config key or flag that sets
+    it. Commands print the message without a traceback and exit with code 1.
     """
 
 
 class Occupied(UserError):
-    """The folder is another run's, which is not to be touched."""
+    """The folder belongs to another run, and must not be changed."""
 
 
 class Interrupted(BaseException):
-    """The run stopped because a signal told it to, with everything saved.
+    """A signal stopped the run, after everything was saved.
 
-    Not an ``Exception``: nothing between the training loop and the command line should take it for a failure.
+    Not an ``Exception``, so that nothing between the training loop and the command line handles it as a failure.
     """
 
     def __init__(self, signum: int) -> None:
@@ -29,10 +29,10 @@ class Interrupted(BaseException):
 
     @property
     def exit_code(self) -> int:
-        """What the process exits with: 128 + the signal's number, as shells have it."""
+        """Exit code of the process: 128 + the number of the signal, as in shells."""
         return 128 + self.signum
 
 
 def shown(value: Any) -> str:
-    """A config's value in a message, as YAML and the command line write it: ``null``, ``true``, ``0.1``."""
+    """A value of the config as YAML and the command line write it: ``null``, ``true``, ``0.1``."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""What goes wrong around a run, in words that say what to do about it."""
+"""Known failures of memory, disk and data workers, as messages that tell what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,11 +7,11 @@ from nogan.common.errors import UserError
 from nogan.common.files import DiskFull
 
 WORKER = "DataLoader worker"
-OUT_OF_MEMORY = ("out of memory", "allocate memory", "alloc_failed")  # GPUs, the CPU, cuBLAS and cuDNN
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "alloc_failed")  # of GPUs, of the CPU, of cuBLAS and cuDNN
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether ``error`` says that this process has no memory left; its data workers' is another matter."""
+    """Whether ``error`` means that this process ran out of memory, and not one of its data workers."""
     text = str(error)
     ours = isinstance(error, MemoryError | RuntimeError) and WORKER not in text
     return ours and (isinstance(error, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY))
@@ -19,10 +19,11 @@ def is_out_of_memory(error: Exception) -> bool:
 
 @contextmanager
 def naming_out_of_memory(where: str, instead: str) -> Iterator[None]:
-    """Say of memory that runs out within ``where`` that was, and what to do ``instead``.
+    """Turn running out of memory, on a GPU or on the CPU, into a :class:`UserError`.
 
-    Raises:
-        UserError: it did, on a GPU or on the CPU.
+    Args:
+        where: what was being done, for the message.
+        instead: what the user can change.
     """
     try:
         yield
@@ -33,17 +34,17 @@ def naming_out_of_memory(where: str, instead: str) -> Iterator[None]:
 
 
 def explained(error: Exception) -> UserError | None:
-    """``error`` as a line for the user, if it is of a known kind; None for one that is a defect of this program."""
+    """``error`` as a :class:`UserError`, if it is of a known kind; None if it is a defect of this program."""
     text = str(error)
     if isinstance(error, UserError):
         if WORKER not in text:
             return error
-        # One from a data worker comes with that process's traceback in front of its own words.
+        # The message of an error in a data worker begins with the traceback of that process.
         return UserError(text.strip().splitlines()[-1].removeprefix("nogan.common.errors.UserError: "))
     if isinstance(error, RuntimeError | MemoryError) and WORKER in text:
         lines = text.strip().splitlines()
         reason = lines[-1] if "Traceback" in text else " ".join(lines)
-        return UserError(f"a data worker died ({reason}): often for want of memory; lower data.workers")
+        return UserError(f"a data worker died ({reason}): often because memory ran out; lower data.workers")
     if isinstance(error, DiskFull):
         return UserError(f"{error.filename}: {error.strerror}; make some")
     if isinstance(error, OSError) and error.filename:

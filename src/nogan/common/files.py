@@ -16,12 +16,12 @@ TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
 class DiskFull(OSError):
-    """There is no room for a file, whatever the library that wrote it makes of that."""
+    """There is no room for a file, whichever exception the library that wrote it raised."""
 
 
 @contextlib.contextmanager
 def noticing_a_full_disk(path: Path, needed: int = 0) -> Iterator[None]:
-    """Raise :class:`DiskFull` if ``path``, of ``needed`` bytes, can not be written within for want of room."""
+    """Raise :class:`DiskFull` where writing ``path``, of ``needed`` bytes, fails because the disk is full."""
 
     def too_little() -> bool:
         return needed > 0 and shutil.disk_usage(path.parent).free < needed
@@ -35,7 +35,7 @@ def noticing_a_full_disk(path: Path, needed: int = 0) -> Iterator[None]:
         raise full()
     try:
         yield
-    except Exception as error:  # safetensors and torch have errors of their own
+    except Exception as error:  # safetensors and torch raise types of their own
         number = getattr(error, "errno", None)
         if number is not None and number == QUOTA:
             raise full("the quota is used up") from error
@@ -45,12 +45,12 @@ def noticing_a_full_disk(path: Path, needed: int = 0) -> Iterator[None]:
 
 
 def in_words(size: int) -> str:
-    """``size`` bytes in megabytes, or in gigabytes from a tenth of one on."""
+    """``size`` bytes in MB, or in GB from 0.1 GB on."""
     return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def bytes_of(content: Any) -> int:
-    """What tensors in mappings and sequences take on the disk; anything else is next to nothing."""
+    """Bytes of the tensors in nested mappings and sequences; any other value counts as 64."""
     if isinstance(content, Mapping):
         return sum(map(bytes_of, content.values()))
     if isinstance(content, list | tuple):
@@ -59,16 +59,16 @@ def bytes_of(content: Any) -> int:
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any], *, needed: int = 0) -> None:
-    """Let ``write(temporary)`` fill a temporary file beside ``path``, flush it to the disk, then rename it to ``path``.
+    """Write a temporary file beside ``path``, flush it to the disk, then rename it to ``path``.
 
-    Whatever happens, ``path`` is the old file or the whole new one, and no temporary file stays behind. The temporary
-    name keeps the suffix, which tells many writers the format. The file gets the mode that the umask gives, also where
-    its writer, like that of safetensors, would make it private.
+    So ``path`` is either the old file or the whole new one, and no temporary file is left. The temporary name has the
+    same suffix, by which many writers know the format. The file gets the permissions of the umask, also where its
+    writer (safetensors) would make it private.
 
     Args:
-        path: the file; its folder is there.
-        write: called with the temporary name.
-        needed: bytes, roughly, where they are known beforehand.
+        path: the file; its folder must exist.
+        write: called with the temporary path.
+        needed: approximate size in bytes, where it is known.
 
     Raises:
         DiskFull: there is no room for it.
@@ -88,7 +88,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], *, needed: int = 
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove the temporary files that a killed process left anywhere below ``folder``."""
+    """Remove the temporary files that a killed process left in ``folder`` and below."""
     for path in folder.rglob(".*"):
         if TEMPORARY.fullmatch(path.name) and path.is_file():
             path.unlink()

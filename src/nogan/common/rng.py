@@ -1,7 +1,7 @@
 """Every random draw of a run is a pure function of named keys, so that no generator state has to be saved.
 
-A draw is keyed by what it belongs to, e.g. ``("augment", seed, rank, phase, step)``: the same keys give the same draw
-in every process, on every resume, in any order.
+The keys name what a draw is for, e.g. ``("augment", seed, rank, phase, step)``: the same keys give the same draw in
+every process, after every resume, in any order.
 """
 
 import hashlib

@@ -12,8 +12,6 @@ from torch.nn import functional as F
 from nogan.colorize.composite import composite_tensors
 from nogan.common import color
 
-SHIFT = 3  # px by which the input moves for `shift_variation`
-SCALE = 1.25  # factor on the size of the input for `scale_variation`
 STABILITY_IMAGES = 16  # number of photographs for these two measures
 GAP = 2  # px between the pictures of a grid
 

@@ -1,4 +1,4 @@
-"""The held-out measures that people compare runs by: their names, how to print them, and which way is better."""
+"""The held-out measures by which runs are compared: their names, their texts, and which values are better."""
 
 import math
 from dataclasses import dataclass
@@ -6,21 +6,37 @@ from typing import Literal
 
 from nogan.common.errors import UserError, shown
 
+SHIFT = 3
+"""Pixels by which the input moves for ``shift_variation``."""
+
+SCALE = 1.25
+"""Factor on the size of the input for ``scale_variation``."""
+
 
 @dataclass(frozen=True)
 class Measure:
-    """One held-out measure, ``val/KEY`` in the metrics."""
+    """One held-out measure, ``val/KEY`` in the metrics.
+
+    Attributes:
+        key: its name.
+        label: its name on pages.
+        meaning: a few words of explanation.
+        better: which values are better; for a number, those nearer to it; None where neither is.
+        unit: of its values.
+        digits: decimals shown.
+        percent: whether it is shown in percent.
+    """
 
     key: str
     label: str
     meaning: str
-    better: Literal["lower", "higher"] | float | None = None  # a number: the nearer to it, the better
+    better: Literal["lower", "higher"] | float | None = None
     unit: str = ""
     digits: int = 2
     percent: bool = False
 
     def show(self, value: float | None) -> str:
-        """``value`` for people: ``93 %``, ``21.40 dB``."""
+        """``value`` as text: ``93 %``, ``21.40 dB``; a dash where it is missing or not finite."""
         if value is None or not math.isfinite(value):
             return "–"
         if self.percent:
@@ -28,7 +44,7 @@ class Measure:
         return f"{value:.{self.digits}f}{f' {self.unit}' if self.unit else ''}".replace("-", "−")
 
     def badness(self, value: float) -> float:
-        """A number that is smaller where ``value`` is better."""
+        """A number that is smaller for better values."""
         if self.better == "higher":
             return -value
         if isinstance(self.better, float):
@@ -37,7 +53,7 @@ class Measure:
 
     @property
     def goal(self) -> str:
-        """Which way is better, in words; empty where neither is."""
+        """Which values are better, in words; empty where none are."""
         if self.better is None:
             return ""
         if isinstance(self.better, str):
@@ -64,23 +80,25 @@ MEASURES = {
         Measure("a_shift", "a* shift", "cast towards red (+) or green (−)", 0.0),
         Measure("b_shift", "b* shift", "cast towards yellow (+) or blue (−)", 0.0),
         Measure("change", "change", "mean chroma distance to the snapshot before", None, "ΔE"),
-        Measure("shift_variation", "shift variation", "chroma distance when the input moves by 3 px", "lower", "ΔE"),
+        Measure(
+            "shift_variation", "shift variation", f"chroma distance when the input moves by {SHIFT} px", "lower", "ΔE"
+        ),
         Measure("scale_variation", "scale variation", "chroma distance when colorized at another size", "lower", "ΔE"),
     )
 }
 
 
 def measure_of(name: str) -> Measure:
-    """The measure that ``name`` (``val/psnr`` or ``psnr``) means; an unknown one is shown as it is."""
+    """The measure called ``name``, with or without ``val/``; for an unknown name a measure without explanation."""
     key = name.removeprefix("val/")
     return MEASURES.get(key) or Measure(key, key.replace("_", " "), "", digits=3)
 
 
 def direction(objective: str | None) -> Literal["minimize", "maximize"]:
-    """Which way a sweep goes to improve ``objective``.
+    """Whether a sweep minimizes or maximizes ``objective``.
 
     Raises:
-        UserError: neither way is better, or nobody knows.
+        UserError: the measure is unknown, or neither lower nor higher values are better.
     """
     ways: dict[object, Literal["minimize", "maximize"]] = {"lower": "minimize", "higher": "maximize"}
     measure = MEASURES.get((objective or "").removeprefix("val/"))

@@ -150,7 +150,8 @@ def _oracle_pictures(data: str, crops: Path | None) -> Any:
 def _oracle(folder: Path, pictures: Any, threads: int) -> dict[str, dict[str, float]]:
     import torch
 
-    from nogan.evaluation.held_out import SHIFT, colorize, shift
+    from nogan.evaluation.held_out import colorize, shift
+    from nogan.evaluation.measures import SHIFT
     from nogan.evaluation.metrics import HeldOutMetrics, chroma_distance
     from nogan.networks import generator_file as exports
 

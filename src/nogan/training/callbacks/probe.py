@@ -31,7 +31,8 @@ from nogan.common.errors import UserError
 from nogan.common.failures import naming_out_of_memory
 from nogan.common.files import write_atomically
 from nogan.data.datamodule import NoGANData
-from nogan.evaluation.held_out import SCALE, SHIFT, STABILITY_IMAGES, colorize, draw_grid, evaluating, rescale, shift
+from nogan.evaluation.held_out import STABILITY_IMAGES, colorize, draw_grid, evaluating, rescale, shift
+from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
