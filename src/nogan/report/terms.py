@@ -69,9 +69,6 @@ def about_detector(name: str) -> str:
 
 
 def subject(data: Mapping[str, object], count: int = 2) -> str:
-    """What the pictures are in a run with the config section ``data``: drawn scenes, photographs, or neither for sure."""
-    if data.get("source"):
-        word = "picture"
-    else:
-        word = "scene" if data["kind"] == "scenes" else "photograph"
+    """What the pictures of a run with the config section ``data`` are called: scenes, photographs, or pictures."""
+    word = "picture" if data.get("source") else "scene" if data["kind"] == "scenes" else "photograph"
     return word if count == 1 else f"{word}s"
