@@ -4,10 +4,8 @@ Which images a batch holds is a pure function of (seed, phase, step). Workers de
 augmentation and the making of gray happen on the device, once, for input and target together.
 """
 
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -16,15 +14,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from nogan.common import color, distributed
-from nogan.common.failures import naming_out_of_memory
-from nogan.common.rng import numpy_rng, torch_rng
+from nogan.common.rng import Key, numpy_rng, torch_rng
 from nogan.data.augment import NONE, AugmentConfig, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
 from nogan.data.batches import Labeled, Pair
-from nogan.data.fakes import FakeStore, fingerprint
+from nogan.data.fakes import FakeStore
 from nogan.data.sources import Source, Split, load_batch, subset
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
 from nogan.plan.config import RunConfig
+
+READ_AT_ONCE = 16  # pictures in a batch of those that are only measured
 
 
 class RawBatch(NamedTuple):
@@ -45,7 +44,7 @@ class StepSampler:
     """
 
     def __init__(
-        self, pool: int, phase: Phase, keys: tuple[Any, ...], start: int = 0, rank: int = 0, world: int = 1
+        self, pool: int, phase: Phase, keys: tuple[Key, ...], start: int = 0, rank: int = 0, world: int = 1
     ) -> None:
         self.pool, self.phase, self.keys, self.start = pool, phase, keys, start
         self.rank, self.world = rank, world
@@ -63,11 +62,14 @@ class StepSampler:
             yield step, whole[distributed.part(size, self.rank, self.world)]
 
 
-class PhotoBatches(Dataset):
+class PhotoBatches(Dataset[RawBatch]):
     """Photographs; an item is a whole batch, ``(step, picks)`` out of ``indices``."""
 
     def __init__(self, source: Source, indices: np.ndarray, size: int) -> None:
         self.source, self.indices, self.size = source, indices, size
+
+    def __len__(self) -> int:
+        return len(self.indices)
 
     def __getitems__(self, item: tuple[int, np.ndarray]) -> RawBatch:
         step, picks = item
@@ -75,7 +77,7 @@ class PhotoBatches(Dataset):
         return RawBatch(images, sizes, torch.empty(0), step, len(picks), bad)
 
 
-class CriticBatches(Dataset):
+class CriticBatches(Dataset[RawBatch]):
     """Photographs and fakes for the critic, as many of each; an item is a whole batch.
 
     Picks below the number of fakes are fakes, the rest photographs, which go through the same resize as the fakes did.
@@ -89,7 +91,7 @@ class CriticBatches(Dataset):
     """
 
     def __init__(
-        self, source: Source, reals: np.ndarray, store: FakeStore, fakes: np.ndarray, keys: tuple[Any, ...]
+        self, source: Source, reals: np.ndarray, store: FakeStore, fakes: np.ndarray, keys: tuple[Key, ...]
     ) -> None:
         self.source, self.store, self.fakes = source, store, fakes
         self.pictures: np.ndarray | None = None
@@ -122,6 +124,64 @@ def _as_is(batch: RawBatch) -> RawBatch:
     return batch
 
 
+class Fakes(Protocol):
+    """Who has the fakes: the loader asks for them, and does not know how they are made."""
+
+    def store(self, phase: CriticPhase) -> FakeStore:
+        """Where the fakes of the cycle of ``phase`` are, or will be."""
+
+    def ready(self, phase: CriticPhase) -> FakeStore:
+        """The same, with all of them there. Called on every rank."""
+
+
+class Reader:
+    """Reads pictures in order, for what is not a training batch, and notes those that cannot be read.
+
+    Args:
+        workers: processes that load.
+        bad_images: counts the photographs that cannot be read.
+    """
+
+    def __init__(self, workers: int, bad_images: BadImages) -> None:
+        self.workers, self.bad_images = workers, bad_images
+
+    def squares(
+        self, source: Source, indices: np.ndarray, batches: list[np.ndarray], size: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, batch by batch.
+
+        A batch is positions in ``indices``. A photograph that cannot be read is replaced by another of ``indices``, the
+        same on whichever rank and whenever it is read.
+        """
+        for batch in self.in_order(PhotoBatches(source, indices, size), batches, device):
+            yield augment(batch.images.to(device, non_blocking=True), batch.sizes, size, NONE)
+
+    def in_order(
+        self, dataset: "PhotoBatches | CriticBatches", batches: list[np.ndarray], device: torch.device
+    ) -> Iterator[RawBatch]:
+        """The ``batches`` of ``dataset``, as workers deliver them."""
+        for batch in _loader(dataset, list(enumerate(batches)), self.workers, device):
+            self.bad_images.note(batch.bad, batch.photographs)
+            yield batch
+
+
+def _loader(
+    dataset: "PhotoBatches | CriticBatches",
+    batches: "StepSampler | list[tuple[int, np.ndarray]]",
+    workers: int,
+    device: torch.device,
+    prefetch: int | None = None,
+) -> DataLoader[RawBatch]:
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,  # type: ignore[arg-type]  # its items are whole batches: (step, picks), not indices
+        collate_fn=_as_is,
+        num_workers=workers,
+        prefetch_factor=prefetch if workers else None,
+        pin_memory=device.type == "cuda",
+    )
+
+
 class NoGANData(pl.LightningDataModule):
     """The data of a whole run.
 
@@ -130,9 +190,10 @@ class NoGANData(pl.LightningDataModule):
         plan: its phases; Lightning's epoch number says which is on.
         source: every photograph.
         split: which are for training, for the critic alone, and held out.
-        folder: the run folder, where the fakes are kept.
+        reader: reads what is not a training batch.
+        fakes: the critic's.
+        start: the phase (number in the plan) and the batch that the next loader begins with.
         held_out: where the held-out photographs come from, if not from ``source``.
-        report: called with (done, count) while fakes are made.
     """
 
     def __init__(
@@ -141,50 +202,38 @@ class NoGANData(pl.LightningDataModule):
         plan: Plan,
         source: Source,
         split: Split,
-        folder: Path,
+        reader: Reader,
+        fakes: Fakes,
+        start: Callable[[pl.Trainer, Plan], tuple[int, int]],
         held_out: Source | None = None,
-        report: Callable[[int, int], None] | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.plan, self.source, self.split, self.folder = config, plan, source, split, folder
-        self.held_out = held_out
-        strengths = config.nogan.augment
-        self.styles = {name: AugmentConfig(**dict(style)) for name, style in strengths}
-        self.report = report
-        self.bad_images = BadImages(len(source), config.data.max_bad_share)
+        self.config, self.plan, self.source, self.split = config, plan, source, split
+        self.reader, self.fakes, self.start, self.held_out = reader, fakes, start, held_out
+        self.bad_images = reader.bad_images
+        self.styles = {name: AugmentConfig(**dict(style)) for name, style in config.nogan.augment}
 
     @property
-    def phase_index(self) -> int:
-        """The phase to deliver batches for.
+    def _trainer(self) -> pl.Trainer:
+        assert self.trainer is not None  # Lightning sets it before any of its hooks
+        return self.trainer
 
-        When a run is resumed at the boundary between two phases Lightning asks for a loader before it has counted the
-        finished epoch as completed, but ``processed`` already counts it.
-        """
-        return min(self.trainer.fit_loop.epoch_progress.current.processed, len(self.plan) - 1)
+    @property
+    def _device(self) -> torch.device:
+        return self._trainer.strategy.root_device
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[RawBatch]:
         """The loader of the phase that is on, from the batch on that a resumed run has not yet seen."""
-        index = self.phase_index
+        index, done = self.start(self._trainer, self.plan)
         phase = self.plan[index]
         keys = (self.config.seed, phase.name)
+        dataset: PhotoBatches | CriticBatches
         if isinstance(phase, CriticPhase):
-            dataset = self._critic_batches(phase, self.make_fakes(phase), keys)
-            pool = len(dataset)
+            dataset = self._critic_batches(phase, self.fakes.ready(phase), keys)
         else:
-            indices = subset(self.split.train, phase.share, *keys)
-            dataset, pool = PhotoBatches(self.source, indices, phase.size), len(indices)
-        loop = self.trainer.fit_loop
-        start = loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
-        sampler = StepSampler(pool, phase, keys, start, self.trainer.global_rank, self.trainer.world_size)
-        workers = self.config.data.workers
-        return DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=_as_is,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            pin_memory=self.trainer.strategy.root_device.type == "cuda",
-        )
+            dataset = PhotoBatches(self.source, subset(self.split.train, phase.share, *keys), phase.size)
+        sampler = StepSampler(len(dataset), phase, keys, done, self._trainer.global_rank, self._trainer.world_size)
+        return _loader(dataset, sampler, self.config.data.workers, self._device, prefetch=4)
 
     def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
         """Move the pictures; their sizes stay on the CPU, where augmentation needs them and waits for no device."""
@@ -193,19 +242,15 @@ class NoGANData(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Pair | Labeled:
         """Augment on the device, and make gray of color."""
-        index = self.trainer.current_epoch
-        phase = self.plan[index]
+        phase = self.plan[self._trainer.current_epoch]
         self.bad_images.note(batch.bad, batch.photographs)
         self.bad_images.heed()
         # Drawn for the whole batch, of which each rank takes its part: what befalls a picture does not depend on how
         # many devices there are. (The 0 is the rank that draws, were it alone.)
         keys = (self.config.seed, 0, phase.name, batch.step)
-        mine = distributed.part(phase.batch_size, self.trainer.global_rank, self.trainer.world_size)
-        style = (
-            self.styles["critic" if isinstance(phase, CriticPhase) else "generator"]
-            if self.config.data.augment
-            else NONE
-        )
+        mine = distributed.part(phase.batch_size, self._trainer.global_rank, self._trainer.world_size)
+        trained = "critic" if isinstance(phase, CriticPhase) else "generator"
+        style = self.styles[trained] if self.config.data.augment else NONE
         draws = draw(phase.batch_size, style, torch_rng("augment", *keys)).part(mine)
         images = augment(batch.images, batch.sizes, phase.size, style, draws)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -221,54 +266,21 @@ class NoGANData(pl.LightningDataModule):
         source = self.held_out or self.source
         indices = np.arange(len(source)) if self.held_out else self.split.val
         chosen = indices[:count]
-        batches = np.array_split(np.arange(len(chosen)), -(-len(chosen) // 16))
-        return torch.cat(list(self._squares(source, chosen, batches, size, torch.device("cpu"))))
-
-    def make_fakes(self, phase: CriticPhase) -> FakeStore:
-        """The fakes that a critic ``phase`` needs: found on disk, or made by the generator as it stands."""
-        settings = self.config.nogan.critic.fakes
-        store = self._fake_store(phase)
-        indices = subset(self.split.train, settings.share, self.config.seed, "fakes", phase.cycle)[: phase.fakes]
-        generator = self.trainer.lightning_module.generator
-        distributed.broadcast_buffers(generator)
-        device = self.trainer.strategy.root_device
-
-        def colorize(batches: list[np.ndarray]) -> Iterator[Tensor]:
-            for photographs in self._squares(self.source, indices, batches, phase.fakes_size, device):
-                with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                    output = generator(color.normalize(color.to_gray(photographs)))
-                yield color.denormalize(output.float()).clamp(0, 1)
-
-        def report(done: int, count: int) -> None:
-            self.bad_images.heed()
-            if self.report:
-                self.report(done, count)
-
-        # First, so that the disk never holds two cycles' fakes; every rank waits in ``fill`` until the first is there.
-        self.remove_fakes(but_of=phase.cycle)
-        was_training = generator.training
-        generator.eval()
-        where = f"the fakes for {phase.title}, at {phase.fakes_size} px in batches of {settings.batch_size}"
-        with naming_out_of_memory(where, "lower nogan.critic.fakes.batch_size"):
-            store.fill(colorize, fingerprint(generator.network), settings.batch_size, report)
-        generator.train(was_training)
-        return store
+        batches = np.array_split(np.arange(len(chosen)), -(-len(chosen) // READ_AT_ONCE))
+        return torch.cat(list(self.reader.squares(source, chosen, batches, size, torch.device("cpu"))))
 
     def critic_held_out(self, phase: CriticPhase) -> Iterator[Labeled]:
         """The pictures that the critic never trains on, at the size of ``phase``, on the device, batch by batch."""
         if not phase.held_out:
             return
-        dataset = self._critic_batches(phase, self._fake_store(phase), (), held_out=True)
-        device = self.trainer.strategy.root_device
-        for batch in self._in_order(dataset, np.array_split(np.arange(len(dataset)), -(-len(dataset) // 16)), device):
-            images = augment(batch.images.to(device, non_blocking=True), batch.sizes, phase.size, NONE)
-            yield Labeled(color.normalize(images), batch.is_real.to(device, non_blocking=True))
-
-    def _fake_store(self, phase: CriticPhase) -> FakeStore:
-        return FakeStore(self.folder / "fakes" / f"cycle-{phase.cycle}", phase.fakes, phase.fakes_size)
+        dataset = self._critic_batches(phase, self.fakes.store(phase), (), held_out=True)
+        batches = np.array_split(np.arange(len(dataset)), -(-len(dataset) // READ_AT_ONCE))
+        for batch in self.reader.in_order(dataset, batches, self._device):
+            images = augment(batch.images.to(self._device, non_blocking=True), batch.sizes, phase.size, NONE)
+            yield Labeled(color.normalize(images), batch.is_real.to(self._device, non_blocking=True))
 
     def _critic_batches(
-        self, phase: CriticPhase, store: FakeStore, keys: tuple[Any, ...], held_out: bool = False
+        self, phase: CriticPhase, store: FakeStore, keys: tuple[Key, ...], held_out: bool = False
     ) -> CriticBatches:
         """What the critic trains on in ``phase``, or is measured on; which photographs are which holds for the run."""
         critic, seed = self.config.nogan.critic, self.config.data.seed
@@ -282,41 +294,10 @@ class NoGANData(pl.LightningDataModule):
             photographs, fakes = photographs[kept:] if kept < len(reals) else photographs, fakes[phase.held_out :]
         return CriticBatches(self.source, photographs, store, fakes, keys)
 
-    def _squares(
-        self, source: Source, indices: np.ndarray, batches: list[np.ndarray], size: int, device: torch.device
-    ) -> Iterator[Tensor]:
-        """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, batch by batch.
-
-        A batch is positions in ``indices``, out of all of which one that cannot be read is replaced: whichever rank
-        comes to it, and whenever, by the same one.
-        """
-        for batch in self._in_order(PhotoBatches(source, indices, size), batches, device):
-            yield augment(batch.images.to(device, non_blocking=True), batch.sizes, size, NONE)
-
-    def _in_order(self, dataset: Dataset, batches: list[np.ndarray], device: torch.device) -> Iterator[RawBatch]:
-        loader = DataLoader(
-            dataset,
-            batch_sampler=list(enumerate(batches)),
-            collate_fn=_as_is,
-            num_workers=self.config.data.workers,
-            pin_memory=device.type == "cuda",
-        )
-        for batch in loader:
-            self.bad_images.note(batch.bad, batch.photographs)
-            yield batch
-
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint holds of the data: the photographs that could not be read."""
         return {"bad_images": self.bad_images.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.bad_images.load_state_dict(state["bad_images"])
-
-    def remove_fakes(self, but_of: int | None = None) -> None:
-        """Remove the fakes of every cycle, or of every one ``but_of`` this."""
-        if distributed.rank() > 0:
-            return
-        for folder in (self.folder / "fakes").glob("cycle-*"):
-            if folder.name != f"cycle-{but_of}":
-                shutil.rmtree(folder)
+        self.bad_images.load_state_dict(state_dict["bad_images"])

@@ -206,7 +206,7 @@ def as_rows(plan: Plan) -> list[dict[str, Any]]:
 
 def from_rows(rows: Iterable[Mapping[str, Any]]) -> Plan:
     """Inverse of :func:`as_rows`; fields that the phase's class does not have, as older files hold, are passed over."""
-    return tuple(_phase(CLASSES[row["kind"]], row) for row in rows)
+    return tuple(_phase(CLASSES[row["kind"]], {"number": number, **row}) for number, row in enumerate(rows))
 
 
 def _phase(kind: type[Phase], row: Mapping[str, Any]) -> Phase:

@@ -25,6 +25,11 @@ class AdaptiveSwitch:
     generator_steps: int = 0
     forced: int = 0  # hand-overs by the cap instead of the loss
 
+    def restart(self) -> None:
+        """Begin a GAN phase: the critic's turn, and nothing counted."""
+        for field in TALLIES:
+            setattr(self, field.name, field.default)
+
     def after_critic(self, loss: float) -> None:
         """Count a critic batch with this raw ``loss`` (the mean over all devices) and decide who is next."""
         self.critic_run += 1
@@ -47,10 +52,13 @@ class AdaptiveSwitch:
         return self.critic_steps / max(self.generator_steps, 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as plain values."""
+        """Settings and tallies, as plain values."""
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        for field in fields(self):
+        """Take the tallies of :meth:`state_dict`; the settings stay those of the config."""
+        for field in TALLIES:
             setattr(self, field.name, state[field.name])
+
+
+TALLIES = [field for field in fields(AdaptiveSwitch) if field.name not in ("threshold", "max_critic_steps")]

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,28 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
-from torch import Tensor
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from nogan.common import distributed
 from nogan.common.errors import Interrupted, UserError
 from nogan.common.files import DiskFull, bytes_of, write_atomically
+from nogan.plan import Plan
 from nogan.runs.checkpoints import KEPT_WITHIN_A_PHASE, newest_first
 from nogan.runs.run_folder import CheckpointName, RunFolder
+from nogan.training import position
 from nogan.training.modules import GANModule
-from nogan.training.scheduler import NoGANScheduler
 from nogan.training.signals import StopOnSignal
 
 
 class RunCheckpoints(Checkpoint):
     """Writes ``checkpoints/PHASE-NAME-BATCH.ckpt``; ``last.ckpt`` is a link to the newest.
 
-    The checkpoints at phase boundaries are kept; of those within a phase, the newest two. Those later than the newest
-    go: they are of a course that the run has left, because they were damaged or led nowhere.
+    The checkpoints at phase boundaries are kept; of those within a phase, the two that were written last. A run that
+    went back, because later checkpoints are damaged or led to values that are not finite, removes those later ones.
 
     Args:
-        scheduler: says where the run stands.
+        plan: one phase an epoch.
+        module: says whether the last batch was skipped.
         folder: the run folder.
         every_n_batches: within a phase.
         every_n_minutes: within a phase, whatever the batches.
@@ -39,7 +40,8 @@ class RunCheckpoints(Checkpoint):
 
     def __init__(
         self,
-        scheduler: NoGANScheduler,
+        plan: Plan,
+        module: GANModule,
         folder: RunFolder,
         *,
         every_n_batches: int,
@@ -47,36 +49,36 @@ class RunCheckpoints(Checkpoint):
         stop: StopOnSignal,
     ) -> None:
         super().__init__()
-        self.scheduler = scheduler
-        self.folder = folder
+        self.plan, self.module, self.folder = plan, module, folder
         self.every_n_batches, self.every_n_seconds = every_n_batches, every_n_minutes * 60
         self.stop = stop
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         """Save within a phase, but not at its last batch: Lightning would resume that one into the next phase.
 
-        Nor after a bad batch, unless told to stop: a run that goes back for too many of them is to find a good state.
+        Nor after a skipped batch, unless told to stop: a run that goes back because of too many skipped batches must
+        find a state from before them.
         """
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if position.is_last_batch(trainer):
             return
         late = time.monotonic() - self._saved_at > self.every_n_seconds
         stop, late = distributed.all_reduce_max(self.stop.received, late)  # all ranks save, and all stop, if one must
         due = late or (batch_idx + 1) % self.every_n_batches == 0
-        if stop or (due and not module.bad_in_a_row):
+        if stop or (due and not self.module.bad_in_a_row):
             self._save(trainer, batch_idx + 1)
         if stop:
             raise Interrupted(stop)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save at the phase boundary."""
         self._save(trainer, None)
         self.stop.raise_if_received()
 
     def _save(self, trainer: pl.Trainer, batch: int | None) -> None:
-        phase = self.scheduler.phase(trainer)
+        phase = self.plan[trainer.current_epoch]
         name = CheckpointName(trainer.current_epoch, batch is None, batch or 0, phase.name)
         path = self.folder.checkpoint(name)
         trainer.save_checkpoint(path)  # every rank must call it; rank 0 writes
@@ -100,7 +102,7 @@ class RunCheckpoints(Checkpoint):
             last.unlink(missing_ok=True)
 
     def _prune(self, newest: Path) -> None:
-        """Remove what is later than ``newest``, of a course that the run has left, and what is older than needed."""
+        """Remove what is later than ``newest``, from before the run went back, and what is older than needed."""
         every = newest_first(self.folder)
         for path in every[: every.index(newest)]:
             path.unlink()

@@ -1,98 +1,113 @@
 """A moving average of the generator's weights beside the run: steadier colors, no influence on training."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from timm.utils import ModelEmaV3
+from torch import Tensor
 
-from nogan.networks import build_generator
 from nogan.networks import generator_file as exports
 from nogan.plan import CriticPhase, GANPhase
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore, save_tensors
 from nogan.training.modules import GANModule
-from nogan.training.scheduler import NoGANScheduler
+from nogan.training.state import RunState
 
 WARM_UP = 10  # the first averages reach back a tenth of the steps so far
+
+
+class GeneratorAverage(ModelEmaV3):
+    """timm's moving average with TensorFlow's warm-up: after n updates the decay is at most (1 + n) / (10 + n).
+
+    Parameters are averaged, ``average ← decay · average + (1 - decay) · parameter``. Buffers are copied: the vectors of
+    spectral norm's power iteration and the statistics of batch norm are no weights, and an average of unit vectors is
+    none.
+    """
+
+    def get_decay(self, step: int | None = None) -> float:
+        """The decay of update ``step`` (from 1)."""
+        assert step is not None
+        return min(self.decay, (1 + step) / (WARM_UP + step))
 
 
 class GeneratorEMA(pl.Callback):
     """Follows the generator, and writes ``generator@ema.safetensors`` after every phase that trained it.
 
-    Parameters are averaged, ``ema ← decay · ema + (1 - decay) · parameter``, after batches that served the generator
-    and no others. Buffers are copied: the vectors of spectral norm's power iteration and the statistics of batch norm
-    are no weights, and an average of unit vectors is none. While the average is young it reaches back less far: the
-    decay is (1 + n) / (10 + n) after n steps where that is lower.
-
-    A rollback at the inflection point takes the average back to the same snapshot, for which it is kept beside the
-    snapshots. On several devices the first rank keeps it.
+    The average moves after batches that served the generator and no others. A rollback at the inflection point takes it
+    back to the same snapshot, for which it is kept beside the snapshots. On several devices rank zero keeps it.
 
     Args:
-        scheduler: says where the run stands.
+        module: has the generator.
+        state: says where the run stands.
         folder: the run folder.
         decay: in [0, 1); 0.999 averages over about the last 1000 batches.
         name: of the run.
         model: of the config.
     """
 
-    def __init__(self, scheduler: NoGANScheduler, folder: RunFolder, decay: float, *, name: str, model: str) -> None:
-        self.scheduler, self.folder, self.decay = scheduler, folder, decay
+    def __init__(
+        self, module: GANModule, state: RunState, folder: RunFolder, decay: float, *, name: str, model: str
+    ) -> None:
+        self.module, self.state, self.folder, self.decay = module, state, folder, decay
         self.about = {"run": name, "model": model, "ema": decay}
-        self.average: dict[str, Tensor] = {}
+        self.follower: GeneratorAverage | None = None  # on rank zero, from the start of training on
         self.updates = 0
+        self._restored: dict[str, Tensor] = {}
 
-    def on_train_start(self, trainer: pl.Trainer, module: GANModule) -> None:
-        """Begin with the generator as it is, or put a restored average on the device."""
+    @property
+    def average(self) -> dict[str, Tensor]:
+        """The average as a state dict of the generator; empty before training."""
+        return dict(self.follower.module.state_dict()) if self.follower else self._restored
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin with the generator as it is, or with the average of the run that goes on."""
         if not trainer.is_global_zero:
             return
-        state = module.generator.network.state_dict()
-        for name, tensor in state.items():
-            self.average[name] = self.average.get(name, tensor).to(tensor, copy=True)
-        if not self.scheduler.records or trainer.current_epoch == len(self.scheduler.plan):
+        self.follower = GeneratorAverage(self.module.generator.network, self.decay, exclude_buffers=True)
+        if self._restored:
+            self.follower.module.load_state_dict(self._restored)
+            self._restored = {}
+        if trainer.current_epoch == len(self.state.plan):
             return
-        phase = self.scheduler.phase(trainer)
-        if isinstance(phase, GANPhase):
-            self._snapshots(phase).discard_after(self.scheduler.record.steps)
+        phase = self.state.plan[trainer.current_epoch]
+        if isinstance(phase, GANPhase) and self.state.is_within(phase):
+            self._snapshots(phase).discard_after(self.state.record.steps)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the average before a GAN phase, to which a rollback may go."""
-        phase = self.scheduler.phase(trainer)
+        phase = self.state.plan[trainer.current_epoch]
         if trainer.is_global_zero and isinstance(phase, GANPhase):
             self._snapshots(phase).discard_after(-1)
             self._keep(phase, 0)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         """Follow, if this batch trained the generator and was not skipped."""
-        if not trainer.is_global_zero:
+        if self.follower is None:
             return
-        if module.generator.training and not module.skipped:  # the network that a batch does not serve is in eval mode
+        generator = self.module.generator
+        if generator.training and not self.module.skipped:  # the network that a batch does not serve is in eval mode
             self.updates += 1
-            follow(
-                self.average, module.generator.network, min(self.decay, (1 + self.updates) / (WARM_UP + self.updates))
-            )
-        phase = self.scheduler.phase(trainer)
+            self.follower.update(generator.network, self.updates)
+        phase = self.state.plan[trainer.current_epoch]
         if isinstance(phase, GANPhase) and phase.is_snapshot(batch_idx + 1):
             self._keep(phase, batch_idx + 1)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Follow a rollback, and write the file."""
-        phase, record = self.scheduler.phase(trainer), self.scheduler.record
-        if not trainer.is_global_zero or isinstance(phase, CriticPhase):
+        phase, record = self.state.plan[trainer.current_epoch], self.state.record
+        if self.follower is None or isinstance(phase, CriticPhase):
             return
+        network = self.follower.module
         if isinstance(phase, GANPhase) and record.rolled_back_to is not None:
-            kept = load_file(self._snapshots(phase).path(record.rolled_back_to))
-            self.average = {name: kept[name].to(tensor) for name, tensor in self.average.items()}
-        network = build_generator(**module.generator.network.config, pretrained=False)
-        network.load_state_dict(self.average)
+            network.load_state_dict(load_file(self._snapshots(phase).path(record.rolled_back_to)))
         exports.save_generator(network, self.folder.generator("ema"), **self.about, after=phase.name, size=phase.size)
 
     def _snapshots(self, phase: GANPhase) -> SnapshotStore:
-        return self.scheduler.snapshots(phase).averages
+        return SnapshotStore(self.folder.snapshots(phase.name)).averages
 
     def _keep(self, phase: GANPhase, step: int) -> None:
         save_tensors(self.average, self._snapshots(phase).path(step))
@@ -101,16 +116,6 @@ class GeneratorEMA(pl.Callback):
         """The average and its age."""
         return {"average": self.average, "updates": self.updates}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.average, self.updates = state["average"], state["updates"]
-
-
-@torch.no_grad()
-def follow(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
-    """Take ``average``, a state dict, a step towards ``network``, in place; buffers are copied."""
-    parameters = dict(network.named_parameters())
-    names = list(parameters)
-    torch._foreach_lerp_([average[name] for name in names], [parameters[name] for name in names], 1 - decay)
-    for name, buffer in network.named_buffers():
-        average[name].copy_(buffer)
+        self._restored, self.updates = state_dict["average"], state_dict["updates"]

@@ -1,15 +1,16 @@
 """The weights that a run hands on: after pretraining, at each inflection point, and at the end."""
 
 import shutil
+from typing import Literal
 
 import pytorch_lightning as pl
 
 from nogan.networks import generator_file as exports
-from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
+from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase
 from nogan.runs.run_folder import GeneratorStage, RunFolder
 from nogan.runs.snapshots import save_state
 from nogan.training.modules import GANModule
-from nogan.training.scheduler import NoGANScheduler
+from nogan.training.state import RunState
 
 
 class Exports(pl.Callback):
@@ -21,41 +22,51 @@ class Exports(pl.Callback):
     ``critic@gan.safetensors`` the one that the latest GAN phase trained.
 
     Args:
-        plan: all phases.
-        scheduler: says how a phase ended.
+        module: generator and critic.
+        state: says how a phase ended.
         folder: the run folder.
+        goes_on_from: whose critic a later cycle trains on: from before or after the GAN phase.
         name: of the run.
         model: of the config.
     """
 
-    def __init__(self, plan: Plan, scheduler: NoGANScheduler, folder: RunFolder, *, name: str, model: str) -> None:
-        self.plan, self.scheduler, self.folder = plan, scheduler, folder
+    def __init__(
+        self,
+        module: GANModule,
+        state: RunState,
+        folder: RunFolder,
+        *,
+        goes_on_from: Literal["pre_gan", "post_gan"],
+        name: str,
+        model: str,
+    ) -> None:
+        self.module, self.state, self.folder, self.goes_on_from = module, state, folder, goes_on_from
         self.about = {"run": name, "model": model}
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what this phase finished."""
         if not trainer.is_global_zero:
             return
-        index = trainer.current_epoch
-        phase = self.plan[index]
+        plan, index = self.state.plan, trainer.current_epoch
+        phase = plan[index]
         match phase:
             case CriticPhase():
-                save_state(module.critic.network, self.folder.critic())
+                save_state(self.module.critic.network, self.folder.critic())
             case GeneratorPhase():
-                self._save_generator(module, "final", phase)
-                if index + 1 == len(self.plan) or self.plan[index + 1].cycle > 0:
-                    self._save_generator(module, "pretrained", phase)
+                self._save_generator("final", phase)
+                if index + 1 == len(plan) or plan[index + 1].cycle > 0:
+                    self._save_generator("pretrained", phase)
             case GANPhase():
-                self._save_generator(module, "final", phase)
-                if self.scheduler.record.end == "inflection":
-                    self._save_generator(module, "inflection", phase)
-                save_state(module.critic.network, self.folder.critic("gan"))
+                self._save_generator("final", phase)
+                if self.state.record.end == "inflection":
+                    self._save_generator("inflection", phase)
+                save_state(self.module.critic.network, self.folder.critic("gan"))
                 if not self.folder.critic().is_file():  # the run began with this phase
                     shutil.copyfile(self.folder.critic_before(phase.cycle), self.folder.critic())
-                if self.scheduler.restart == "post_gan":
-                    save_state(module.critic.network, self.folder.critic())
+                if self.goes_on_from == "post_gan":
+                    save_state(self.module.critic.network, self.folder.critic())
 
-    def _save_generator(self, module: GANModule, stage: GeneratorStage, phase: Phase) -> None:
-        metrics = self.scheduler.record.metrics or {}
+    def _save_generator(self, stage: GeneratorStage, phase: Phase) -> None:
+        metrics = self.state.record.metrics or {}
         about = {**self.about, "after": phase.name, "size": phase.size, "metrics": metrics}
-        exports.save_generator(module.generator.network, self.folder.generator(stage), **about)
+        exports.save_generator(self.module.generator.network, self.folder.generator(stage), **about)

@@ -24,6 +24,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 from torch import Tensor
 
 from nogan.common import distributed
@@ -36,9 +37,9 @@ from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
-from nogan.training.callbacks.telemetry import Telemetry
+from nogan.runs.snapshots import SnapshotStore
 from nogan.training.modules import GANModule
-from nogan.training.scheduler import NoGANScheduler
+from nogan.training.state import RunState
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,12 @@ class Probe(pl.Callback):
     """Measures the networks on held-out pictures and draws the grid of samples; the first rank does it for all.
 
     Args:
-        scheduler: says where the run stands, and keeps the results in its records.
-        telemetry: logs them, as ``val/…``.
+        module: generator and critic.
+        data: has the held-out pictures.
+        state: says where the run stands, and keeps the results in its records.
         folder: the run folder; grids go to ``samples/``, a snapshot's metrics beside the snapshot.
+        report: logs metrics: ``val/…`` of the generator, ``critic/val_…`` of the critic.
+        measured: told the metrics of each snapshot, by its step.
         images: photographs measured.
         size: px, square.
         grid: photographs shown.
@@ -58,88 +62,92 @@ class Probe(pl.Callback):
 
     def __init__(
         self,
-        scheduler: NoGANScheduler,
-        telemetry: Telemetry,
+        module: GANModule,
+        data: NoGANData,
+        state: RunState,
         folder: RunFolder,
+        report: Callable[[pl.Trainer, Mapping[str, float]], None],
+        measured: Callable[[int, Mapping[str, float]], None],
         *,
         images: int,
         size: int,
         grid: int,
         batch_size: int,
     ) -> None:
-        self.scheduler, self.telemetry, self.folder = scheduler, telemetry, folder
+        self.module, self.data, self.state, self.folder = module, data, state, folder
+        self.report, self.measured = report, measured
         self.images, self.size, self.grid, self.batch_size = images, size, grid, batch_size
         self._photographs: Tensor | None = None
         self._last: Tensor | None = None  # output at the last snapshot, uint8
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure before the first batch of the run, and of every GAN phase: snapshot 0."""
-        phase = self.scheduler.phase(trainer)
+        phase = self.state.plan[trainer.current_epoch]
         if isinstance(phase, GANPhase):
-            self._measure_snapshot(trainer, module, phase, 0)
+            self._measure_snapshot(trainer, phase, 0)
         elif trainer.current_epoch == 0:
-            self._measure(trainer, module)
+            self._measure(trainer)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         """Measure at snapshots."""
-        phase = self.scheduler.phase(trainer)
+        phase = self.state.plan[trainer.current_epoch]
         if isinstance(phase, GANPhase) and phase.is_snapshot(batch_idx + 1):
-            self._measure_snapshot(trainer, module, phase, batch_idx + 1)
+            self._measure_snapshot(trainer, phase, batch_idx + 1)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep what the phase made of its network: after a rollback, the metrics of that snapshot."""
-        record, phase = self.scheduler.record, self.scheduler.phase(trainer)
+        record, phase = self.state.record, self.state.plan[trainer.current_epoch]
         match phase:
             case GeneratorPhase():
-                record.metrics = self._measure(trainer, module)
+                record.metrics = self._measure(trainer)
             case CriticPhase() if phase.held_out:
                 with naming_out_of_memory(f"the critic's measurement after {phase.title}", f"lower {phase.key}.size"):
-                    record.critic = self._report(trainer, "critic/val_", lambda: critic_values(trainer, module, phase))
+                    record.critic = self._report(trainer, "critic/val_", lambda: self._critic_values(trainer, phase))
             case GANPhase():
                 assert record.chosen is not None
-                known = distributed.broadcast_from_rank_zero(self.scheduler.snapshots(phase).metrics(record.chosen))
-                record.metrics = known or self._measure(trainer, module)
+                known = distributed.broadcast_from_rank_zero(self._snapshots(phase).metrics(record.chosen))
+                record.metrics = known or self._measure(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """The output at the last snapshot, which ``change`` is measured against."""
         return {"last": self._last}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self._last = state["last"]
+        self._last = state_dict["last"]
 
     # --- measuring ----------------------------------------------------------------------------------------------------
 
-    def _measure_snapshot(self, trainer: pl.Trainer, module: GANModule, phase: GANPhase, step: int) -> None:
-        metrics = self._measure(trainer, module)
+    def _measure_snapshot(self, trainer: pl.Trainer, phase: GANPhase, step: int) -> None:
+        metrics = self._measure(trainer)
         if trainer.is_global_zero:
-            self.scheduler.snapshots(phase).note_metrics(step, metrics)
-        self.scheduler.measured(module, step, metrics)
+            self._snapshots(phase).note_metrics(step, metrics)
+        self.measured(step, metrics)
 
-    def _measure(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
+    def _measure(self, trainer: pl.Trainer) -> dict[str, float]:
         where = self._where(trainer)
         batches = f"the probe's pictures, at {self.size} px in batches of {self.batch_size}, {where}"
         try:
             with naming_out_of_memory(batches, "lower probe.batch_size or probe.size"):
-                return self._report(trainer, "val/", lambda: self._values(trainer, module))
+                return self._report(trainer, "val/", lambda: self._values(trainer))
         except MetricError as error:
             raise UserError(f"{error}; in {where}") from error
 
     def _where(self, trainer: pl.Trainer) -> str:
-        return f"{self.scheduler.phase(trainer).title}, batch {self.scheduler.record.steps}"
+        return f"{self.state.plan[trainer.current_epoch].title}, batch {self.state.record.steps}"
 
     def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         started = time.monotonic()
         values = distributed.broadcast_from_rank_zero(measure() if trainer.is_global_zero else {})
-        self.telemetry.report(trainer, {f"{prefix}{name}": value for name, value in values.items()})
-        self.scheduler.leave_out(time.monotonic() - started)
+        self.report(trainer, {f"{prefix}{name}": value for name, value in values.items()})
+        self.state.count_probe(time.monotonic() - started)
         return values
 
-    def _values(self, trainer: pl.Trainer, module: GANModule) -> dict[str, float]:
-        photographs = self._load(trainer)
-        network = module.generator.network
+    def _values(self, trainer: pl.Trainer) -> dict[str, float]:
+        photographs = self._load()
+        network = self.module.generator.network
         with evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
             device = trainer.strategy.root_device
             outputs = colorize(network, photographs, self.batch_size, device)
@@ -163,10 +171,9 @@ class Probe(pl.Callback):
         self._show(trainer, draw_grid(photographs[: self.grid], outputs[: self.grid]))
         return values
 
-    def _load(self, trainer: pl.Trainer) -> Tensor:
+    def _load(self) -> Tensor:
         if self._photographs is None:
-            data: NoGANData = trainer.datamodule
-            self._photographs = data.probe_photographs(self.images, self.size)
+            self._photographs = self.data.probe_photographs(self.images, self.size)
         return self._photographs
 
     def _show(self, trainer: pl.Trainer, grid: Image.Image) -> None:
@@ -180,14 +187,15 @@ class Probe(pl.Callback):
             if hasattr(logger, "log_image"):
                 logger.log_image("samples", [grid], step=trainer.global_step, caption=[self._where(trainer)])
 
+    def _critic_values(self, trainer: pl.Trainer, phase: CriticPhase) -> dict[str, float]:
+        """Loss and accuracy of the critic on the pictures that it does not train on."""
+        total: dict[str, float] = {}
+        with evaluating(self.module.critic.network), torch.no_grad(), trainer.precision_plugin.forward_context():
+            for batch in self.data.critic_held_out(phase):
+                _, metrics = self.module.critic.pretrain_loss(batch)
+                share = len(batch.images) / (2 * phase.held_out)
+                total = {name: total.get(name, 0.0) + float(value) * share for name, value in metrics.items()}
+        return total
 
-def critic_values(trainer: pl.Trainer, module: GANModule, phase: CriticPhase) -> dict[str, float]:
-    """Loss and accuracy of the critic on the pictures that it does not train on."""
-    data: NoGANData = trainer.datamodule
-    total: dict[str, float] = {}
-    with evaluating(module.critic.network), torch.no_grad(), trainer.precision_plugin.forward_context():
-        for batch in data.critic_held_out(phase):
-            _, metrics = module.critic.pretrain_loss(batch)
-            share = len(batch.images) / (2 * phase.held_out)
-            total = {name: total.get(name, 0.0) + float(value) * share for name, value in metrics.items()}
-    return total
+    def _snapshots(self, phase: GANPhase) -> SnapshotStore:
+        return SnapshotStore(self.folder.snapshots(phase.name))

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from torch import Tensor
 
-from nogan.plan import Phase, Plan
+from nogan.plan import Phase
 from nogan.runs.summary import clock
-from nogan.training.callbacks.telemetry import Telemetry
-from nogan.training.modules import GANModule
-from nogan.training.scheduler import NoGANScheduler
+from nogan.training import position
+from nogan.training.state import RunState
 
 SHOWN = {  # metric: its name in the bar, and in a narrow one
     "generator/loss": ("loss", "loss"),
@@ -43,6 +42,7 @@ class Progressed:
         """What stands before and behind the bar of a line of ``width`` cells: the longest wording that fits.
 
         Titles get shorter first, then numbers, then losses are left out; the batch, images/s and the time left stay.
+        (Rich's columns cut what does not fit; they know no shorter wording for it.)
         """
         wordings = self._wordings()
         return next((texts for texts in wordings if sum(map(len, texts)) + SHORTEST_BAR + 2 <= width), wordings[-1])
@@ -72,16 +72,15 @@ class PlanProgress(ProgressBar):
     """One bar for the whole plan on a terminal; a line at the start and end of each phase elsewhere.
 
     Args:
-        plan: what is to be done.
-        scheduler: says where the run stands.
-        telemetry: has the latest losses.
+        state: says what is to be done, and where the run stands.
+        latest: the newest values of the metrics of the phase; cleared when another begins.
         console: where to print.
     """
 
-    def __init__(self, plan: Plan, scheduler: NoGANScheduler, telemetry: Telemetry, console: Console) -> None:
+    def __init__(self, state: RunState, latest: dict[str, float], console: Console) -> None:
         super().__init__()
-        self.plan, self.scheduler, self.telemetry, self.console = plan, scheduler, telemetry, console
-        self.costs = [phase.cost for phase in plan]
+        self.plan, self.state, self.latest, self.console = state.plan, state, latest, console
+        self.costs = [phase.cost for phase in self.plan]
         self._bar: Progress | None = None
         self._seconds_per_cost: dict[str, float] = {}
         self._phase_started = 0.0
@@ -96,25 +95,25 @@ class PlanProgress(ProgressBar):
 
     # --- Lightning's hooks --------------------------------------------------------------------------------------------
 
-    def on_train_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar, and say where a resumed run goes on."""
         if trainer.ckpt_path and trainer.current_epoch < len(self.plan):
-            self.console.print(self._restored(trainer, module), soft_wrap=True)
+            self.console.print(self._restored(trainer), soft_wrap=True)
         if self.console.is_terminal:
             self._start_bar(trainer)
-        if trainer.current_epoch < len(self.plan) and self._steps_done(trainer):
+        if trainer.current_epoch < len(self.plan) and position.batches_done(trainer):
             self._begin(trainer)
 
-    def _restored(self, trainer: pl.Trainer, module: GANModule) -> str:
-        phase, steps = self.plan[trainer.current_epoch], self._steps_done(trainer)
-        rates = phase.hyper(min(steps, phase.steps - 1), self.scheduler.turn(phase)).lr
+    def _restored(self, trainer: pl.Trainer) -> str:
+        phase, steps = self.plan[trainer.current_epoch], position.batches_done(trainer)
+        rates = phase.hyper(min(steps, phase.steps - 1), self.state.turn(phase)).lr
         return (
             f"Resumed from {Path(trainer.ckpt_path).name}: {phase.title}, "
             f"phase {trainer.current_epoch + 1} of {len(self.plan)}, "
-            f"batch {steps} of {phase.steps}, lr {rates[-1]:.3g}, {self.scheduler.images_seen:,} images seen"
+            f"batch {steps} of {phase.steps}, lr {rates[-1]:.3g}, {self.state.images_seen:,} images seen"
         )
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Name the phase."""
         self._begin(trainer)
         if not self.console.is_terminal:
@@ -122,16 +121,16 @@ class PlanProgress(ProgressBar):
             self.console.print(f"[{trainer.current_epoch + 1}/{len(self.plan)}] {phase.title}: {phase.steps} batches")
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar."""
         if self._bar is not None:
             self._update(trainer, batch_idx + 1)
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the phase where there is no bar, and learn what its kind costs."""
         phase = self.plan[trainer.current_epoch]
-        record = self.scheduler.record
+        record = self.state.record
         steps = record.steps - self._first_step
         if steps > 0:
             self._learn(phase, steps, time.monotonic() - self._phase_started)
@@ -145,11 +144,11 @@ class PlanProgress(ProgressBar):
             )
             self.console.print(f"    {took:.0f} s{metrics}, about {clock(left)} left")
 
-    def on_train_end(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
         self._stop_bar()
 
-    def on_exception(self, trainer: pl.Trainer, module: GANModule, exception: BaseException) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Close the bar, so that the message stands below it."""
         self._stop_bar()
 
@@ -176,8 +175,8 @@ class PlanProgress(ProgressBar):
 
     def _begin(self, trainer: pl.Trainer) -> None:
         self._phase_started = time.monotonic()
-        self._first_step = self._steps_done(trainer)
-        self.telemetry.latest.clear()
+        self._first_step = position.batches_done(trainer)
+        self.latest.clear()
         if self._bar is not None:
             self._update(trainer, self._first_step)
 
@@ -193,16 +192,12 @@ class PlanProgress(ProgressBar):
             f"[{index + 1}/{len(self.plan)}]",
             phase,
             steps,
-            losses={key: self.telemetry.latest[key] for key in SHOWN if key in self.telemetry.latest},
+            losses={key: self.latest[key] for key in SHOWN if key in self.latest},
             rate=done_here * phase.batch_size / elapsed if done_here else None,
             left=self._time_left(index, steps),
         ).within(self.console.width)
         completed = sum(self.costs[:index]) + self.costs[index] * steps / phase.steps
         self._bar.update(self._task, completed=completed, description=before, status=behind)
-
-    def _steps_done(self, trainer: pl.Trainer) -> int:
-        loop = trainer.fit_loop
-        return loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
 
     # --- the time left ------------------------------------------------------------------------------------------------
 

@@ -10,88 +10,103 @@
 ``nogan/phase``, ``/cycle``        number of the phase in the plan, and of the critic/GAN cycle
 ``nogan/bad_batches``              batches skipped for a loss or gradient not finite; with every point, if any were
 ``nogan/images_seen``              images trained on since the start of the run, with every point
-``lr/generator``, ``lr/critic``    of the decoder; of the critic
+``lr/generator``, ``lr/critic``    learning rates: of the decoder; of the critic
+``system/images_per_second``       since the last point that has it; without the time of the probe
+``system/peak_memory_gb``          at the most so far: of the GPU, or of this process
 =================================  =================================================================================
 """
 
+import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
+import torch
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from nogan.common.smoothing import DebiasedEMA
-from nogan.plan import Phase
+from nogan.plan import GANPhase, Phase
 from nogan.training.loggers import MetricsCSV
 from nogan.training.modules import GANModule
-from nogan.training.scheduler import NoGANScheduler
+from nogan.training.position import Position
+from nogan.training.state import RunState
 
 
 class Telemetry(pl.Callback):
-    """Logs training metrics: each step of a GAN phase, every ``every_n_steps`` of the others."""
+    """Logs training metrics: each batch of a GAN phase, and every ``every_n_steps``-th of the others.
 
-    def __init__(self, scheduler: NoGANScheduler, every_n_steps: int) -> None:
-        self.scheduler = scheduler
-        self.every_n_steps = every_n_steps
+    Args:
+        module: says how many batches were skipped.
+        state: says where the run stands.
+        every_n_steps: batches from one point to the next; in GAN phases, from one measurement of speed to the next.
+    """
+
+    def __init__(self, module: GANModule, state: RunState, every_n_steps: int) -> None:
+        self.module, self.state, self.every_n_steps = module, state, every_n_steps
         self.smooth = DebiasedEMA()
-        self.latest: dict[str, float] = {}
+        self.latest: dict[str, float] = {}  # the newest value of each metric of the phase
+        self._loggers: list[Logger] = []
         self._csv_rows = 0
+        self._speed_from = (0, 0.0)  # batches and seconds of the phase at the last measurement of speed
 
-    def on_train_start(self, trainer: pl.Trainer, module: GANModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows that the interrupted run wrote after the checkpoint."""
         for logger in trainer.loggers:
             if isinstance(logger, MetricsCSV):
                 logger.truncate(self._csv_rows)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: GANModule) -> None:
-        """Smoothing starts afresh in each phase."""
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Smoothing and speed start afresh in each phase."""
         self.smooth = DebiasedEMA()
+        self._speed_from = (0, 0.0)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: GANModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         """Log this step, if it is one to be logged."""
-        phase = self.scheduler.phase(trainer)
-        last = batch_idx + 1 == phase.steps
-        if phase.kind != "gan" and (batch_idx + 1) % self.every_n_steps and not last:
+        assert isinstance(outputs, Mapping)
+        phase, done = self.state.plan[trainer.current_epoch], batch_idx + 1
+        measures_speed = done % self.every_n_steps == 0 or done == phase.steps
+        if not isinstance(phase, GANPhase) and not measures_speed:
             return
         values = {name: float(value) for name, value in outputs.items()}
-        self.report(trainer, self._named(phase, module, values, batch_idx))
+        metrics = self._of_gan(phase, values, done) if isinstance(phase, GANPhase) else _of_one(phase, values, done)
+        if measures_speed:
+            metrics |= self._speed(phase, done, trainer.strategy.root_device)
+        self.report(trainer, metrics)
 
-    def report(self, trainer: pl.Trainer, metrics: dict[str, float]) -> None:
+    def report(self, trainer: pl.Trainer, metrics: Mapping[str, float]) -> None:
         """Send ``metrics`` to every logger, with the run's position."""
-        phase = self.scheduler.phase(trainer)
-        position = {
-            "nogan/phase": trainer.current_epoch,
-            "nogan/cycle": phase.cycle,
-            "nogan/images_seen": self.scheduler.images_seen,
-        }
-        if bad := trainer.lightning_module.bad_batches:
+        here = position_of(self.state, trainer.current_epoch)
+        position = {"nogan/phase": here.phase, "nogan/cycle": here.cycle, "nogan/images_seen": here.images_seen}
+        if bad := self.module.bad_batches:
             position["nogan/bad_batches"] = bad
         self.latest.update(metrics)
         for logger in trainer.loggers:
             logger.log_metrics({**position, **metrics}, step=trainer.global_step)
 
-    def _named(self, phase: Phase, module: GANModule, values: dict[str, float], batch_idx: int) -> dict[str, float]:
-        if phase.kind != "gan":
-            optimizer = module.critic_optimizer if phase.kind == "critic" else module.generator_optimizer
-            named = {f"{phase.kind}/{name}": value for name, value in values.items()}
-            return {**named, f"lr/{phase.kind}": optimizer.param_groups[-1]["lr"]}
-        switch = self.scheduler.switch
-        position = {
-            "gan/step": batch_idx + 1,
-            "gan/total_step": self._earlier_gan_steps + batch_idx + 1,
-            "gan/critic_steps_per_generator_step": switch.burden,
+    def _of_gan(self, phase: GANPhase, values: dict[str, float], done: int) -> dict[str, float]:
+        metrics = {
+            "gan/step": done,
+            "gan/total_step": self.state.earlier_gan_steps + done,
+            "gan/critic_steps_per_generator_step": self.state.switch.burden,
+            "lr/generator": phase.generator_lr,
+            "lr/critic": phase.critic_lr,
         }
         if "critic_loss" in values:
             smooth = self.smooth.update(values["critic_loss"])
-            return {**position, "gan/critic_loss": values["critic_loss"], "gan/critic_loss_smooth": smooth}
+            return {**metrics, "gan/critic_loss": values["critic_loss"], "gan/critic_loss_smooth": smooth}
         values["generator_loss"] = values.pop("loss")
-        return {**position, **{f"gan/{name}": value for name, value in values.items()}}
+        return {**metrics, **{f"gan/{name}": value for name, value in values.items()}}
 
-    @property
-    def _earlier_gan_steps(self) -> int:
-        return sum(record.steps for record in self.scheduler.records[:-1] if record.kind == "gan")
+    def _speed(self, phase: Phase, done: int, device: torch.device) -> dict[str, float]:
+        """Images a second since the last measurement, time for the probe left out; and memory at the most so far."""
+        batches, seconds = done - self._speed_from[0], self.state.record.seconds - self._speed_from[1]
+        self._speed_from = (done, self.state.record.seconds)
+        speed = {"system/images_per_second": batches * phase.batch_size / seconds} if seconds > 0 else {}
+        return {**speed, "system/peak_memory_gb": peak_memory(device) / 1e9}
 
     def state_dict(self) -> dict[str, Any]:
         """The smoothing, and how far the CSV is written."""
@@ -99,14 +114,37 @@ class Telemetry(pl.Callback):
 
     @property
     def _rows_written(self) -> int:
-        loggers = self.scheduler_loggers
-        return next((logger.rows for logger in loggers if isinstance(logger, MetricsCSV)), 0)
+        return next((logger.rows for logger in self._loggers if isinstance(logger, MetricsCSV)), 0)
 
-    def setup(self, trainer: pl.Trainer, module: GANModule, stage: str) -> None:
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Know the loggers, whose state a checkpoint needs."""
-        self.scheduler_loggers = trainer.loggers
+        self._loggers = trainer.loggers
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
-        self.smooth.load_state_dict(state["smooth"])
-        self._csv_rows = state["csv_rows"]
+        self.smooth.load_state_dict(state_dict["smooth"])
+        self._csv_rows = state_dict["csv_rows"]
+
+
+def _of_one(phase: Phase, values: Mapping[str, float], done: int) -> dict[str, float]:
+    """The metrics of a phase in which one network trains."""
+    named = {f"{phase.kind}/{name}": value for name, value in values.items()}
+    return {**named, f"lr/{phase.kind}": phase.hyper(done - 1).lr[-1]}
+
+
+def position_of(state: RunState, epoch: int) -> Position:
+    """Where the run stands in phase ``epoch`` of its plan."""
+    batch = state.record.steps if state.records else 0
+    return Position(state.plan[epoch].cycle, epoch, batch, state.images_seen)
+
+
+def peak_memory(device: torch.device) -> float:
+    """Bytes at the most so far: of the GPU that PyTorch took, or of this process's memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
