@@ -9,10 +9,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nogan.data.datamodule import NoGANData
+from nogan.data.bad_images import BadImages
+from nogan.data.datamodule import NoGANData, Reader
 from nogan.data.fakes import FakeStore
 from nogan.data.sources import open_source, split
 from nogan.plan import CriticPhase, build_plan
+
+
+class NoFakes:
+    """Numbers of fakes, of which none is ever opened."""
+
+    def store(self, phase: CriticPhase) -> FakeStore:
+        return FakeStore(Path("nowhere"), phase.fakes, phase.fakes_size)
+
+    ready = store
 
 
 @pytest.fixture
@@ -21,14 +31,14 @@ def data(smallest, tmp_path):
         config = smallest("trainer.limit_batches=20", *overrides)
         source = open_source("scenes", None, images=config.data.images, seed=0)
         parts = split(len(source), 0, config.data.val_share, config.data.reals_share)
-        return NoGANData(config, build_plan(config), source, parts, tmp_path)
+        reader = Reader(0, BadImages(len(source), 0.0))
+        return NoGANData(config, build_plan(config), source, parts, reader, NoFakes(), lambda trainer, plan: (0, 0))
 
     return built
 
 
 def pictures(data: NoGANData, phase: CriticPhase, *keys: int, held_out: bool = False):
-    store = FakeStore(data.folder / "unused", phase.fakes, phase.fakes_size)
-    return data._critic_batches(phase, store, keys, held_out)
+    return data._critic_batches(phase, data.fakes.store(phase), keys, held_out)
 
 
 def test_no_picture_that_measures_the_critic_ever_trains_it(data):

@@ -17,10 +17,14 @@ from nogan.common import color
 from nogan.common.rng import numpy_rng, torch_rng
 from nogan.data import datamodule
 from nogan.data.augment import NONE, AugmentConfig, augment
+from nogan.data.bad_images import BadImages
 from nogan.data.batches import Labeled, Pair
-from nogan.data.datamodule import NoGANData, RawBatch
+from nogan.data.datamodule import NoGANData, RawBatch, Reader
 from nogan.data.sources import split
 from nogan.plan import Phase, build_plan
+from nogan.runs.run_folder import RunFolder
+from nogan.training.fake_maker import FakeMaker
+from nogan.training.position import loader_start
 from nogan.training.run import train
 from tests.styles import CRITIC, GENERATOR
 
@@ -76,7 +80,9 @@ def data(smallest, tmp_path) -> Callable[..., NoGANData]:
         config = smallest(*OVERRIDES, *overrides)
         source = Photographs(all_alike)
         parts = split(len(source), config.seed, config.data.val_share, config.data.reals_share)
-        return NoGANData(config, build_plan(config), source, parts, tmp_path)
+        plan, reader = build_plan(config), Reader(config.data.workers, BadImages(len(source), 0.0))
+        maker = FakeMaker(config, Colorizer(), source, parts, reader, RunFolder(tmp_path), lambda done, count: None)
+        return NoGANData(config, plan, source, parts, reader, maker, loader_start)
 
     return built
 
@@ -96,8 +102,8 @@ def at(data: NoGANData, name: str, rank: int = 0, world: int = 1, done: int = 0)
         ),
         strategy=SimpleNamespace(root_device=CPU),
         precision_plugin=SimpleNamespace(forward_context=contextlib.nullcontext),
-        lightning_module=SimpleNamespace(generator=Colorizer()),
     )
+    data.fakes.setup(data.trainer, None, "fit")
     return data.plan[index]
 
 
@@ -146,7 +152,7 @@ def test_nothing_is_drawn_twice(data):
         for rank in range(2):
             for batch in batches(alike, name, rank=rank, world=2):
                 seen += [picture.numpy().tobytes() for picture in color_of(batch)]
-                if alike.plan[PHASES.index(name)].noise:
+                if isinstance(batch, Pair) and alike.plan[PHASES.index(name)].noise:
                     noises += [noise.round().numpy().tobytes() for noise in noise_of(batch) if noise.abs().max() > 0.5]
     assert len(seen) == sum(phase.steps * phase.batch_size for phase in alike.plan)
     assert len(set(seen)) == len(seen)
@@ -215,14 +221,14 @@ def test_noise_falls_on_gray_and_not_on_color(data, name):
 def test_fakes_are_made_from_clean_gray_without_augmentation(data):
     alike = data(all_alike=True)
     phase = at(alike, "c1@1")
-    fakes = alike.make_fakes(phase).open()
+    fakes = alike.fakes.ready(phase).open()
     pixels = torch.from_numpy(photograph(0)).permute(2, 0, 1)[None]
     gray = color.to_gray(augment(pixels, torch.tensor([[48, 64]]), phase.fakes_size, NONE))
-    given = torch.cat(alike.trainer.lightning_module.generator.given)
+    given = torch.cat(alike.fakes.generator.given)
     assert len(given) == len(fakes) == phase.fakes
     torch.testing.assert_close(color.denormalize(given), gray.expand_as(given))
     assert (np.abs(fakes - 255 * gray.numpy()) <= 0.501).all()
-    assert alike.trainer.lightning_module.generator.training, "as it was before"
+    assert alike.fakes.generator.training, "as it was before"
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------

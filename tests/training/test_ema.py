@@ -15,7 +15,7 @@ import nogan.training.run
 from nogan.networks import build_generator
 from nogan.networks import generator_file as exports
 from nogan.networks.blocks import SpectralNorm
-from nogan.training.callbacks.ema import GeneratorEMA, follow
+from nogan.training.callbacks.ema import GeneratorAverage, GeneratorEMA
 from nogan.training.run import train
 
 QUIET = Console(quiet=True)
@@ -116,12 +116,13 @@ def test_a_run_has_no_average_unless_asked(configure):
 
 def test_parameters_are_averaged_and_buffers_copied():
     network = build_generator("tiny", width=0.5, pretrained=False)
-    average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    follower = GeneratorAverage(network, 0.75, exclude_buffers=True)
+    average = follower.module.state_dict()
     start = {name: tensor.clone() for name, tensor in average.items()}
     with torch.no_grad():
         for tensor in network.state_dict().values():
             tensor.add_(1)
-    follow(average, network, 0.75)
+    follower.update(network, 1000)
     parameters = dict(network.named_parameters())
     for name, tensor in average.items():
         step = 0.25 if name in parameters else 1

@@ -22,7 +22,7 @@ from nogan.common.errors import UserError
 from nogan.common.failures import explained, naming_out_of_memory
 from nogan.common.files import DiskFull, write_atomically
 from nogan.data.batches import Labeled
-from nogan.data.datamodule import NoGANData
+from nogan.data.datamodule import NoGANData, Reader
 from nogan.data.fakes import FakeStore
 from nogan.evaluation import metrics
 from nogan.evaluation.metrics import failing_as
@@ -179,7 +179,7 @@ def test_out_of_memory_in_the_optimizers_step_is_that_of_its_phase(smallest, tmp
 
 
 def test_out_of_memory_in_making_the_fakes_names_their_batch_size(smallest, tmp_path, monkeypatch):
-    monkeypatch.setattr(NoGANData, "_squares", no_memory)
+    monkeypatch.setattr(Reader, "squares", no_memory)
     monkeypatch.setattr(NoGANData, "probe_photographs", lambda self, count, size: torch.rand(count, 3, size, size))
     with pytest.raises(UserError, match=r"memory in the fakes .* 32 px .* lower nogan\.critic\.fakes\.batch_size"):
         train(smallest(), tmp_path, console=QUIET)
@@ -291,7 +291,7 @@ def test_a_full_disk_is_named_with_what_is_free_and_how_to_go_on(
     smallest, tmp_path, monkeypatch, where, what, fails, named
 ):
     if what == "save_file":  # else the generator's export is the first
-        monkeypatch.setattr(nogan.training.run.Exports, "on_train_epoch_end", lambda *_: None)
+        monkeypatch.setattr(nogan.training.build.Exports, "on_train_epoch_end", lambda *_: None)
     monkeypatch.setattr(f"{where}.{what}", fails)
     with pytest.raises(
         UserError, match=rf"{named}: no room on the disk \(\d+\.\d+ [GM]B free.*\nto go on: python"

@@ -10,6 +10,8 @@ from rich.console import Console
 from nogan.plan import build_plan
 from nogan.training.callbacks import progress
 from nogan.training.callbacks.progress import SHORTEST_BAR, PlanProgress
+from nogan.training.state import RunState
+from nogan.training.switch import AdaptiveSwitch
 
 LOSSES = {
     "generator": {"generator/loss": 1.2345},
@@ -29,12 +31,12 @@ def shown(configure, monkeypatch):
     def line(kind: str, width: int):
         index = max(i for i, phase in enumerate(plan) if phase.kind == kind)
         terminal = Console(width=width, record=True, force_terminal=True, file=io.StringIO())
-        telemetry = SimpleNamespace(latest={})
-        bar = PlanProgress(plan, SimpleNamespace(), telemetry, terminal)
+        latest: dict[str, float] = {}
+        bar = PlanProgress(RunState(plan, AdaptiveSwitch(0.65)), latest, terminal)
         trainer = SimpleNamespace(ckpt_path=None, current_epoch=index, fit_loop=SimpleNamespace(restarting=False))
         bar.on_train_start(trainer, None)
         bar.on_train_epoch_start(trainer, None)
-        telemetry.latest.update(LOSSES[kind])
+        latest.update(LOSSES[kind])
         now[0] += SECONDS * 123
         bar.on_train_batch_end(trainer, None, {}, None, 122)
         bar.on_train_end(trainer, None)

@@ -113,7 +113,7 @@ def watched(run, monkeypatch) -> Callable[..., list[dict[str, Any]]]:
 
         def build_watched(*args: Any) -> Any:
             built = build(*args)
-            built.trainer.callbacks.insert(1, watch)  # after the scheduler has prepared the batch
+            built.trainer.callbacks.insert(2, watch)  # after the scheduler has prepared the batch
             return built
 
         monkeypatch.setattr(nogan.training.run, "build_run", build_watched)
@@ -225,7 +225,7 @@ def test_a_cycle_without_a_critic_phase_starts_from_the_right_critic_too(run):
 
 @pytest.mark.parametrize(("cap", "said"), [(1, "3 times nogan.gan.max_critic_steps=1 batches"), ("null", "4 batches")])
 def test_a_starved_generator_is_said_once_with_what_to_do(run, monkeypatch, caplog, cap, said):
-    monkeypatch.setattr("nogan.training.scheduler.LONG_RUN", 4)
+    monkeypatch.setattr("nogan.training.gan_batch.LONG_RUN", 4)
     run(f"nogan.gan.max_critic_steps={cap}", "nogan.gan.critic_threshold=1e-9", "trainer.limit_batches=12")
     (warning,) = [record.getMessage() for record in caplog.records if "starves" in record.getMessage()]
     assert said in warning and "nogan.critic.phases" in warning

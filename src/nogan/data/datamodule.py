@@ -175,7 +175,7 @@ def _loader(
     return DataLoader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]  # its items are whole batches: (step, picks), not indices
-        collate_fn=_as_is,
+        collate_fn=_as_is,  # type: ignore[arg-type]  # gets a whole batch, not a list of items
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=device.type == "cuda",

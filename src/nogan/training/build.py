@@ -123,7 +123,8 @@ def build_run(
 
 def check_order(trainer: pl.Trainer) -> None:
     """Assert that the callbacks stand in the order in which they must act, which Lightning may change."""
-    found = [ORDER.index(type(callback)) for callback in trainer.callbacks if type(callback) in ORDER]
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set outside __init__
+    found = [ORDER.index(type(callback)) for callback in callbacks if type(callback) in ORDER]
     assert found == sorted(found), f"callbacks out of order: {[ORDER[number].__name__ for number in found]}"
 
 

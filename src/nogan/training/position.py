@@ -1,6 +1,6 @@
 """Where a run stands: the one file that reads and mends Lightning's loops and progress counters."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 
@@ -22,8 +22,7 @@ def loader_start(trainer: pl.Trainer, plan: Plan) -> tuple[int, int]:
     When a run is resumed at the boundary between two phases, Lightning asks for a loader before it has counted the
     finished epoch as completed, but ``processed`` already counts it.
     """
-    current = trainer.fit_loop.epoch_progress.current
-    assert hasattr(current, "processed")  # a _ProcessedTracker, which Lightning's annotation does not say
+    current: Any = trainer.fit_loop.epoch_progress.current  # its annotation lacks ``processed``
     return min(current.processed, len(plan) - 1), batches_done(trainer)
 
 
@@ -43,5 +42,5 @@ def forget_untrained_batch(trainer: pl.Trainer) -> None:
 
     Lightning would take a later checkpoint for one from before its last batch, and repeat that batch on resuming.
     """
-    total = trainer.fit_loop.epoch_loop.batch_progress.total
+    total: Any = trainer.fit_loop.epoch_loop.batch_progress.total  # its annotation lacks ``processed``
     total.ready, total.processed = total.started, total.completed

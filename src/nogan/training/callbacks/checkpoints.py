@@ -64,9 +64,9 @@ class RunCheckpoints(Checkpoint):
         """
         if position.is_last_batch(trainer):
             return
-        late = time.monotonic() - self._saved_at > self.every_n_seconds
-        stop, late = distributed.all_reduce_max(self.stop.received, late)  # all ranks save, and all stop, if one must
-        due = late or (batch_idx + 1) % self.every_n_batches == 0
+        overdue = time.monotonic() - self._saved_at > self.every_n_seconds
+        stop, late = distributed.all_reduce_max(self.stop.received, overdue)  # if one rank must save or stop, all do
+        due = bool(late) or (batch_idx + 1) % self.every_n_batches == 0
         if stop or (due and not self.module.bad_in_a_row):
             self._save(trainer, batch_idx + 1)
         if stop:

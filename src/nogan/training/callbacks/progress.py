@@ -98,17 +98,17 @@ class PlanProgress(ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar, and say where a resumed run goes on."""
         if trainer.ckpt_path and trainer.current_epoch < len(self.plan):
-            self.console.print(self._restored(trainer), soft_wrap=True)
+            self.console.print(self._restored(trainer, Path(trainer.ckpt_path)), soft_wrap=True)
         if self.console.is_terminal:
             self._start_bar(trainer)
         if trainer.current_epoch < len(self.plan) and position.batches_done(trainer):
             self._begin(trainer)
 
-    def _restored(self, trainer: pl.Trainer) -> str:
+    def _restored(self, trainer: pl.Trainer, checkpoint: Path) -> str:
         phase, steps = self.plan[trainer.current_epoch], position.batches_done(trainer)
         rates = phase.hyper(min(steps, phase.steps - 1), self.state.turn(phase)).lr
         return (
-            f"Resumed from {Path(trainer.ckpt_path).name}: {phase.title}, "
+            f"Resumed from {checkpoint.name}: {phase.title}, "
             f"phase {trainer.current_epoch + 1} of {len(self.plan)}, "
             f"batch {steps} of {phase.steps}, lr {rates[-1]:.3g}, {self.state.images_seen:,} images seen"
         )

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 
 from nogan.common import distributed
@@ -16,22 +18,24 @@ from nogan.common.rng import derive_seed
 from nogan.data.batches import Labeled, Pair
 from nogan.networks import trainable_parameters
 from nogan.networks.losses import critic_loss, generator_adversarial_loss
-from nogan.plan import Phase, Turn
+from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Turn
 from nogan.plan.schedule import Hyper
 from nogan.training.modules.critic import CriticModule
 from nogan.training.modules.generator import GeneratorModule, Metrics
 from nogan.training.modules.step import Bad, Safeguard, TooManyBadBatches, accumulate
 
+USUAL_OVERFLOWS = 20  # in a row: more halvings than bring a gradient scaler's first scale of 65,536 below one
+
 
 class Service(NamedTuple):
     """What a batch for one network needs, which is looked up once a phase."""
 
+    turn: Turn
+    network: nn.Module
+    optimizer: LightningOptimizer
     training: list[nn.Parameter]
     resting: list[nn.Parameter]  # of both networks
     safeguard: Safeguard
-
-
-USUAL_OVERFLOWS = 20  # on end: more halvings than bring a gradient scaler's first scale of 65,536 below one
 
 
 class GANModule(pl.LightningModule):
@@ -77,146 +81,173 @@ class GANModule(pl.LightningModule):
         self.bad_in_a_row: list[Bad] = []
         self.overflows_in_a_row = 0  # steps that a gradient scaler skipped
         self.phase: Phase | None = None
-        self.skipped = False  # whether the last batch changed nothing, for it went wrong
+        self.skipped = False  # whether the last batch changed nothing, because its loss or gradient was not finite
         self.phase_over = False  # set by the scheduler: no further batch in this phase
-        self._serving: str | None = None
-        self._services: dict[Turn, Service] = {}
+        self._service: Service | None = None  # what the batch that is on needs
+        self._services: dict[Turn, Service] = {}  # in this phase
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """The generator's optimizer and the critic's."""
         return [self.generator.configure_optimizers(), self.critic.configure_optimizers()]
 
     @property
-    def generator_optimizer(self) -> torch.optim.Optimizer:
+    def generator_optimizer(self) -> LightningOptimizer:
         """The generator's own Adam, as Lightning wrapped it."""
-        return self.optimizers()[0]
+        return self._optimizers[0]
 
     @property
-    def critic_optimizer(self) -> torch.optim.Optimizer:
+    def critic_optimizer(self) -> LightningOptimizer:
         """The critic's own Adam, as Lightning wrapped it."""
-        return self.optimizers()[1]
+        return self._optimizers[1]
+
+    @property
+    def _optimizers(self) -> list[LightningOptimizer]:
+        both = self.optimizers()
+        assert isinstance(both, list)
+        return both
 
     def enter_phase(self, phase: Phase) -> None:
         """Make ready for ``phase``; calling it again changes nothing."""
         self.phase = phase
         self.phase_over = False
-        self._serving = None
+        self._service = None
         self._services = {}
 
     def start_optimizers_afresh(self) -> None:
         """Forget both optimizers' moments: every phase starts without any."""
-        for optimizer in self.optimizers():
+        for optimizer in self._optimizers:
             optimizer.optimizer.state.clear()
 
     def prepare_batch(self, turn: Turn, hyper: Hyper) -> None:
         """Set modes, trainable parameters and rates for a batch that serves the network whose ``turn`` it is."""
-        if turn != self._serving:
-            self._serve(turn)
-        optimizer = self.critic_optimizer if turn == "critic" else self.generator_optimizer
-        groups = optimizer.param_groups
+        service = self._serve(turn)
+        groups = service.optimizer.param_groups
         rates = hyper.lr if len(hyper.lr) == len(groups) else hyper.lr * len(groups)
         for group, lr in zip(groups, rates, strict=True):
             group["lr"] = lr
             group["betas"] = hyper.betas
 
-    def _serve(self, turn: Turn) -> None:
+    def _serve(self, turn: Turn) -> Service:
+        """Set modes and trainable parameters, unless the last batch served the same network."""
+        if self._service is not None and self._service.turn == turn:
+            return self._service
         if turn not in self._services:
-            self._services[turn] = self._service(turn)
+            self._services[turn] = self._look_up(turn)
+        service = self._service = self._services[turn]
         # The other network is in eval mode: no dropout, running statistics, no power iteration.
         self.generator.train(turn == "generator")
         self.critic.train(turn == "critic")
-        for parameter in self._services[turn].resting:
+        for parameter in service.resting:
             parameter.requires_grad_(False)
-        for parameter in self._services[turn].training:
+        for parameter in service.training:
             parameter.requires_grad_(True)
-        self._serving = turn
+        return service
 
-    def _service(self, turn: Turn) -> Service:
+    def _look_up(self, turn: Turn) -> Service:
         assert self.phase is not None
         if turn == "critic":
-            network, training = self.critic.network, list(self.critic.network.parameters())
+            network, optimizer = self.critic.network, self.critic_optimizer
+            training = list(network.parameters())
         else:
-            network = self.generator.network
+            network, optimizer = self.generator.network, self.generator_optimizer
             training = list(trainable_parameters(network, self.phase.trained_part).values())
         trained = set(map(id, training))
         both = (*self.generator.network.parameters(), *self.critic.network.parameters())
         resting = [parameter for parameter in both if id(parameter) not in trained]
-        return Service(training, resting, Safeguard(network))
-
-    @property
-    def _safeguard(self) -> Safeguard:
-        return self._services[self._serving].safeguard
-
-    @property
-    def _serving_network(self) -> nn.Module:
-        return self.critic.network if self._serving == "critic" else self.generator.network
+        return Service(turn, network, optimizer, training, resting, Safeguard(network))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
         """End the epoch once the scheduler has called the phase over (Lightning's convention: -1)."""
         return -1 if self.phase_over else None
 
     def training_step(self, batch: Pair | Labeled, batch_idx: int) -> Metrics:
+<<<<<<< HEAD
         """One batch for one network; returns detached metrics on the CPU, ``loss`` among them."""
         assert self.phase is not None
         torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.phase.number, batch_idx))
         optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
+=======
+        """One batch for one network: the loss, and one optimizer step, unless loss or gradient is not finite.
+
+        Returns:
+            Detached metrics on the CPU, ``loss`` among them; the same on every rank.
+
+        Raises:
+            UserError: too little memory.
+            TooManyBadBatches: too many batches in a row were skipped.
+        """
+        assert self.phase is not None and self._service is not None
+        service = self._service
+        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
+>>>>>>> 4c51ecc (Callbacks are handed what they need; GAN batches readable in one place; learning rates, speed and memory are logged)
         # Batches are global: a rank's mean counts by its share of the images, and all ranks see the same losses.
         weight = distributed.weight(len(batch[0]), self.phase.batch_size)
-        self._safeguard.remember()
-        optimizer.zero_grad()
+        service.safeguard.remember()
+        service.optimizer.zero_grad()
         with naming_out_of_memory(*self._too_much(self.phase)):
             metrics = accumulate(
                 batch,
                 self.accumulate,
-                self._serving_network,
+                service.network,
                 self._loss,
                 lambda loss: self.manual_backward(loss * weight),
             )
             metrics = distributed.mean_over_ranks(metrics, weight)
-            went_well, metrics = self._safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
+            went_well, metrics = service.safeguard.fetch(metrics, check_gradients=not self._scales_gradients)
             if not went_well:  # the optimizer's step that follows then changes nothing
-                self._safeguard.undo(drop_gradients=not self._scales_gradients)
+                service.safeguard.undo(drop_gradients=not self._scales_gradients)
             elif self.gradient_clip is not None:
-                self._clip(self.gradient_clip)
-            self.skipped = not self._step(optimizer) or not went_well
+                self._clip(service.training, self.gradient_clip)
+            self.skipped = not self._step(service.optimizer) or not went_well
         if went_well and self.overflows_in_a_row <= USUAL_OVERFLOWS:
             self.bad_in_a_row.clear()
         else:
             self._count(Bad(batch_idx, float(metrics["loss"])), self.phase)
         return metrics
 
-    def _clip(self, norm: float) -> None:
+    def _clip(self, training: list[nn.Parameter], norm: float) -> None:
         """Scale the gradient down to ``norm``; one that a gradient scaler has multiplied, to as many times that."""
-        scale = self.trainer.precision_plugin.scaler.get_scale() if self._scales_gradients else 1.0
-        nn.utils.clip_grad_norm_(self._services[self._serving].training, norm * scale)
+        scale = self._scaler.get_scale() if self._scales_gradients else 1.0
+        nn.utils.clip_grad_norm_(training, norm * scale)
 
-    def _step(self, optimizer: Any) -> bool:
+    def _step(self, optimizer: LightningOptimizer) -> bool:
         """Take the optimizer's step; False where a gradient scaler found the gradients too large, and skipped it."""
         if not self._scales_gradients:
             optimizer.step()
             return True
-        scaler = self.trainer.precision_plugin.scaler
-        before = scaler.get_scale()
+        before = self._scaler.get_scale()
         optimizer.step()
-        taken = scaler.get_scale() >= before
+        taken = self._scaler.get_scale() >= before
         self.overflows_in_a_row = 0 if taken else self.overflows_in_a_row + 1
         return taken
 
     def _loss(self, batch: Pair | Labeled) -> tuple[Tensor, Metrics]:
-        assert self.phase is not None
-        if self.phase.kind == "generator":
-            return self.generator.pretrain_loss(batch)
-        if self.phase.kind == "critic":
-            return self.critic.pretrain_loss(batch)
-        return self.critic_batch(batch) if self._serving == "critic" else self.generator_batch(batch)
+        assert self._service is not None
+        match self.phase, batch:
+            case GeneratorPhase(), Pair():
+                return self.generator.pretrain_loss(batch)
+            case CriticPhase(), Labeled():
+                return self.critic.pretrain_loss(batch)
+            case GANPhase(), Pair() if self._service.turn == "critic":
+                return self.critic_batch(batch)
+            case GANPhase(), Pair():
+                return self.generator_batch(batch)
+            case _:
+                raise TypeError(f"a batch of {type(batch).__name__} in a phase of {type(self.phase).__name__}")
 
     @property
     def _scales_gradients(self) -> bool:
         """Whether there is a gradient scaler, which expects infinite gradients now and then."""
         return self.trainer.precision == "16-mixed"
 
+    @property
+    def _scaler(self) -> torch.amp.GradScaler:
+        precision = self.trainer.precision_plugin
+        assert isinstance(precision, MixedPrecision) and isinstance(precision.scaler, torch.amp.GradScaler)
+        return precision.scaler
+
     def _count(self, bad: Bad, phase: Phase) -> None:
-        """Count a batch that went wrong, and give up after too many on end."""
+        """Count a skipped batch, and give up after too many in a row."""
         self.bad_batches += 1
         self.bad_in_a_row.append(bad)
         if len(self.bad_in_a_row) > self.max_bad_batches:
@@ -237,7 +268,7 @@ class GANModule(pl.LightningModule):
         self.bad_in_a_row = [Bad(*bad) for bad in saved["in_a_row"]]
 
     def _too_much(self, phase: Phase) -> tuple[str, str]:
-        """What a batch of ``phase`` is that does not fit into memory, and what to do instead."""
+        """What to say of a batch of ``phase`` that does not fit into memory, and what to do instead."""
         return (
             f"{phase.title}, at {phase.size} px with batches of {phase.batch_size} in {self.accumulate} part(s)",
             f"lower {phase.key}.batch_size, or split each batch further with trainer.accumulate={2 * self.accumulate}",
