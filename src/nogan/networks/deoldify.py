@@ -108,13 +108,8 @@ def save_critic(critic: Critic, path: str | Path) -> None:
     _write(critic, path)
 
 
-<<<<<<< HEAD
-def load_weights(network: UNet | Critic, path: str | Path, *, setting: str = "model.init") -> None:
-    """Load weights into ``network`` from a file: DeOldify's, an export, or a checkpoint of a run.
-=======
 def load_weights(network: nn.Module, path: str | Path, *, setting: str = "model.init") -> None:
-    """Start ``network`` from the weights in a file, in place: DeOldify's, one of our exports or of our checkpoints.
->>>>>>> 4c51ecc (Callbacks are handed what they need; GAN batches readable in one place; learning rates, speed and memory are logged)
+    """Load weights into ``network`` from a file: DeOldify's, an export, or a checkpoint of a run.
 
     Args:
         network: a generator or a critic of the same architecture.

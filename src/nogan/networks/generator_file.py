@@ -36,13 +36,8 @@ CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".onnx")
 _HEADER_KEY = "nogan"
 
 
-<<<<<<< HEAD
-def save_generator(network: UNet, path: str | os.PathLike[str], **training_info: Any) -> Path:
-    """Write a generator and its description, each file whole or not at all.
-=======
 def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_info: Any) -> Path:
-    """Write a generator and its description; readers see the old files or the new ones, never a half of one.
->>>>>>> 4c51ecc (Callbacks are handed what they need; GAN batches readable in one place; learning rates, speed and memory are logged)
+    """Write a generator and its description, each file whole or not at all.
 
     Args:
         network: from :func:`nogan.networks.build_generator`; its ``config`` goes into the description.

@@ -161,12 +161,6 @@ class GANModule(pl.LightningModule):
         return -1 if self.phase_over else None
 
     def training_step(self, batch: Pair | Labeled, batch_idx: int) -> Metrics:
-<<<<<<< HEAD
-        """One batch for one network; returns detached metrics on the CPU, ``loss`` among them."""
-        assert self.phase is not None
-        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.phase.number, batch_idx))
-        optimizer = self.critic_optimizer if self._serving == "critic" else self.generator_optimizer
-=======
         """One batch for one network: the loss, and one optimizer step, unless loss or gradient is not finite.
 
         Returns:
@@ -178,8 +172,7 @@ class GANModule(pl.LightningModule):
         """
         assert self.phase is not None and self._service is not None
         service = self._service
-        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.current_epoch, batch_idx))
->>>>>>> 4c51ecc (Callbacks are handed what they need; GAN batches readable in one place; learning rates, speed and memory are logged)
+        torch.manual_seed(derive_seed("step", self.seed, self.global_rank, self.phase.number, batch_idx))
         # Batches are global: a rank's mean counts by its share of the images, and all ranks see the same losses.
         weight = distributed.weight(len(batch[0]), self.phase.batch_size)
         service.safeguard.remember()
