@@ -127,6 +127,10 @@ def load_weights(network: nn.Module, path: str | Path, *, setting: str = "model.
     if is_generator(tensors) or is_critic(tensors):
         if is_critic(tensors) != isinstance(network, Critic):
             raise UserError(f"{source}: not a DeOldify {kind}{_what_else(tensors)}")
+        if not isinstance(network, UNet | Critic):
+            raise UserError(
+                f"{source}: DeOldify's weights do not fit model.networks.{kind}, a {type(network).__name__}"
+            )
         _check_expressible(network, source)
         tensors = to_our_names(tensors, network, source=source, target=target)
     else:

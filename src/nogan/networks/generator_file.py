@@ -54,6 +54,7 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
     from safetensors.torch import save_file
 
     weights = weights_path(path)
+    assert isinstance(network.config, dict)
     description = {
         "format": FORMAT,
         "version": VERSION,

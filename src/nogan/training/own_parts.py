@@ -216,7 +216,7 @@ def lightning_arguments(trainer: Trainer) -> dict[str, Any]:
 def _check_detector(config: RunConfig, section: Section) -> None:
     from nogan.inflection import make_detector
 
-    known = {"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6}  # any phase will do
+    known: dict[str, Any] = {"total_steps": 1000, "batch_size": 8, "lr": 1e-5, "images": 10**6}  # any phase will do
     make_detector(name=config.nogan.inflection.name, **known, **section)
 
 

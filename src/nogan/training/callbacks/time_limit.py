@@ -2,11 +2,10 @@
 
 import signal
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
+from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from nogan.training.signals import StopOnSignal
 
@@ -25,12 +24,12 @@ class TimeLimit(pl.Callback):
         self.seconds, self.stop = minutes * 60, stop
         self._began = time.monotonic()
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
         self._began = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Mapping[str, Tensor], batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
         """Ask, once the time is over."""
         if time.monotonic() - self._began > self.seconds and not self.stop.received:

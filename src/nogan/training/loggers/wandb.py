@@ -108,7 +108,7 @@ class WandB(Logger):
             columns = list(dict.fromkeys(key for row in rows for key in row))
             cells = [[row.get(column) for column in columns] for row in rows]
             data = [[str(cell) if isinstance(cell, list | tuple) else cell for cell in row] for row in cells]
-            self.run.log({"plan": wandb.Table(columns=columns, data=data)}, step=self.run.step)
+            self.run.log({"plan": wandb.Table(columns=[*columns], data=data)}, step=self.run.step)
 
         self._do(send)
 
@@ -120,7 +120,7 @@ class WandB(Logger):
         def send() -> None:
             import wandb
 
-            marked = {
+            marked: dict[str, Any] = {
                 "inflection/cycle": record.cycle,
                 "inflection/step": verdict.inflection,
                 "inflection/seen_at": verdict.step,
