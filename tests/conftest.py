@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from PIL import Image
 
-from nogan.plan.config import RunConfig, parse_config
-from nogan.training.compose import register
+from nogan.plan.config import RunConfig
+from nogan.training.compose import read_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,14 +52,7 @@ def train_py(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
 @pytest.fixture(scope="session")
 def configure() -> Callable[..., RunConfig]:
     """``configure("model=artistic", "nogan.repeats=2")`` as the command line would."""
-    register(ROOT / "experiments")
-
-    def configured(*overrides: str) -> RunConfig:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg = compose("config", overrides=list(overrides))
-        return parse_config(OmegaConf.to_container(cfg, resolve=True))
-
-    return configured
+    return read_config
 
 
 @pytest.fixture(scope="session")
@@ -110,14 +101,11 @@ def finished_run(tmp_path_factory) -> Path:
         "nogan.inflection.name=budget",
         "nogan.inflection.budget.share=0.075",  # of 200 images, in batches of 4: within the fourth batch
     )
-    register(ROOT / "experiments")
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", overrides=[*SMALLEST, *overrides])
     folder = tmp_path_factory.mktemp("finished") / "run"
     choices = {"model": "tiny", "data": "scenes", "nogan": "tiny", "experiment": "quickstart", "recipe_scale": "x1"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_MODE", "offline")
-        config = parse_config(OmegaConf.to_container(cfg, resolve=True))
+        config = read_config(*SMALLEST, *overrides)
         train(config, folder, choices=choices, console=Console(quiet=True), write_report=write_report)
     return folder
 

@@ -1,4 +1,4 @@
-"""Pages that show what runs did: ``report.html`` of one, a comparison of several; each one file that needs no network.
+"""Pages that show what runs did: the report of one run, the comparison of several. Each is one file without links.
 
 nogan report RUN_DIR
 nogan compare RUN_DIR... -o compare.html

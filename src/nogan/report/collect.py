@@ -1,4 +1,4 @@
-"""Several runs found in folders, the settings in which they differ, and what to call each of them."""
+"""Finds runs in folders, the settings in which they differ, and a name for each."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ NAMING = 3  # settings in a run's name, at most
 
 @dataclass
 class Entry:
-    """One run of several: a whole one, or a trial that failed before it began."""
+    """One of the runs that are compared: a run, or a trial that failed before it began."""
 
     folder: Path
     run: RunData | None
@@ -36,12 +36,12 @@ class Entry:
 
     @property
     def failure(self) -> str | None:
-        """Why it failed."""
+        """Why the run failed, in one line; None if it did not."""
         return self.run.failure if self.run else RunFolder(self.folder).failure
 
     @property
     def overrides(self) -> list[str]:
-        """What the command line said."""
+        """The overrides of the command line."""
         return overrides_of(self.folder)
 
     def value(self, name: str) -> float | None:
@@ -50,7 +50,7 @@ class Entry:
 
 
 def collect(paths: Iterable[Path]) -> list[Entry]:
-    """The runs in ``paths``: run folders, or folders of them such as a sweep's, in natural order.
+    """The runs in ``paths``, which are run folders or folders of them, such as a sweep's; in natural order.
 
     Raises:
         UserError: a path holds no run.
@@ -86,7 +86,7 @@ def _runs_in(path: Path) -> Iterator[Path]:
 
 
 def natural(name: str) -> list[Any]:
-    """A key that sorts ``2`` before ``10``."""
+    """A sort key by which ``2`` comes before ``10``."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.replace("-", "_").split("_")]
 
 
@@ -123,12 +123,12 @@ def _named_by_settings(entries: list[Entry]) -> dict[Path, str]:
 
 
 def short_key(key: str) -> str:
-    """A config key for people: without the section that most keys are in."""
+    """A config key as pages show it: without ``nogan.``, the section that most keys are in."""
     return key.removeprefix("nogan.")
 
 
 def show(value: Any) -> str:
-    """A setting for people: ``1e-4``, ``0.03``, the end of a long path."""
+    """A setting as pages show it: ``1e-4``, ``0.03``, the end of a long path."""
     if value is None:
         return "–"
     text = number(value) if isinstance(value, float) else str(value)
@@ -136,7 +136,7 @@ def show(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Up to four digits, and small numbers as people write them: ``1e-4``, ``2.5e-5``."""
+    """``value`` with up to four digits; small numbers as ``1e-4`` or ``2.5e-5``."""
     if not 0 < abs(value) < 1e-3:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.3e}".split("e")
@@ -144,7 +144,7 @@ def number(value: float) -> str:
 
 
 def _places(folders: list[Path]) -> list[str]:
-    """The shortest endings of the paths that tell all of them apart."""
+    """For each folder the end of its path, as long as is needed to tell all folders apart."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max(map(len, parts)) + 1):
         labels = ["/".join(part[-length:]) for part in parts]
@@ -154,9 +154,9 @@ def _places(folders: list[Path]) -> list[str]:
 
 
 def differing_settings(entries: list[Entry]) -> dict[str, dict[Path, Any]]:
-    """The settings in which the runs differ, each with its value by run; those said on command lines come first."""
+    """The settings in which the runs differ, each with its values by run folder; those of command lines come first."""
     said = {e.folder: _said(e.overrides) for e in entries}
-    # Of a trial that failed before it began, only what its command line said is known.
+    # A trial that failed before it began has no config: only its command line is known.
     configs = {e.folder: dict(flat(e.run.config)) if e.run else said[e.folder] for e in entries}
     whole = [configs[e.folder] for e in entries if e.run] or list(configs.values())
 

@@ -1,4 +1,4 @@
-"""``compare.html``: several runs side by side, in one file."""
+"""The comparison of several runs, side by side in one file."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -127,7 +127,7 @@ def _sortable(value: Any) -> Any:
 
 
 def color(number: int) -> str:
-    """A color for run ``number``: named ones first, then hues far from their neighbors'."""
+    """A CSS color for run ``number``: the named ones first, then hues far from each other."""
     return f"var(--s{number})" if number < COLORS else f"hsl({number * 137.5 % 360:.0f} 55% 52%)"
 
 
@@ -161,7 +161,7 @@ def _data(entries: list[Entry], measures: list[Measure], objective: str) -> dict
 
 
 def _curves(run: RunData) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """Each metric over the images seen by the run (``run``), and over the batches of each GAN phase (its cycle)."""
+    """The curves of each metric, by axis: ``run`` (images seen by the run), or a cycle (batches of its GAN phase)."""
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     names = [f"val/{key}" for key in MEASURES] + list(LOSSES)
     for name in names:

@@ -1,4 +1,4 @@
-"""A W&B workspace for NoGAN runs, made by program: phases, inflection points, color against PSNR, grids, importance.
+"""Makes a W&B workspace for NoGAN runs: phases, inflection points, color against PSNR, grids, importance of settings.
 
     nogan dashboard ENTITY/PROJECT             # make it, and print its address
     nogan dashboard ENTITY/PROJECT --dry-run   # print its definition; asks nothing of the network
@@ -19,7 +19,7 @@ IMAGES, GAN_BATCH = "nogan/images_seen", "gan/total_step"
 
 
 def build_workspace(entity: str, project: str) -> Any:
-    """The workspace, as a ``wandb_workspaces.workspaces.Workspace``; nothing is sent.
+    """Build the workspace, a ``wandb_workspaces.workspaces.Workspace``, without sending it.
 
     Raises:
         UserError: ``wandb-workspaces`` is not installed.
@@ -104,7 +104,7 @@ def build_workspace(entity: str, project: str) -> Any:
 
 
 def definition(workspace: Any) -> dict[str, Any]:
-    """What W&B would be sent, as plain values."""
+    """The definition of ``workspace`` that W&B would be sent, as plain values."""
     return workspace._to_model().spec.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 

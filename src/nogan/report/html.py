@@ -1,4 +1,4 @@
-"""Pages that hold everything they need: a template, its style and script, and the data as JSON."""
+"""Writes pages: a template with its style, its script, and the data as JSON, in one file."""
 
 import json
 import math
@@ -12,13 +12,19 @@ FOR_PICTURES = 8e6  # bytes of a page that its pictures may take
 
 
 def write_page(path: Path, template: str, data: Any, **values: Any) -> Path:
-    """Fill ``template`` (of ``page/``) and write it, atomically.
+    """Fill a template and write the page, atomically.
 
     Args:
-        path: the file.
-        template: its file name.
-        data: what the script reads; numbers that are not finite become ``null``.
+        path: the page.
+        template: the name of a file in ``page/``.
+        data: what the page's script reads; numbers that are not finite become ``null``.
         **values: what the template reads; text is escaped.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OSError: the page cannot be written.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -26,7 +32,7 @@ def write_page(path: Path, template: str, data: Any, **values: Any) -> Path:
     environment = Environment(
         loader=PackageLoader("nogan.report", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    # In a script element only "<" could end it.
+    # A script element ends at "</script>", so "<" is escaped.
     text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     page = environment.get_template(template).render(data=Markup(text), **values)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +41,7 @@ def write_page(path: Path, template: str, data: Any, **values: Any) -> Path:
 
 
 def finite(value: Any) -> Any:
-    """``value`` with ``None`` for every number that JSON does not know."""
+    """``value`` with None in place of NaN and infinities, which JSON does not have; floats keep six digits."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -46,13 +52,13 @@ def finite(value: Any) -> Any:
 
 
 def smoothed(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """``points`` under the average that the log is smoothed by."""
+    """``points`` smoothed by the moving average that ``metrics.csv`` uses."""
     average = DebiasedEMA()
     return [(x, average.update(y)) for x, y in points]
 
 
 def thinned(points: list[tuple[int, float]], most: int = 500) -> list[tuple[int, float]]:
-    """At most about ``most`` of ``points``, the lowest and the highest of each stretch, so that no spike is lost."""
+    """About ``most`` of ``points`` at most: the lowest and the highest of each stretch, so that no spike is lost."""
     if len(points) <= most:
         return points
     length = math.ceil(len(points) / (most / 2))

@@ -1,4 +1,4 @@
-"""Grids of samples cut into pictures and packed into a page, within a budget of bytes."""
+"""Cuts grids of samples into pictures and packs them into a page, within a budget of bytes."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ TRIED = 6  # grids from which the size of all is estimated
 
 @dataclass(frozen=True)
 class Grid:
-    """The pictures of one grid: a row each of gray, output and truth."""
+    """The pictures of one grid: a row of gray ones, of outputs, and of the truth."""
 
     gray: list[Image.Image]
     output: list[Image.Image]
@@ -28,7 +28,7 @@ class Grid:
 
 
 def read_grid(path: Path) -> Grid:
-    """Cut the grid that the probe drew into its pictures."""
+    """Read a grid that the probe drew, and cut it into its pictures."""
     with Image.open(path) as picture:
         grid = picture.convert("RGB")
     size = (grid.height - 2 * GAP) // 3
@@ -44,7 +44,7 @@ def _crop(grid: Image.Image, left: int, top: int, size: int) -> Image.Image:
 
 
 def data_uri(picture: Image.Image, px: int, quality: int) -> str:
-    """``picture`` as WebP, at most ``px`` wide, in a ``data:`` URI."""
+    """``picture`` as WebP in a ``data:`` URI, at most ``px`` wide."""
     if picture.width > px:
         picture = picture.resize((px, px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
@@ -54,7 +54,7 @@ def data_uri(picture: Image.Image, px: int, quality: int) -> str:
 
 @dataclass(frozen=True)
 class Packed:
-    """Pictures as ``data:`` URIs: of each grid the outputs, and gray and truth once."""
+    """Pictures as ``data:`` URIs: the outputs of each grid, and gray and truth once for all."""
 
     outputs: dict[Path, list[str]]
     gray: list[str]
@@ -81,7 +81,7 @@ def pack(paths: Iterable[Path], budget: float) -> Packed:
     if room < len(every):
         log.info("%d of %d grids of samples are shown: more do not fit into the page", int(room), len(every))
         every = _spread(every, max(2, int(room)))
-    # Pillow lets go of the interpreter while it encodes.
+    # Pillow releases the interpreter lock while it encodes.
     with ThreadPoolExecutor() as pool:
         encoded = pool.map(lambda path: [data_uri(p, px, quality) for p in read_grid(path).output], every)
         outputs = dict(zip(every, encoded, strict=True))
@@ -90,7 +90,7 @@ def pack(paths: Iterable[Path], budget: float) -> Packed:
 
 
 def by_truth(paths: Mapping[str, Path]) -> list[dict[str, Path]]:
-    """Divide grids by the held-out pictures in them, the largest part first."""
+    """Group grids that show the same held-out pictures; the largest group comes first."""
     parts: dict[bytes, dict[str, Path]] = {}
     for name, path in paths.items():
         if _readable(path):
@@ -109,7 +109,7 @@ def _readable(path: Path) -> bool:
 
 
 def _spread(items: list[Path], count: int) -> list[Path]:
-    """At most ``count`` of ``items``, evenly, with the first and the last."""
+    """At most ``count`` of ``items``, evenly spaced, with the first and the last."""
     if len(items) <= count:
         return items
     return [items[round(place * (len(items) - 1) / (count - 1))] for place in range(count)]

@@ -1,4 +1,4 @@
-"""A run folder read back, for pages and tables; it may be of a run that is still on, was cut, or has failed."""
+"""Reads a run folder for pages and tables, also of a run that has not ended, was cut, or has failed."""
 
 import shlex
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Span:
-    """A phase as it went: where in the run, what it cost, what was logged."""
+    """A phase that has begun: its place in the run, its record, its log and its snapshots."""
 
     phase: Phase
     start: int  # steps of the run before it
@@ -43,12 +43,12 @@ class Span:
 
     @property
     def inflection(self) -> int | None:
-        """Batch of the inflection point, where the detector found one."""
+        """The batch of the inflection point (0: no gain); None if the detector has found none."""
         return self.record.verdict.inflection if self.record and self.record.verdict else None
 
     @property
     def chosen(self) -> int | None:
-        """The snapshot that the run went on from; None while that is open."""
+        """The step of the snapshot that the run went on from; None while the phase is on."""
         return self.record.chosen if self.record else None
 
     def series(self, name: str) -> list[tuple[int, float]]:
@@ -57,7 +57,7 @@ class Span:
 
 
 class RunData:
-    """What is known of the run in ``folder``.
+    """The run in ``folder``.
 
     Raises:
         UserError: there is no run.
@@ -126,7 +126,7 @@ class RunData:
 
     @property
     def final(self) -> Mapping[str, float]:
-        """Held-out metrics of the generator that the run ended with, or has come to."""
+        """Held-out metrics of the generator that the run ended with; if it has not ended, the newest."""
         for span in reversed(self.spans):
             if span.record and span.record.metrics:
                 return span.record.metrics
@@ -136,13 +136,13 @@ class RunData:
 
     @property
     def before_gan(self) -> Mapping[str, float]:
-        """Held-out metrics before the first GAN phase; empty if it has not begun."""
+        """Held-out metrics before the first GAN phase; empty if that has not begun."""
         spans = self.gan_spans
         return spans[0].snapshots[0].metrics if spans and spans[0].snapshots else {}
 
     @property
     def final_picture(self) -> Path | None:
-        """The grid of samples of the generator that the run ended with, or has come to."""
+        """The grid of samples of the generator that the run ended with; if it has not ended, the newest."""
         for span in reversed(self.spans):
             chosen = span.chosen if span.phase.kind == "gan" else None
             for snapshot in reversed(span.snapshots):
@@ -158,7 +158,7 @@ class RunData:
 
     @property
     def seconds(self) -> float:
-        """Time in all phases, measuring included."""
+        """Time in all phases, in seconds, measuring included."""
         return sum(record.total_seconds for record in self.records)
 
     @property
@@ -177,23 +177,23 @@ class RunData:
 
 
 def overrides_of(folder: Path) -> list[str]:
-    """What the command line of the run in ``folder`` said, without Hydra's own settings."""
+    """The overrides of the command line of the run in ``folder``, without Hydra's own settings."""
     return RunFolder(folder).overrides()
 
 
 def repeat_command(folder: Path) -> str:
-    """The command line that runs the settings of the run in ``folder`` again: of a trial, alone, without its sweep."""
+    """The command line that repeats the run in ``folder``; a sweep's trial is repeated without the sweep."""
     overrides = [o for o in overrides_of(folder) if o.partition("=")[0] not in ("sweep", "objective")]
     if not overrides:
         typed = shlex.split(RunFolder(folder).environment().get("command", ""))
         return retyped(typed) if typed else command("train")
-    # Without sweep=, only an experiment's file can still make it a sweep.
+    # Without sweep=, only the file of an experiment can still ask for a sweep.
     sweeps = _is_trial_by_config(folder) and any(o.startswith("experiment=") for o in overrides)
     return f"{command('train')} {shlex.join([*overrides, *(['hydra.mode=RUN'] if sweeps else [])])}"
 
 
 def _is_trial_by_config(folder: Path) -> bool:
-    """Whether the run is a sweep's because its config says so, not ``-m`` on the command line."""
+    """Whether the run is a sweep's trial because of its config, and not of ``-m`` on the command line."""
     path = RunFolder(folder).hydra_file
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""``report.html``: what one run did, in one file."""
+"""The report of a run: what it did, in one file."""
 
 import os
 import shlex
@@ -39,7 +39,7 @@ LOG = "(ln)"  # in what detectors say: the figure before it is a natural logarit
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` of the run in ``folder``, which may still be on.
+    """Write the report of the run in ``folder``, which need not have ended.
 
     Returns:
         The file.
@@ -97,13 +97,13 @@ def _header(run: RunData) -> dict[str, Any]:
 
 
 def from_here(path: Path) -> str:
-    """``path`` as one would type it here: relative where it lies below the working directory."""
+    """``path`` as one would type it: relative if it lies below the working directory, else absolute."""
     relative = os.path.relpath(path)
     return str(path.resolve()) if relative.startswith("..") else relative
 
 
 def _tiles(run: RunData) -> list[dict[str, str]]:
-    """The few numbers that say how it went."""
+    """The figures at the head of the page."""
     tiles = []
     before, final = run.before_gan, run.final
     for key in ("colorfulness_ratio", "psnr", "chroma_fd"):
@@ -236,7 +236,7 @@ def _end(span: Span) -> str:
 
 
 def _verdicts(run: RunData) -> list[dict[str, str]]:
-    """What the detector said of each GAN phase, divided at the mark of a logarithm, which the page explains."""
+    """The detector's reason for each verdict, split at the mark of a logarithm, which the page explains."""
     verdicts = []
     for span in run.gan_spans:
         if span.record and (verdict := span.record.verdict):
@@ -332,7 +332,7 @@ def _line(band: int, points: list[tuple[int, float]], smooth: bool) -> dict[str,
 
 
 def _measured(spans: list[Span]) -> list[dict[str, Any]]:
-    """The held-out measures of each phase that has any."""
+    """The held-out measures of each phase that was measured."""
     measured: list[dict[str, Any]] = []
     before: list[Snapshot] = []
     for index, span in enumerate(spans):
@@ -352,7 +352,7 @@ def measure_for_script(measure: Measure) -> dict[str, Any]:
 
 
 def _stages(run: RunData, packed: Packed) -> list[dict[str, Any]]:
-    """What the snapshot browser goes through: pretraining, and each GAN phase."""
+    """The stages of the snapshot browser: pretraining, and each GAN phase."""
     indexed = list(enumerate(run.spans))
     pretraining = [(index, span) for index, span in indexed if span.phase.kind == "generator"]
     stages = [_pretraining(pretraining, packed)] if pretraining else []

@@ -1,4 +1,4 @@
-"""How a sweep ended: its table, ``compare.html`` and the best trial's command, read from the folders of the trials."""
+"""Sums up a sweep from the folders of its trials: a table, the comparison page, the best trial's command."""
 
 import logging
 import os
@@ -50,7 +50,7 @@ def conclude(folder: Path, console: Console) -> bool:
 
 
 def sweep_table(entries: list[Entry], objective: str) -> Table:
-    """The trials with the settings in which they differ and how they ended, the best by ``objective`` first."""
+    """A table of the trials: the settings in which they differ and how they ended; the best by ``objective`` first."""
     measures = [measure_of(objective)]
     measures += [MEASURES[key] for key in ("colorfulness_ratio", "psnr", "chroma_fd") if MEASURES[key] not in measures]
     settings = list(entries[0].settings)[:SETTINGS_SHOWN]

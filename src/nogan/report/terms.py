@@ -1,4 +1,4 @@
-"""What the words on the pages mean, for readers who meet them for the first time."""
+"""Explains the terms on the pages, for readers who meet them for the first time."""
 
 from collections.abc import Mapping
 
