@@ -1,11 +1,13 @@
 """Pictures, films and profiles that tests colorize."""
 
+import io
 import struct
 from fractions import Fraction
 
 import av
 import cv2
 import numpy as np
+from PIL import Image
 
 TIME_BASE = Fraction(1, 12800)
 
@@ -18,6 +20,17 @@ def photograph(height=60, width=90, seed=0):
 def teal_and_orange(gray):
     """A network with a known answer: dark is teal, light is orange."""
     return np.stack([gray, np.full_like(gray, 0.5), 1 - gray], axis=-1)
+
+
+def flickering():
+    """``teal_and_orange`` with a hue that jumps from frame to frame."""
+    generator = np.random.default_rng(0)
+
+    def run(gray):
+        shift = generator.uniform(-0.2, 0.2, (len(gray), 1, 1)).astype(np.float32)
+        return np.stack([gray + shift, np.full_like(gray, 0.5), 1 - gray - shift], axis=-1).clip(0, 1)
+
+    return run
 
 
 def moving_scene(frames, width, height):
@@ -83,6 +96,23 @@ def make_film(
             line.time_base = Fraction(1, 1000)
             film.mux(line)
     return times
+
+
+def scene(height=40, width=60):
+    """A picture with no symmetry, smooth enough for JPEG."""
+    y, x = np.mgrid[:height, :width].astype(np.float64)
+    return np.dstack([4 * x, 6 * y, 255 - 2 * x - 2 * y]).clip(0, 255).astype(np.uint8)
+
+
+def gray16(height=40, width=60):
+    y, x = np.mgrid[:height, :width]
+    return (1000 * x + 37 * y).astype(np.uint16)
+
+
+def jpeg():
+    stream = io.BytesIO()
+    Image.fromarray(scene(200, 300)).save(stream, "JPEG")
+    return stream.getvalue()
 
 
 def gray_profile(gamma):

@@ -118,7 +118,7 @@ class Colorizer:
             trained_size: side in px of the pictures that it was trained on; by default the generator's own
                 ``trained_size``, which is that of its file, or 192 for one that was just built.
         """
-        size = generator.trained_size if trained_size is None else trained_size
+        size = getattr(generator, "trained_size", DEOLDIFY_SIZE) if trained_size is None else trained_size
         network = torch_network(copy.deepcopy(generator), pick_device(device), "fp32", False)
         return cls([(network, 1.0)], trained_size=size)
 

@@ -1,6 +1,5 @@
 """Photographs in and out: every kind of file, what travels with the pixels, and files that are none."""
 
-import io
 import struct
 import sys
 import types
@@ -10,26 +9,15 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from media import cmyk_profile, gray_profile
+from media import cmyk_profile, gray16, gray_profile, jpeg, scene
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
-from nogan.colorize.photos import Photo, read_photo, tags, to_pixels, upright, write_photo
+from nogan.colorize.photos import Photo, read_photo, to_pixels, upright, write_photo
 from nogan.common.errors import UserError
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><note>attic</note></x:xmpmeta>'
 IPTC = b"Photoshop 3.0\x008BIM\x04\x04\x00\x00\x00\x00\x00\x0a\x1c\x02\x78\x00\x05attic"
-
-
-def scene(height=40, width=60):
-    """A picture with no symmetry, smooth enough for JPEG."""
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    return np.dstack([4 * x, 6 * y, 255 - 2 * x - 2 * y]).clip(0, 255).astype(np.uint8)
-
-
-def gray16(height=40, width=60):
-    y, x = np.mgrid[:height, :width]
-    return (1000 * x + 37 * y).astype(np.uint16)
 
 
 def exif(orientation=1):
@@ -160,25 +148,6 @@ def test_a_gray_profile_is_applied_and_becomes_srgb(tmp_path):
     assert abs(int(as_read(tmp_path, deep, icc_profile=gray_profile(1.0)).pixels[0, 55]) / 257 - 128) <= 1
 
 
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
-def test_16_bit_tiff_keeps_every_bit(tmp_path, photometric, compression):
-    path = tmp_path / "scan.tif"
-    deep = gray16() if photometric != "rgb" else np.dstack([gray16(), gray16()[::-1], gray16() // 2])
-    tifffile.imwrite(
-        path, 65535 - deep if photometric == "miniswhite" else deep, photometric=photometric, compression=compression
-    )
-    photo = read_photo(path)
-    assert np.array_equal(photo.pixels, deep)
-
-    color = photo.pixels if deep.ndim == 3 else np.dstack([deep, deep // 2, deep // 3])
-    for name in ("out.tif", "out.png"):
-        write_photo(photo.with_pixels(color), tmp_path / name)
-        assert np.array_equal(read_photo(tmp_path / name).pixels, color)
-    write_photo(photo.with_pixels(color), tmp_path / "out.jpg")
-    assert np.abs(read_photo(tmp_path / "out.jpg").pixels.astype(int) - (color >> 8)).mean() < 8
-
-
 def test_16_bit_lzw_tiff_and_png_with_alpha(tmp_path):
     color = np.dstack([gray16(), gray16()[::-1], gray16() // 2, 65535 - gray16()])
     assert cv2.imwrite(str(tmp_path / "lzw.tif"), color[..., 2::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
@@ -208,12 +177,6 @@ def png_of(width, height):
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     )
-
-
-def jpeg():
-    stream = io.BytesIO()
-    Image.fromarray(scene(200, 300)).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -269,277 +232,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
 
 def test_upright_leaves_unknown_orientations_alone():
     assert np.array_equal(upright(scene(), 9), scene())
-
-
-# --- EXIF, GPS and all that goes along ------------------------------------------------------------------------------
-
-MAKER_NOTE = bytes(range(256)) * 3
-
-
-def exif_of(artist, *, orientation=1, order="<", thumbnail=b"", note=MAKER_NOTE):
-    """EXIF with GPS, a maker note, and a thumbnail in a directory of its own; ``artist`` in bytes."""
-    directory = tags.Directory(order)
-    number = "<I".replace("<", order)
-    directory.tags[274] = tags.Tag(3, 1, struct.pack(order + "H", orientation))
-    directory.tags[315] = tags.Tag(2, len(artist) + 1, artist + b"\0")
-    directory.children[tags.EXIF] = tags.Directory(
-        order,
-        {
-            33434: tags.Tag(5, 1, struct.pack(order + "2I", 1, 125)),
-            37500: tags.Tag(7, len(note), note),
-        },
-    )
-    degrees = struct.pack(order + "6I", 47, 1, 22, 1, 30, 1)
-    directory.children[tags.GPS] = tags.Directory(order, {1: tags.Tag(2, 2, b"N\0"), 2: tags.Tag(5, 3, degrees)})
-    block = bytearray(tags.encode_exif(directory))
-    if thumbnail:
-        link, start = 6 + 8 + 2 + 12 * 4, len(block) - 6
-        struct.pack_into(number, block, link, start)
-        second = tags.Directory(order)
-        second.tags[513] = tags.Tag(4, 1, struct.pack(number, start + 2 + 2 * 12 + 4))
-        second.tags[514] = tags.Tag(4, 1, struct.pack(number, len(thumbnail)))
-        block += tags.encode_directory(second, start) + thumbnail
-    return bytes(block)
-
-
-def tagged(path, artist, **options):
-    """A photograph in the format of the name, with :func:`exif_of`; 16 bits where the name says so."""
-    exif = exif_of(artist, **options)
-    if path.suffix == ".tif":
-        deep = path.stem.endswith("16")
-        pixels = scene().astype(np.uint16) * 257 if deep else scene()
-        tifffile.imwrite(path, pixels, photometric="rgb", byteorder=options.get("order", "<"), metadata=None)
-        tags.add_tags(path, tags.decode_exif(exif))
-    else:
-        Image.fromarray(scene()).save(path, exif=exif)
-    return path
-
-
-def tags_in(path):
-    """The directory of a TIFF, or of the EXIF of another file, in its own bytes."""
-    if path.suffix == ".tif":
-        with path.open("rb") as file:
-            return tags.read_directory(file)
-    with Image.open(path) as image:
-        image.load()
-        return tags.decode_exif(image.info["exif"])
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize(
-    "artist", ["Jürgen Müller".encode(), "Jürgen Müller".encode("latin-1")], ids=["utf8", "latin1"]
-)
-@pytest.mark.parametrize("target", ["out.jpg", "out.png", "out.webp", "out.tif"])
-@pytest.mark.parametrize("source", ["in.jpg", "in.png", "in.webp", "in.tif", "in16.tif"])
-def test_texts_maker_notes_and_gps_travel_to_the_byte(tmp_path, source, target, artist, order):
-    photo = read_photo(tagged(tmp_path / source, artist, orientation=6, order=order))
-    assert photo.pixels.shape[:2] == (60, 40) and not photo.remarks
-    assert not write_photo(photo, tmp_path / target)
-    found = tags_in(tmp_path / target)
-    assert found.tags[315].data == artist + b"\0"
-    assert found.integer(274, 1) == 1
-    assert found.children[tags.EXIF].tags[37500].data == MAKER_NOTE
-    assert found.children[tags.EXIF].fractions(33434) == (1 / 125,)
-    assert found.children[tags.GPS].tags[1].data == b"N\0"
-    assert found.children[tags.GPS].fractions(2) == (47, 22, 30)
-    with Image.open(tmp_path / target) as image:  # and another program's reader finds them too
-        assert dict(image.getexif().get_ifd(ExifTags.IFD.GPSInfo))[2] == (47, 22, 30)
-        assert image.getexif().get_ifd(ExifTags.IFD.Exif)[33434] == 1 / 125
-    assert read_photo(tmp_path / target).pixels.shape[:2] == (60, 40)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
-@pytest.mark.parametrize("orientation", [1, 8])
-def test_the_thumbnail_of_the_gray_photograph_goes(tmp_path, suffix, orientation):
-    path = tagged(tmp_path / f"a.{suffix}", b"A", orientation=orientation, thumbnail=jpeg())
-    assert tags_in(path).next
-    write_photo(read_photo(path), path)
-    found = tags_in(path)
-    assert not found.next and found.children[tags.EXIF].tags[37500].data == MAKER_NOTE
-    with Image.open(path) as image:
-        image.load()
-        assert tags.EXIF_PREFIX + image.info["exif"].removeprefix(tags.EXIF_PREFIX) == exif_of(b"A")
-
-
-def test_exif_without_a_tag_of_orientation_stays_as_it_is_and_damaged_exif_costs_only_itself(tmp_path):
-    plain = tags.encode_exif(tags.Directory(">", {315: tags.Tag(2, 2, b"A\0")}))
-    Image.fromarray(scene()).save(tmp_path / "a.jpg", exif=plain)
-    assert read_photo(tmp_path / "a.jpg").metadata["exif"] == plain
-    for broken in (b"Exif\0\0nonsense", plain[:20]):
-        Image.fromarray(scene()).save(tmp_path / "a.png", exif=broken)
-        photo = read_photo(tmp_path / "a.png")
-        assert "exif" not in photo.metadata and "EXIF" in photo.remarks[0]
-
-
-def test_an_orientation_in_xmp_is_made_upright_too(tmp_path):
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
-    Image.fromarray(scene()).save(tmp_path / "a.jpg", xmp=xmp)
-    for _ in range(2):
-        photo = read_photo(tmp_path / "a.jpg")
-        assert photo.pixels.shape[:2] == (60, 40)
-        assert b'tiff:Orientation="1"' in photo.metadata["xmp"]
-        write_photo(photo, tmp_path / "a.jpg")
-
-
-def resource(number, data):
-    return b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + bytes(len(data) % 2)
-
-
-def test_a_large_photoshop_block_goes_into_jpeg_and_back_without_its_thumbnail(tmp_path):
-    kept = resource(1028, b"\x1c\x02\x78\x00\x05attic") + resource(1058, np.random.default_rng(0).bytes(150_001))
-    source = tmp_path / "a.tif"
-    tifffile.imwrite(source, scene(), photometric="rgb", metadata=None)
-    block = resource(1036, bytes(500)) + kept
-    tags.add_tags(source, tags.Directory("<", {tags.PHOTOSHOP: tags.Tag(7, len(block), block)}))
-    assert not write_photo(read_photo(source), tmp_path / "a.jpg")
-    photo = read_photo(tmp_path / "a.jpg")
-    assert photo.metadata["photoshop"] == kept
-    write_photo(photo, tmp_path / "b.tif")
-    found = tags_in(tmp_path / "b.tif").tags
-    assert found[tags.PHOTOSHOP].data == kept and found[tags.IPTC].data == b"\x1c\x02\x78\x00\x05attic"
-
-
-def test_metadata_that_fits_in_no_jpeg_is_left_out_and_said(tmp_path):
-    photo = read_photo(tagged(tmp_path / "a.png", b"A", note=bytes(70_000)))
-    photo.metadata.update(xmp=bytes(70_000), comment=bytes(70_000))
-    remarks = write_photo(photo, tmp_path / "a.jpg")
-    assert len(remarks) == 3 and all("64 kB" in remark for remark in remarks)
-    found = tags_in(tmp_path / "a.jpg")
-    assert found.tags[315].data == b"A\0" and list(found.children[tags.EXIF].tags) == [33434]
-    assert not write_photo(photo, tmp_path / "b.tif")
-    assert tags_in(tmp_path / "b.tif").children[tags.EXIF].tags[37500].data == bytes(70_000)
-
-
-@pytest.mark.parametrize("source", ["none.jpg", "ratio.jpg", "exif.jpg", "none.png", "none.tif", "none16.tif"])
-@pytest.mark.parametrize("target", ["out.tif", "out16.tif", "out.jpg"])
-def test_without_an_absolute_resolution_none_is_invented(tmp_path, source, target):
-    path = tmp_path / source
-    if source == "exif.jpg":
-        one = tags.Tag(5, 1, struct.pack("<2I", 1, 1))
-        unit = tags.Tag(3, 1, struct.pack("<H", 1))
-        exif = tags.encode_exif(tags.Directory("<", {282: one, 283: one, 296: unit}))
-        Image.fromarray(scene()).save(path, exif=exif)
-    elif source.endswith(".tif"):
-        pixels = scene().astype(np.uint16) if "16" in source else scene()
-        tifffile.imwrite(path, pixels, photometric="rgb", resolution=(1, 1), resolutionunit="NONE")
-    else:
-        Image.fromarray(scene()).save(path)
-    photo = read_photo(path)
-    assert "dpi" not in photo.metadata
-    write_photo(photo.with_pixels(photo.pixels.astype(np.uint16 if "16" in target else np.uint8)), tmp_path / target)
-    assert "dpi" not in read_photo(tmp_path / target).metadata
-    if target.endswith("tif"):
-        assert tags_in(tmp_path / target).integer(296, 1) == 1
-
-
-# --- 16-bit TIFF of every build -------------------------------------------------------------------------------------
-
-
-def channels(count):
-    return np.dstack([np.roll(gray16(), 7 * index, axis=1) for index in range(count)])
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-@pytest.mark.parametrize("options", [{}, {"compression": "zlib", "predictor": True}, {"tile": (16, 16)}], ids=str)
-def test_16_bit_planes_one_after_the_other(tmp_path, options, orientation):
-    planes = channels(3).transpose(2, 0, 1).copy()
-    extra = [(274, "H", 1, orientation, True)]
-    tifffile.imwrite(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate", extratags=extra, **options)
-    assert np.array_equal(read_photo(tmp_path / "a.tif").pixels, upright(channels(3), orientation))
-    cut = (tmp_path / "a.tif").read_bytes()
-    if not options:  # of the others, tifffile writes the directory at the end
-        (tmp_path / "a.tif").write_bytes(cut[:-2000])
-        with pytest.raises(UserError, match=r"a\.tif: truncated"):
-            read_photo(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("kinds", [["unspecified"], ["unassalpha"], ["unassalpha", "unspecified"], ["unspecified"] * 2])
-@pytest.mark.parametrize("colors", [1, 3])
-def test_of_16_bit_extra_channels_only_a_declared_alpha_is_one(tmp_path, colors, kinds):
-    data = channels(colors + len(kinds))
-    photometric = "rgb" if colors == 3 else "minisblack"
-    tifffile.imwrite(tmp_path / "a.tif", data, photometric=photometric, extrasamples=kinds, planarconfig="contig")
-    photo = read_photo(tmp_path / "a.tif")
-    assert np.array_equal(photo.pixels, data[..., :colors].squeeze())
-    if "unassalpha" in kinds:
-        assert np.array_equal(photo.alpha, data[..., colors])
-    else:
-        assert photo.alpha is None
-    assert bool(photo.remarks) == ("unspecified" in kinds)
-    assert all("extra channel" in remark for remark in photo.remarks)
-
-
-def test_a_16_bit_alpha_that_was_multiplied_in_is_divided_out(tmp_path):
-    alpha = np.full((40, 60), 32768, np.uint16)
-    alpha[:, :10] = 0
-    color = channels(3) // 2
-    tifffile.imwrite(tmp_path / "a.tif", np.dstack([color, alpha]), photometric="rgb", extrasamples=["assocalpha"])
-    photo = read_photo(tmp_path / "a.tif")
-    expected = np.minimum(color.astype(int) * 65535 // 32768, 65535)
-    assert np.abs(photo.pixels[:, 10:].astype(int) - expected[:, 10:]).max() <= 2
-    assert np.array_equal(photo.alpha, alpha)
-
-
-@pytest.mark.parametrize("extras", [0, 1])
-def test_16_bit_cmyk_is_read_at_8(tmp_path, extras):
-    eight = np.array(Image.fromarray(scene()).convert("CMYK"))
-    data = np.dstack([eight.astype(np.uint16) * 257, *[gray16()] * extras])
-    kinds = ["unassalpha"] * extras or None
-    tifffile.imwrite(tmp_path / "a.tif", data, photometric="separated", extrasamples=kinds)
-    photo = read_photo(tmp_path / "a.tif")
-    assert np.array_equal(photo.pixels, np.array(Image.fromarray(eight, "CMYK").convert("RGB")))
-    assert photo.pixels.dtype == np.uint8 and "CMYK" in photo.remarks[0]
-    assert (photo.alpha is not None) == bool(extras)
-
-
-@pytest.mark.parametrize("compression", ["lzw", "packbits", "zstd", "lzma"])
-@pytest.mark.parametrize("count", [1, 3, 5])
-def test_16_bits_in_any_compression_and_number_of_channels(tmp_path, compression, count):
-    options = {"extrasamples": ["unspecified"] * 2} if count == 5 else {}
-    photometric = "minisblack" if count == 1 else "rgb"
-    data = channels(count).squeeze()
-    tifffile.imwrite(tmp_path / "a.tif", data, photometric=photometric, compression=compression, **options)
-    assert np.array_equal(read_photo(tmp_path / "a.tif").pixels, data[..., :3] if count > 1 else data)
-
-
-def test_a_kind_of_16_bit_color_that_cannot_be_read_is_named(tmp_path):
-    tifffile.imwrite(tmp_path / "a.tif", channels(3), photometric="cielab")
-    with pytest.raises(UserError, match=r"a\.tif.*tag 262.*expected gray, RGB or CMYK"):
-        read_photo(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
-def test_a_damaged_16_bit_file_is_never_read_in_part(tmp_path, compression):
-    noise = np.random.default_rng(0).integers(0, 65535, (200, 300, 3)).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "a.tif", noise, photometric="rgb", compression=compression, rowsperstrip=20)
-    whole = (tmp_path / "a.tif").read_bytes()
-    for cut in (0.3, 0.6, 0.95):
-        (tmp_path / "a.tif").write_bytes(whole[: int(cut * len(whole))])
-        with pytest.raises(UserError, match=r"a\.tif: truncated or damaged"):
-            read_photo(tmp_path / "a.tif")
-    if compression:  # bytes that are no stream of that kind
-        (tmp_path / "a.tif").write_bytes(whole[: len(whole) // 2] + bytes(4000) + whole[len(whole) // 2 + 4000 :])
-        with pytest.raises(UserError, match=r"a\.tif: truncated or damaged"):
-            read_photo(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize(
-    ("dtype", "kind"),
-    [
-        (np.float32, "32-bit floating-point"),
-        (np.float16, "16-bit floating-point"),
-        (np.int32, "32-bit signed"),
-        (np.int16, "16-bit signed"),
-        (np.uint32, "32-bit unsigned"),
-    ],
-)
-@pytest.mark.parametrize("shape", [(8, 9), (8, 9, 3)])
-def test_values_without_a_white_are_said_with_the_files_name(tmp_path, dtype, kind, shape):
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, np.ones(shape, dtype), photometric="rgb" if len(shape) == 3 else "minisblack")
-    with pytest.raises(UserError, match=f"{kind}.*16 bits") as caught:
-        read_photo(path)
-    assert str(caught.value).startswith(str(path))
 
 
 def test_cmyk_with_a_good_a_damaged_and_no_profile(tmp_path):
