@@ -41,9 +41,10 @@ _INFO = ("icc_profile", "exif", "xmp", "comment", "dpi")  # what Pillow's own fo
 class Colorizer:
     """One or several generators, ready to colorize.
 
-    >>> colorizer = Colorizer.load("outputs/quickstart")
-    >>> colored = colorizer.colorize(Image.open("old.jpg"), render_factor=35)
-    >>> colored.save("new.jpg", **colored.info)  # with its profile and EXIF
+    Examples:
+        >>> colorizer = Colorizer.load("outputs/quickstart/DATE")
+        >>> colored = colorizer.colorize(Image.open("old.jpg"), render_factor=35)
+        >>> colored.save("new.jpg", **colored.info)  # with its profile and EXIF
     """
 
     def __init__(
