@@ -241,20 +241,25 @@ def finished_run(parent: Path) -> Path:
 SHORT = ("trainer.limit_batches=1", "nogan.repeats=0")
 
 
+SCRIPT, COMMAND = (str(ROOT / "train.py"),), ("-m", "nogan", "train")
+
+
 @pytest.mark.slow
-def test_torchrun(tmp_path, monkeypatch):
+@pytest.mark.parametrize("program", [SCRIPT, COMMAND])
+def test_torchrun(tmp_path, monkeypatch, program):
     monkeypatch.chdir(tmp_path)
-    done = processes(TORCHRUN, str(ROOT / "train.py"), *SMALLEST, *TWO, *SHORT)
+    done = processes(TORCHRUN, *program, *SMALLEST, *TWO, *SHORT)
     folder = finished_run(tmp_path)
     assert done.stdout.count("Done in") == 1
-    processes(TORCHRUN, str(ROOT / "train.py"), f"resume={folder.relative_to(tmp_path)}", "nogan.repeats=1")
+    processes(TORCHRUN, *program, f"resume={folder.relative_to(tmp_path)}", "nogan.repeats=1")
     assert len(json.loads((folder / "records.json").read_text())) == 7
 
 
 @pytest.mark.slow
-def test_one_command_starts_the_others(tmp_path, monkeypatch):
+@pytest.mark.parametrize("program", [SCRIPT, COMMAND])
+def test_one_command_starts_the_others(tmp_path, monkeypatch, program):
     monkeypatch.chdir(tmp_path)
-    done = processes((sys.executable,), str(ROOT / "train.py"), *SMALLEST, *TWO, *SHORT, "trainer.devices=2")
+    done = processes((sys.executable,), *program, *SMALLEST, *TWO, *SHORT, "trainer.devices=2")
     finished_run(tmp_path)
     assert done.stdout.count("Done in") == 1
 

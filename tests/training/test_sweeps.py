@@ -67,7 +67,8 @@ def test_a_sweep_into_the_folder_of_another_is_refused_and_changes_nothing_there
     assert not (folder / "0" / "failed.txt").exists()
 
 
-def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path):
+def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])  # as what is started here
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason='needs the sweep extra: pip install -e ".[sweep]"')
     space = "nogan.gan.lr=tag(log,interval(1e-5,1e-3))"
     study = ("sweep=optuna", "hydra.sweeper.n_trials=1", "objective=val/psnr", *TRIAL, space)
@@ -95,7 +96,8 @@ def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path):
     assert 1e-5 <= known.best_params["nogan.gan.lr"] <= 1e-3
 
 
-def test_a_trial_of_an_experiment_that_sweeps_is_repeated_alone(tmp_path):
+def test_a_trial_of_an_experiment_that_sweeps_is_repeated_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py"])  # as what is started here
     settings = [setting for setting in TRIAL if not setting.startswith("experiment=")]
     ran = train_py(tmp_path, "experiment=lr-sweep", *settings, "hydra.sweep.dir=sweep", "nogan.gan.lr=1e-4")
     assert ran.returncode == 0, ran.stderr
@@ -119,6 +121,15 @@ def test_a_study_that_cannot_begin_says_why_in_one_line_and_leaves_nothing(tmp_p
     assert ran.returncode == 1
     assert ran.stderr.startswith(f"train.py: {message}") and len(ran.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_pretrain_once_then_sweep_the_gan(finished_run, tmp_path):
+    short = ("nogan.repeats=0", "trainer.limit_batches=1", "hydra.sweep.dir=sweep")
+    start = ("start=gan", f"model.init={finished_run}", "nogan.gan.lr=1e-5,2e-5")
+    ran = train_py(tmp_path, "-m", *SMALLEST, *short, *start)
+    assert ran.returncode == 0, ran.stderr
+    records = [json.loads((tmp_path / "sweep" / trial / "records.json").read_text()) for trial in ("0", "1")]
+    assert [[phase["name"] for phase in phases] for phases in records] == [["gan@1"], ["gan@1"]]
 
 
 def test_plans_of_a_sweep_leave_nothing(tmp_path):
