@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on its own device: one draw, one resampling, and gray is made from the result.
+"""Augments a whole batch on its device: each image is drawn for once and resampled once.
 
 The recipe is DeOldify's (fastai v1's ``get_transforms``): symmetric warp, rotation, zoom, flip and random crop are
 composed into *one* homography for each image, which is sampled once, bilinearly, with reflection at the image's own
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """What may happen to an image, each with its own probability; all zero is :data:`NONE`."""
+    """What may happen to an image, and with which probability. The defaults are :data:`NONE`: nothing happens."""
 
     warp: float = 0.0
     """Symmetric perspective warp: four magnitudes from U(-warp, warp)."""
@@ -30,17 +30,17 @@ class AugmentConfig:
     lighting: float = 0.0
     """In logit space: add logit(c), c from U((1-l)/2, (1+l)/2); multiply by s, log-uniform in (1-l, 1/(1-l))."""
     p_geometry: float = 0.75
-    """Probability of the warp, of the rotation and of the zoom, each on its own."""
+    """Probability of warp, rotation and zoom, each drawn for separately."""
     p_lighting: float = 0.75
-    """Probability of the addition and of the multiplication, each on its own."""
+    """Probability of the addition and the multiplication, each drawn for separately."""
     p_flip: float = 0.0
     """Probability of the horizontal flip."""
     random_crop: bool = False
-    """Crop anywhere; otherwise in the middle."""
+    """Whether to crop at random; otherwise the middle is cropped."""
 
     @property
     def resamples(self) -> bool:
-        """Whether anything beyond resizing and a center crop happens to the geometry."""
+        """Whether the geometry changes beyond resizing and a center crop."""
         return bool(self.warp or self.rotate or self.zoom != 1 or self.p_flip or self.random_crop)
 
 
@@ -89,7 +89,7 @@ def augment(
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for each image of a batch, float64 on the CPU; what does not happen has its neutral value."""
+    """What was drawn for each image of a batch, float64 on the CPU. No change is a neutral value."""
 
     warp: Tensor
     """``(B, 4)``: how far the right, left, bottom and top pair of corners move apart, in half heights or widths."""
@@ -102,19 +102,19 @@ class Draws:
     flip: Tensor
     """``(B,)`` bool."""
     crop: Tensor
-    """``(B, 2)``: x and y of the crop in [0, 1) of the room there is."""
+    """``(B, 2)``: x and y of the crop in [0, 1), as a share of the free room."""
     brightness: Tensor
     """``(B,)``, added to logits."""
     contrast: Tensor
     """``(B,)``, multiplies logits."""
 
     def part(self, images: slice) -> "Draws":
-        """Those of some of the images."""
+        """The draws of some of the images."""
         return Draws(**{field.name: getattr(self, field.name)[images] for field in fields(self)})
 
 
 def draw(count: int, config: AugmentConfig, rng: torch.Generator) -> Draws:
-    """Draw for ``count`` images. Takes the same numbers from ``rng`` whatever ``config`` switches off."""
+    """Draw for ``count`` images. What ``config`` switches off is drawn too, so that the rest stays."""
     u = torch.rand(count, 18, generator=rng, dtype=torch.float64)
     warp, angle, zoom, focus, crop = u[:, 0:4], u[:, 4], u[:, 5], u[:, 6:8], u[:, 8:10]
     brightness, contrast, chances = u[:, 10], u[:, 11], u[:, 12:18]
@@ -200,7 +200,7 @@ def _sample(images: Tensor, sizes: Tensor, matrix: Tensor, out_size: int) -> Ten
     return F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=True) / 255
 
 
-# A coordinate this close to the far border is moved inside by it, so that rounding cannot reach into the padding.
+# Coordinates stay this far from the far border, so that rounding cannot reach into the padding.
 _BORDER_MARGIN = 1e-3
 
 
@@ -226,7 +226,7 @@ def resize_and_crop(images: Tensor, sizes: Tensor, out_size: int) -> Tensor:
 
 
 def _reduce(images: Tensor, sizes: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Area-average the photographs whose shorter side is above ``limit`` down to it; the others stay as they are."""
+    """Shrink photographs to a shorter side of ``limit`` by area-averaging; smaller ones stay as they are."""
     too_large = sizes.min(dim=1).values > limit
     if not too_large.any():
         return images, sizes
@@ -248,7 +248,7 @@ def _resample(
     Gives float32 ``(B, 3, *window)`` in the range of ``images``. Each axis is a sum over the few source pixels that an
     output pixel covers: sums of gathered rows, and no matrix product, whose precision a user may lower.
     """
-    values = images.permute(0, 2, 3, 1)  # As the loader lays it out in memory: whole rows are gathered at once.
+    values = images.permute(0, 2, 3, 1)  # the loader's memory layout, in which whole rows are gathered at once
     for axis in range(2):
         taps = _taps(sizes[:, axis], resized[:, axis], offset[:, axis], window[axis], kernel)
         values = _weighted_rows(values, *taps).transpose(1, 2)
@@ -306,7 +306,7 @@ def add_noise(
     share: tuple[float, float] = (0.001, 0.4),
     amplitude: int = 30,
 ) -> Tensor:
-    """The noise of the video recipe, for the generator's input only: it teaches steadiness against grain.
+    """The noise of the video recipe, for the generator's input only: a lesson not to flicker with film grain.
 
     In a fraction ``p`` of the images, a number of pixels that is U(*share*) of all, drawn with replacement, each gain
     an integer of [-amplitude, amplitude) / 255, the same on the three channels.
@@ -332,6 +332,6 @@ def add_noise(
         where.append(image * pixels + torch.randint(pixels, (hits,), generator=rng))
         value.append(torch.randint(-amplitude, amplitude, (hits,), generator=rng, dtype=torch.int8))
     pixel, change = (torch.cat(drawn).to(gray.device, non_blocking=True) for drawn in (where, value))
-    # Sums of whole numbers, which come out the same in whatever order a device adds them.
+    # Sums of whole numbers do not depend on the order in which a device adds them.
     noise = torch.zeros(count * pixels, device=gray.device).index_add_(0, pixel, change.float()) / 255
     return gray + noise.to(gray.dtype).view(count, 1, height, width)

@@ -8,15 +8,15 @@ from nogan.common.errors import UserError
 
 log = logging.getLogger(__name__)
 
-SPARE = 10  # unreadable ones that chance alone may bring early on, beyond the share
+SPARE = 10  # unreadable photographs allowed beyond the share, since a run may meet several early by chance
 EXCHANGED_EVERY = 50  # batches
 
 
 class BadImages:
     """Counts the photographs that could not be read, on all ranks, and stops the run when they are too many.
 
-    Too many are more than ``max_share`` of all; and, so that a damaged set is found out early, more than ``max_share``
-    of those seen so far and :data:`SPARE`. One that is met again is not counted again.
+    Too many is more than ``max_share`` of all photographs, or, so that a damaged set is noticed early, more than
+    ``max_share`` of those seen so far plus :data:`SPARE`. Each photograph counts once.
 
     Args:
         length: photographs in the source.
@@ -35,15 +35,15 @@ class BadImages:
         return len(self.bad)
 
     def note(self, bad: list[str], good: int) -> None:
-        """Note what a batch of this rank reports as ``bad``, and how many photographs were ``good``."""
+        """Record the unreadable photographs of a batch of this rank, and how many were ``good``."""
         self._noted += bad
         self._noted_seen += len(bad) + good
 
     def heed(self) -> None:
-        """Stop the run if it must; every rank calls it after each batch, and now and then they exchange their notes.
+        """Stop the run if there are too many. Every rank calls this after each batch; sometimes they exchange counts.
 
         Raises:
-            UserError: on every rank: too many cannot be read.
+            UserError: too many cannot be read; raised on every rank.
         """
         self._batches += 1
         if distributed.world_size() == 1 or self._batches % EXCHANGED_EVERY == 0:
@@ -56,7 +56,7 @@ class BadImages:
             )
 
     def exchange(self) -> None:
-        """Count what all ranks have noted, and log it; every rank must call it."""
+        """Add up what all ranks have recorded since the last exchange, and log it. Every rank must call this."""
         noted = distributed.all_gather((self._noted_seen, self._noted))
         self._noted_seen, self._noted = 0, []
         self.seen += sum(seen for seen, _ in noted)
@@ -66,7 +66,7 @@ class BadImages:
                 log.warning("skipped an unreadable photograph, %s (%d of %d seen so far)", entry, len(self), self.seen)
 
     def state_dict(self) -> dict[str, Any]:
-        """The count over all ranks; every rank must call it."""
+        """The counts over all ranks. Every rank must call this."""
         self.exchange()
         return {"seen": self.seen, "bad": list(self.bad)}
 

@@ -1,7 +1,7 @@
-"""Files of every kind to pixels: 8-bit RGB, upright, opaque, and no larger than a loader needs.
+"""Decodes image files of every kind to pixels: 8-bit RGB, upright, opaque, and no larger than a loader needs.
 
-JPEG takes a fast path (libjpeg-turbo through ``simplejpeg``, which can reduce while it decodes); everything else, and
-every oddity of a JPEG file, goes through Pillow. Knows no torch, so that a worker process starts quickly.
+JPEG takes a fast path: libjpeg-turbo through ``simplejpeg``, which can reduce while it decodes. Everything else, and
+unusual JPEG files, go through Pillow. Nothing here imports torch, so that a worker process starts quickly.
 """
 
 import contextlib
@@ -14,11 +14,12 @@ from types import ModuleType
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# Pictures longer than this many times their shorter side are cut to their middle, so that a batch's memory is bounded.
+# A picture whose longer side is more than this many times its shorter side is cut to its middle, to bound the memory of
+# a batch.
 MAX_ASPECT = 2
 
 # A picture counts as gray where the 99th percentile of its pixels' max(R, G, B) - min(R, G, B) is at most this. JPEG
-# and scanning put up to 8 on photographs that have no color; dull ones that have some reach 20 and more.
+# and scanning add up to 8 to photographs without color; dull photographs with color reach 20 and more.
 GRAY_SPREAD = 10
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
@@ -60,14 +61,14 @@ def cut_to_aspect(pixels: np.ndarray, limit: int = MAX_ASPECT) -> np.ndarray:
 
 def is_gray(pixels: np.ndarray) -> bool:
     """Whether the picture, uint8 RGB ``(H, W, 3)``, has no color of its own: see :data:`GRAY_SPREAD`."""
-    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]  # A reduction over so short an axis is slow.
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]  # faster than a reduction over an axis of three
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return bool(np.count_nonzero(spread > GRAY_SPREAD) <= 0.01 * spread.size)
 
 
 @cache
 def _simplejpeg() -> ModuleType | None:
-    """The fast decoder, or None on the rare platform without a wheel of it, where Pillow does all the work."""
+    """The fast decoder; None on platforms that have no wheel of it, where Pillow does all the work."""
     try:
         import simplejpeg
     except ImportError:
@@ -81,7 +82,7 @@ def _scale_divisor(shorter: int, size: int | None) -> int:
 
 
 def _decode_jpeg(data: bytes, size: int | None) -> np.ndarray | None:
-    """The fast path; None where Pillow is needed: for CMYK, to turn upright, to forgive a flaw or say what is wrong."""
+    """Decode by the fast path; None if Pillow must: CMYK, pictures to be turned, and files with flaws."""
     turbo = _simplejpeg()
     if turbo is None or (data.find(b"Exif\0\0", 0, 1 << 16) >= 0 and _is_turned(data)):
         return None
@@ -112,9 +113,9 @@ def _decode_any(data: bytes, size: int | None) -> np.ndarray:
 
 @contextlib.contextmanager
 def _pillow_errors() -> Iterator[None]:
-    """Say what Pillow raises as a :class:`BadImage`, and silence its warnings of harmless flaws.
+    """Turn what Pillow raises into a :class:`BadImage`, and silence its warnings about harmless flaws.
 
-    Its plugins raise whatever their parsers ran into: OSError, SyntaxError, ValueError, struct.error, …
+    Pillow's plugins raise errors of many kinds: OSError, SyntaxError, ValueError, struct.error, …
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -140,7 +141,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:
-    """Gray of any depth to uint8: 16-bit by its range, 32-bit and floating point by the range that they seem to use."""
+    """Gray of any depth to uint8: 16-bit values by their full range, others by the range that they seem to use."""
     values = np.nan_to_num(values.astype(np.float64)).clip(min=0)
     top = 65535 if mode.startswith("I;16") else next((t for t in (1, 255, 65535) if values.max() <= t), values.max())
     return np.round(255 / top * values).astype(np.uint8)

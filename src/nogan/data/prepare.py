@@ -11,8 +11,8 @@ where it stopped when the same command is given again::
     DEST/left_out.tsv               all of that in one file, once every shard is there
     DEST/state.json, dataset_info.json   last of all: the copy is whole
 
-Left out, and listed with their reasons, are files that cannot be decoded and photographs that are themselves gray,
-which would teach a colorizer gray. Where the disk does not give a file, which may pass, it stops instead.
+Files that cannot be decoded and photographs that are gray themselves, which would teach a colorizer gray, are left out
+and listed with their reasons. If the disk fails to give a file, the command stops, since that may pass.
 """
 
 import hashlib
@@ -58,19 +58,19 @@ if TYPE_CHECKING:
 
 GRAY = "gray photograph"
 
-# To a record batch, whichever comes first. Opening a copy costs time and memory by the batch, writing it by the row.
+# Limits of a record batch. Opening a copy costs time and memory for each batch, writing it for each row.
 BATCH_ROWS = 1024
 BATCH_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What decides the bytes of a copy: one that was begun with others is not continued."""
+    """What a copy's bytes depend on. A copy that was begun with other settings is not continued."""
 
     size: int = 256
     """Shorter side in pixels; smaller photographs stay as they are."""
     quality: int = 90
-    """JPEG quality. Chroma is kept at full resolution (4:4:4): color is what is learnt from it."""
+    """JPEG quality. Chroma is kept at full resolution (4:4:4): color is what the network learns."""
     shard: int = 2048
     """Photographs to a shard."""
 
@@ -122,7 +122,7 @@ def prepare(
             before = sum(job.stop - job.start for job in jobs) - sum(job.stop - job.start for job in missing)
             _run(missing, source, workers or _cores(), lambda done: progress(before + done, total))
             return _finish(dest, jobs)
-        except OSError as error:  # Of writing; those of reading the source are told where it is read.
+        except OSError as error:  # of writing: _read explains those of reading
             raise UserError(
                 f"cannot write to DEST {dest}: {error.strerror or error}; finished shards are kept,"
                 " give the same command again to go on"
@@ -154,7 +154,7 @@ class _Job:
 
     @property
     def is_done(self) -> bool:
-        """Whether the shard is there, and notes of it that can be read: a power cut may have taken them."""
+        """Whether the shard is there and its notes can be read, which a power cut may have damaged."""
         try:
             self.read_notes()
         except (FileNotFoundError, ValueError):
@@ -197,7 +197,7 @@ def _write_shard(job: _Job, source: FileSource, tick: Callable[[], None]) -> Non
         write_rows(temporary, kept())
         job.write_notes(left_out)
 
-    write_atomically(job.arrow, write)  # The shard is done when it has its name, and not before.
+    write_atomically(job.arrow, write)  # a shard that has its name is done
 
 
 def write_rows(path: Path, rows: Iterable[tuple[bytes, str]]) -> None:
@@ -211,7 +211,7 @@ def write_rows(path: Path, rows: Iterable[tuple[bytes, str]]) -> None:
 
 
 def _row(data: bytes, name: str) -> dict:
-    in_utf8 = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # Arrow takes no other.
+    in_utf8 = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # Arrow takes UTF-8 only
     return {"image": {"bytes": data, "path": None}, "name": in_utf8}
 
 
@@ -230,7 +230,7 @@ def _batched(rows: Iterable[tuple[bytes, str]]) -> Iterator[list[tuple[bytes, st
 def _read(source: FileSource, index: int) -> bytes:
     try:
         return source.read(index)
-    except OSError as error:  # The shard is not written: what it left out now would be left out for good.
+    except OSError as error:  # stop: a photograph left out now would be left out for good
         raise UserError(
             f"cannot read {error.filename or source.name(index)} of SRC: {error.strerror or error}; finished shards are"
             " kept, give the same command again to go on (where the file is lost, leave an empty one in its place)"
@@ -238,7 +238,7 @@ def _read(source: FileSource, index: int) -> bytes:
 
 
 def convert(data: bytes, settings: Settings) -> bytes:
-    """An image file of any kind to the JPEG file that the copy holds. Raises BadImage, also for a gray photograph."""
+    """Convert an image file of any kind to the copy's JPEG. Raises BadImage, also for a gray photograph."""
     pixels = decode(data, settings.size)
     height, width = pixels.shape[:2]
     scale = settings.size / min(height, width)
@@ -269,7 +269,7 @@ def _run(jobs: list[_Job], source: FileSource, workers: int, progress: Callable[
         for job in jobs:
             _write_shard(job, source, tick)
         return
-    context = multiprocessing.get_context("spawn")  # A fork would copy the locks of whatever threads run here.
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
     counter, stop = context.Value("q", 0), context.Event()
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(source, counter, stop))
     try:
@@ -291,7 +291,7 @@ def _run(jobs: list[_Job], source: FileSource, workers: int, progress: Callable[
 
 
 class _Stopped(Exception):
-    """The parent does not want the rest."""
+    """The parent told this worker to stop."""
 
 
 # Of a worker process, for as long as it lives.
@@ -303,12 +303,12 @@ _stop: "synchronize.Event"
 def _start_worker(source: FileSource, counter: "Synchronized[int]", stop: "synchronize.Event") -> None:
     global _source, _counter, _stop
     _source, _counter, _stop = source, counter, stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, who says stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and sets `stop`
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _die_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next job for ever."""
+    """End this worker when its parent is gone; it would wait for the next job for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # a worker has one
     multiprocessing.connection.wait([parent.sentinel])
@@ -349,7 +349,7 @@ def _begin(dest: Path, source: FileSource, settings: Settings) -> None:
             ) from error
         if others:
             raise UserError(f"DEST {dest} holds other files ({others[0]}, …); expected a new or empty folder") from None
-        _write_text(record, json.dumps(begun_with, indent=2))  # Where nothing was made yet, nothing is lost.
+        _write_text(record, json.dumps(begun_with, indent=2))  # nothing was made yet, so nothing is lost
         return
     if changed := [key for key in begun_with if before.get(key) != begun_with[key]]:
         key = changed[0]
@@ -359,7 +359,7 @@ def _begin(dest: Path, source: FileSource, settings: Settings) -> None:
         )
 
 
-# What a process that was killed leaves of a file that it was writing: see :func:`nogan.common.files.write_atomically`.
+# Temporary files that a killed process leaves behind: see :func:`nogan.common.files.write_atomically`.
 _LEFTOVER = re.compile(r"\.(prepare|data-\d+-of-\d+|left_out|dataset_info|state)\.[0-9a-f]{8}\.(json|arrow|tsv)")
 
 

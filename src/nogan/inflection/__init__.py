@@ -1,15 +1,15 @@
 """Finding the inflection point of a GAN phase online, from the critic's loss.
 
-A detector is fed the raw loss of each critic batch and answers once, when it is sure; one that is not sure says
-nothing, and the phase ends by its budget::
+A detector is fed the raw loss of each critic batch and answers once, when it is sure. If it never is, the phase ends by
+its budget::
 
     detector = make_detector(name="curvature", total_steps=3000)
     for step, loss in critic_batches:  # `step` counts all GAN batches of the phase, the critic's and the generator's
         if verdict := detector.update(step, loss):
             roll_back_to(verdict.inflection)
 
-The default, `combined`, listens to the held-out metrics of the snapshots, too (`measured`), if there are any, and has a
-last word at the end of the phase (`finish`). Memory is bounded and an update costs some microseconds. This package
+The default, `combined`, also takes the held-out metrics of the snapshots (`measured`), if there are any, and may answer
+at the end of the phase (`finish`). Memory is bounded and an update costs some microseconds. This package
 knows no torch.
 """
 

@@ -33,7 +33,7 @@ class Verdict:
 
 
 class DetectorSettings(BaseModel):
-    """What every detector is told of the phase. Each adds parameters of its own, with their bounds.
+    """What every detector is told about the phase. Each detector adds its own parameters, with their bounds.
 
     Attributes:
         total_steps: GAN batches planned for the phase. Windows are shares of it.
@@ -64,7 +64,7 @@ class DetectorSettings(BaseModel):
 
 
 class SpikeGuard:
-    """Pulls a value that leaps out of its neighborhood back to the edge of it, in O(1).
+    """Clips a value that leaps out of its neighborhood, in O(1).
 
     The neighborhood is the median of the last five raw values; its edge is ``reach`` times the running mean distance
     from that median. A rise passes (the median follows it within three batches), a lone spike does not.
@@ -187,17 +187,17 @@ class Detector:
     def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
         """Take in the probe's metrics of the snapshot after ``step`` batches (0: before the phase).
 
-        Those that judge by the critic's loss alone do not listen.
+        Detectors that judge by the critic's loss alone ignore it.
         """
         return None
 
     def finish(self) -> Verdict | None:
-        """The phase is over and no verdict has come: a last word. Those that were not sure have none."""
+        """Called at the end of a phase without a verdict: a last one, or None from a detector that is not sure."""
         return None
 
     @classmethod
     def own_parameters(cls) -> list[str]:
-        """What it can be told beside the facts of the phase."""
+        """The names of its parameters, without the facts of the phase."""
         return [name for name in cls.Settings.model_fields if name not in DetectorSettings.model_fields]
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
@@ -251,8 +251,7 @@ def _restore(owner: Any, key: str, value: Any) -> None:
 
 
 def correlation_inflation(residuals: np.ndarray, weights: np.ndarray, parameters: int) -> float:
-    """(1 + r) / (1 - r), the factor by which AR(1) residuals widen a variance; r is freed of its bias and at least
-    0."""
+    """The factor by which AR(1) residuals widen a variance: (1 + r) / (1 - r), r corrected for bias and at least 0."""
     scaled = residuals * np.sqrt(weights)
     power = float(scaled @ scaled)
     if power <= 0 or len(scaled) < 4:

@@ -1,4 +1,4 @@
-"""The published rule: stop after a fixed share of the data. The baseline that any detector has to beat."""
+"""Stops after a fixed share of the data, as published: the baseline for all other detectors."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The critic's effort: how many critic batches a generator batch costs."""
+"""Judges by the critic's effort: how many critic batches a generator batch costs."""
 
 import math
 
@@ -13,7 +13,7 @@ class BurdenSettings(DetectorSettings):
 
     Attributes:
         baseline: share of the phase from which the usual effort is learnt; nothing fires within it.
-        slack: rise of the effort that is let pass, in standard deviations of a block.
+        slack: rise of the effort that is ignored, in standard deviations of a block.
         alarm: sum of the rises beyond the slack at which it fires, in standard deviations of a block.
         min_rise: rise of the critic's share of the batches, at least.
     """

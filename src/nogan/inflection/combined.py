@@ -1,4 +1,4 @@
-"""What the critic's loss and the held-out pictures say together; where there are no pictures, the loss alone."""
+"""Judges by the held-out pictures and the critic's loss together; without pictures, by the loss alone."""
 
 import math
 from collections.abc import Mapping
@@ -29,13 +29,11 @@ class CombinedSettings(ProbeSettings):
 class Combined(ProbeDetector):
     """Fires when neither a better snapshot nor a higher critic loss has come for long; names the best snapshot so far.
 
-    Assumes what `probe` does of the held-out pictures, and that a critic whose loss is still reaching new heights is
-    still losing its hold on the generator's pictures: quality goes on rising with it, if in waves. So the loss guards
-    against taking the trough of a wave for the end, and half the patience is enough. It, too, has a last word at the
-    end of a phase.
+    Assumes what `probe` assumes about the held-out pictures. Also assumes that quality goes on rising, if in waves, for
+    as long as the critic's loss reaches new heights. So the loss keeps the trough of a wave from being taken for the
+    end, and half the patience of `probe` is enough. Like `probe`, it has a verdict at the end of every phase.
 
-    Where no snapshot has been measured, as in a training loop without held-out pictures, it is `shape`: the critic's
-    loss alone.
+    If no snapshot has been measured, as in a training loop without held-out pictures, it does what `shape` does.
     """
 
     name = "combined"

@@ -1,4 +1,4 @@
-"""The sign change of the second derivative of the smoothed critic loss."""
+"""Finds the sign change of the second derivative of the smoothed critic loss."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Repeated CUSUM alarms: the rise is on while they come, and over when they stop."""
+"""Judges by repeated CUSUM alarms: the loss rises while they come, and has stopped rising when they stop."""
 
 import math
 
@@ -12,7 +12,7 @@ class DriftSettings(DetectorSettings):
     """Parameters of `drift`.
 
     Attributes:
-        slack: rise that is let pass, in standard deviations of a block mean.
+        slack: rise that is ignored, in standard deviations of a block mean.
         alarm: sum of the rises beyond the slack that is an alarm, in standard deviations of a block mean.
         patience: how long no alarm must have come for the rise to be over, as a share of the phase.
         min_rise: loss that the curve must have climbed by then.

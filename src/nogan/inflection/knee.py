@@ -1,4 +1,4 @@
-"""The corner where the rise of the critic loss gives way to a plateau."""
+"""Finds the corner where the rise of the critic loss ends in a plateau."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The snapshot that the probe likes best: held-out pictures in place of the author's eye."""
+"""Judges by held-out pictures: the best snapshot marks the inflection point."""
 
 import math
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ class ProbeSettings(DetectorSettings):
 class ProbeDetector(Detector):
     """Fires when no snapshot has been better for long, or at the end of the phase; names the best snapshot so far.
 
-    Assumes that the probe's held-out pictures tell quality (:func:`~nogan.inflection.quality.quality`), and nothing of
-    the critic's loss, which it does not look at. Colors turn worse before they turn better when the critic first gets
-    a hold on them, so it does not fire as long as the snapshot before the phase is the best. Unlike the other
+    Assumes that the probe's held-out pictures tell quality (:func:`~nogan.inflection.quality.quality`); the critic's
+    loss is ignored. Colors get worse before they get better when the critic first acts on them, so it does not fire as
+    long as the snapshot before the phase is the best. Unlike the other
     detectors it has a verdict at the end of every phase: the last snapshot, if the best is the last.
     """
 

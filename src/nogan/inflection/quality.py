@@ -8,7 +8,7 @@ QUALITY = {"chroma_fd": 1.0, "colorfulness": 0.5, "error": 0.5, "jitter": 0.25}
 
 
 def terms(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What is wrong with a snapshot's pictures, in natural logarithms: 0.1 is a tenth worse, whatever it is.
+    """What is wrong with a snapshot's pictures, in natural logarithms: 0.1 means about a tenth worse.
 
     ``chroma_fd``: are the colors distributed as in the truth? ``colorfulness``: too dull, or too vivid?
     ``error``: how wrong are they (root mean square, from the PSNR)? ``jitter``: how much do they change when the

@@ -1,4 +1,4 @@
-"""Weighs every shape that the critic loss may take against the others, and waits until one has clearly won."""
+"""Compares all shapes that the critic loss may have, and waits until a rise that ends clearly fits best."""
 
 import math
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from pydantic import Field
 
 from nogan.inflection.base import Blocks, Detector, DetectorSettings, Verdict, correlation_inflation
 
-BLOCKS = 512  # block means over the planned phase; what the memory and the cost of a look are bounded by
+BLOCKS = 512  # block means over the planned phase; bounds memory and the cost of a look
 S_SHAPED = ("logistic", "Gompertz", "smoothstep")
 KNEED = ("saturation", "ramp")
 RISES = (*S_SHAPED, *KNEED, "unending")  # the last one has no inflection point: powers and exponentials
@@ -112,7 +112,7 @@ class Shape(Detector):
 
     Assumes that the loss is one of: an S-shaped rise (logistic, Gompertz, smoothstep), a rise that only slows down, a
     ramp that ends in a plateau; or none of these: a constant, a drift, a fall, an oscillation, a rise whose turn is
-    yet to come or that goes on for ever; each with or without a dip or a jump in the first few hundredths of the
+    still to come, or that never ends; each with or without a dip or a jump in the first few hundredths of the
     phase, in AR(1) noise.
 
     All of some thousand such curves are fitted by least squares to the block means of the whole past, from running

@@ -1,4 +1,4 @@
-"""Another detector, believed only where the published inflection points lie."""
+"""Believes another detector only near the published inflection points."""
 
 import math
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class WindowSettings(DetectorSettings):
 
     Attributes:
         of: the detector that looks: its name, or a mapping of ``name`` and its parameters.
-        factor: how far from the prior it is believed: from its lower end divided by this to its upper end times this.
+        factor: how far from the prior a verdict may lie: from its lower end / factor to its upper end x factor.
     """
 
     of: str | dict[str, Any] = "shape"

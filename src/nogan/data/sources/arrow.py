@@ -9,7 +9,7 @@ import numpy as np
 from nogan.common.errors import UserError
 from nogan.data.images import BadImage, decode
 
-# What a prepared copy was begun with. A copy that has this and not yet ``state.json`` is unfinished.
+# The file that says what a prepared copy was begun with. A copy with this file and no ``state.json`` is unfinished.
 PREPARING = "prepare.json"
 
 
@@ -35,7 +35,7 @@ class PreparedSource:
             self._open([self.path / entry["filename"] for entry in state["_data_files"]])
         except FileNotFoundError as error:
             raise UserError(f"{setting}={path} is not a whole prepared copy: {error.filename or error}") from error
-        except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's own errors are among these
+        except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors derive from these
             raise UserError(f"{setting}={path} is not a prepared copy that can be read: {error}") from error
 
     def _open(self, shards: list[Path]) -> None:
@@ -62,10 +62,10 @@ class PreparedSource:
         if not 0 <= index < len(self):
             raise IndexError(f"photograph {index} of {len(self)}")
         batch = int(np.searchsorted(self._ends, index, side="right"))
-        return batch, int(index - self._ends[batch])  # Arrow counts from the end where an index is negative.
+        return batch, int(index - self._ends[batch])  # an int: Arrow does not take NumPy's
 
     def name(self, index: int) -> str:
-        """The name that the photograph's file had in what the copy was prepared from."""
+        """The name of the photograph's file in the source of the copy."""
         batch, row = self._locate(index)
         return self._labels[batch][row].as_py() or f"row {index}"
 

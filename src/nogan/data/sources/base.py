@@ -1,4 +1,4 @@
-"""What all sources have in common."""
+"""What a source of photographs must offer."""
 
 from typing import Protocol
 

@@ -57,7 +57,7 @@ class FolderSource:
         try:
             return path.read_bytes()
         except PermissionError as error:
-            path.stat()  # These raise in their turn where its folder, or all of them, are closed and not this file.
+            path.stat()  # raises too if it is the folder that is closed, and not only this file
             os.scandir(self.path).close()
             raise BadImage(error.strerror) from error
 
@@ -95,11 +95,11 @@ class Strings(Sequence[str]):
 
 
 def _image_files(root: Path, setting: str) -> Iterator[str]:
-    """Relative paths of the image files below ``root``, in no order; a folder that links lead to twice is read once."""
+    """Relative paths of the image files below ``root``, in no order. A folder with several links to it is read once."""
     seen: set[str] = set()
     links = [""]
     with ThreadPoolExecutor(16) as pool:
-        while links:  # A link waits until all real folders are known, so that one that leads back adds nothing.
+        while links:  # links come after all real folders, so that a link back to one adds nothing
             links.sort()
             folders = [links.pop(0)]
             while folders := [folder for folder in folders if os.path.realpath(root / folder) not in seen]:
@@ -129,7 +129,7 @@ def _scan(root: Path, folder: str, setting: str) -> _Listing:
                 (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
             elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 listing.files.append(prefix + entry.name)
-    except OSError as error:  # Passing over it would leave out photographs and say nothing.
+    except OSError as error:  # skipping it would silently leave out photographs
         raise UserError(f"cannot list {error.filename or root / folder} of {setting}: {error.strerror}") from error
     return listing
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 HUB_IMAGENET = "ILSVRC/imagenet-1k"
 
 BUILT_IN = "`nogan train experiment=quickstart`, or data=scenes"
-"""What to run where the photographs cannot be had."""
+"""What to run without the photographs."""
 
 
 class HubSource:
@@ -28,7 +28,7 @@ class HubSource:
         return len(self._dataset)
 
     def name(self, index: int) -> str:
-        """Its row: file names are not read, for they cost as much as the files."""
+        """The row number. File names are not read, since that costs as much as reading the files."""
         return f"row {index}"
 
     def read(self, index: int) -> bytes:
@@ -54,7 +54,7 @@ def hub_imagenet(name: str = HUB_IMAGENET, part: str = "train") -> HubSource:
     try:
         return HubSource(datasets.load_dataset(name, split=part))
     except Exception as error:
-        # The hub's client raises a wide family: gated, not found, HTTP status, no network, disk full.
+        # The hub's client raises errors of many kinds: gated, not found, HTTP status, no network, disk full.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{name} did not come from the hub: {reason}\n"

@@ -1,4 +1,4 @@
-"""A batch of photographs in memory, and what becomes of those that cannot be read."""
+"""Loads a batch of photographs, and replaces those that cannot be read."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,7 +29,7 @@ def load_batch(source: Source, indices: Sequence[int] | np.ndarray, size: int, p
 
     A photograph that cannot be read is replaced by the first readable one of an order keyed by its index, out of
     ``pool`` (the indices that this phase may see; by default those of the batch itself), so that a run with a bad file
-    is as repeatable as one without, and nothing held out slips in.
+    is repeatable, too, and no held-out photograph gets into training.
 
     Raises:
         UserError: none of the replacements can be read either.
@@ -39,14 +39,14 @@ def load_batch(source: Source, indices: Sequence[int] | np.ndarray, size: int, p
     bad: list[str] = []
     pictures = [_load_or_replace(source, int(index), size, indices if pool is None else pool, bad) for index in indices]
     sizes = np.array([picture.shape[:2] for picture in pictures], dtype=np.int64)
-    # Rows are copied as they are decoded; a plane for each channel would cost as much again as the decoding.
+    # Rows are copied as they are decoded: a plane for each channel would double the time of decoding.
     canvas = np.zeros((len(pictures), *sizes.max(axis=0), 3), dtype=np.uint8)
     for row, picture in zip(canvas, pictures, strict=True):
         row[: picture.shape[0], : picture.shape[1]] = picture
     return Batch(torch.from_numpy(canvas).permute(0, 3, 1, 2), torch.from_numpy(sizes), bad)
 
 
-_REPLACEMENTS = 100  # As many bad ones in a row, drawn at random, mean that the disk has gone, not that files are bad.
+_REPLACEMENTS = 100  # this many unreadable photographs in a row, drawn at random, mean that the disk is gone
 
 
 def _load_or_replace(

@@ -1,4 +1,4 @@
-"""From what a user sets to a source."""
+"""Opens the source that the config means."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -101,7 +101,7 @@ class MetricsCSV(Logger):
 
 
 def _never_raising(method: Callable[..., None]) -> Callable[..., None]:
-    """``method`` of a logger, which at its first trouble says so, and from then on does nothing."""
+    """Wrap ``method`` of a logger: its first error is logged, and from then on it does nothing."""
 
     @functools.wraps(method)
     def guarded(self: "TensorBoard", *args: Any, **kwargs: Any) -> None:
@@ -120,7 +120,7 @@ def _never_raising(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's logger for TensorBoard, with pictures; it never raises, since no logger is worth a run."""
+    """Lightning's logger for TensorBoard, with pictures; it never raises, so that no logging error ends a run."""
 
     trouble: str | None = None
 

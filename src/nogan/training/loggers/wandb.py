@@ -1,6 +1,6 @@
-"""The run in W&B: what it is told, under which axes; and that no trouble with W&B stops or slows training.
+"""Logs the run to W&B, so that no trouble with W&B stops or slows training.
 
-Everything goes through a thread of its own: training hands over and goes on. If W&B fails, at the start or later, the
+A thread of its own talks to W&B; training hands over and goes on. If W&B fails, at the start or later, the
 log says so once and the run goes on without it; ``metrics.csv`` has everything.
 
 =====================================  =================================================================================
@@ -37,8 +37,8 @@ from nogan.runs.run_folder import RunFolder
 log = logging.getLogger(__name__)
 
 PENDING = 10_000  # calls that may wait for W&B; beyond them points are left out
-PATIENCE = 10.0  # s that training waits for W&B to be there, before it begins without
-INIT_TIMEOUT = 30.0  # s until a W&B that does not answer is taken for unreachable
+PATIENCE = 10.0  # s that training waits for W&B to start, before it begins without it
+INIT_TIMEOUT = 30.0  # s without an answer, after which W&B counts as out of reach
 FINISH_TIMEOUT = 60.0  # s that the end of a run waits for uploads
 OFFLINE = {"offline", "disabled", "dryrun"}
 
