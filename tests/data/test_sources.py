@@ -396,7 +396,7 @@ def test_without_imagenet_three_lines_say_what_to_do(path, tmp_path, monkeypatch
 
 def test_a_half_prepared_copy_says_how_to_finish_it(tmp_path):
     (tmp_path / "prepare.json").write_text("{}")
-    with pytest.raises(UserError, match=r"python -m nogan\.data\.prepare"):
+    with pytest.raises(UserError, match="finish it: `nogan prepare SRC "):
         open_source("imagenet", tmp_path)
 
 
