@@ -8,7 +8,9 @@ both optimizers.
 """
 
 import argparse
+import csv
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -77,8 +79,11 @@ def fingerprint(folder: Path) -> dict[str, str]:
         for state in optimizer["state"].values():
             for tensor in state.values():
                 optimizers.update(tensor.numpy().tobytes())
-    files = ("generator.safetensors", "critic.safetensors", "metrics.csv")
+    with (folder / "metrics.csv").open(newline="") as file:  # without speed and memory, which differ from run to run
+        rows = [[row[name] for name in row if not name.startswith("system/")] for row in csv.DictReader(file)]
+    files = ("generator.safetensors", "critic.safetensors")
     return {
+        "metrics": hashlib.sha256(json.dumps(rows).encode()).hexdigest(),
         **{name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in files},
         "optimizers": optimizers.hexdigest(),
     }

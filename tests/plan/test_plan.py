@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 
 from nogan.common.errors import UserError
-from nogan.plan import as_rows, build_plan, from_rows, split_sizes
+from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, as_rows, build_plan, from_rows, split_sizes
 
 IMAGENET = 1281167
 
@@ -79,6 +80,28 @@ def test_too_few_images_for_a_batch_names_the_key(configure):
 def test_a_plan_goes_through_json_unchanged(configure):
     plan = build_plan(configure("model=stable"))
     assert from_rows(json.loads(json.dumps(as_rows(plan)))) == plan
+
+
+def test_each_kind_of_phase_has_a_class_with_its_own_fields(configure):
+    plan = build_plan(configure("model=video", "model.init_required=false"))
+    classes = {"generator": GeneratorPhase, "critic": CriticPhase, "gan": GANPhase}
+    assert {phase.kind for phase in plan} == set(classes)
+    for phase in plan:
+        assert type(phase) is classes[phase.kind]
+        with pytest.raises(FrozenInstanceError):
+            phase.size = 1
+    assert not hasattr(plan[0], "fakes") and not hasattr(plan[-1], "pct_start")
+
+
+def test_a_plan_of_an_older_version_is_read(configure):
+    """Every phase had all fields then, some of them void; the shape of the one-cycle schedule was not written."""
+    plan = build_plan(configure("model=artistic"))
+    void = {"betas": None, "pct_start": None, "noise": False, "fakes": 0, "fakes_size": 0, "held_out": 0}
+    rows = [{**void, "snapshot_every": 0, "trains": "critic", **row} for row in as_rows(plan)]
+    for row in rows:
+        del row["number"]
+        row.pop("one_cycle", None)
+    assert from_rows(json.loads(json.dumps(rows))) == plan
 
 
 def test_snapshots_fall_on_multiples_and_on_the_end(configure):

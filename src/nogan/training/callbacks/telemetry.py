@@ -105,8 +105,10 @@ class Telemetry(pl.Callback):
         """Images a second since the last measurement, time for the probe left out; and memory at the most so far."""
         batches, seconds = done - self._speed_from[0], self.state.record.seconds - self._speed_from[1]
         self._speed_from = (done, self.state.record.seconds)
-        speed = {"system/images_per_second": batches * phase.batch_size / seconds} if seconds > 0 else {}
-        return {**speed, "system/peak_memory_gb": peak_memory(device) / 1e9}
+        return {
+            "system/images_per_second": batches * phase.batch_size / max(seconds, 1e-9),
+            "system/peak_memory_gb": peak_memory(device) / 1e9,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The smoothing, and how far the CSV is written."""
