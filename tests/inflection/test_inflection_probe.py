@@ -93,9 +93,10 @@ def test_a_phase_without_gain_is_said_to_be_one(smallest, tmp_path, caplog, monk
         train(config, tmp_path, console=console, write_report=write_report)
     log = "No gain from gan@1: no snapshot was better on held-out pictures than the generator before the phase"
     assert log in caplog.text and ("that generator is kept" in caplog.text) == (action == "stop")
-    table, end = {"stop": ("no gain → 0", "no gain, back to 0"), "mark": ("no gain (marked)", "whole; no gain marked")}[
-        action
-    ]
+    table, end = {
+        "stop": ("no gain → 0", "no gain, back to 0"),
+        "mark": ("no gain (marked)", "all batches; no gain marked"),
+    }[action]
     page = (tmp_path / "report.html").read_text()
     assert table in out.getvalue() and end in page and "batch 0" not in page.split("<script")[0]
 
