@@ -6,7 +6,7 @@ python colorize.py --help
 
 import sys
 
-from nogan.cli import main
+from nogan.commands import run
 
 if __name__ == "__main__":
-    sys.exit(main(["colorize", *sys.argv[1:]]))
+    sys.exit(run("colorize", sys.argv[1:]))

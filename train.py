@@ -10,7 +10,7 @@ Every key is in conf/; `python train.py --help` lists the groups.
 
 import sys
 
-from nogan.cli import main
+from nogan.commands import run
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(run("train", sys.argv[1:]))

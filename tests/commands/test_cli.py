@@ -122,7 +122,7 @@ def test_a_defect_of_the_program_keeps_its_traceback(monkeypatch):
 
 def test_messages_name_what_was_typed(tmp_path):
     run = str(tmp_path / "none")
-    for typed, said in (("-m nogan train", "nogan train"), (str(ROOT / "train.py"), "train.py")):
+    for typed, said in (("-m nogan.cli train", "nogan train"), (str(ROOT / "train.py"), "train.py")):
         ran, _ = python(*typed.split(), f"resume={run}")
         assert ran.returncode == 1 and ran.stderr.startswith(f"{said}: resume={run}: expected a run folder")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nogan.common.errors import UserError
-from nogan.networks.generator_file import DEOLDIFY_SIZE
+from nogan.networks.original import DEOLDIFY_SIZE
 
 if TYPE_CHECKING:
     from nogan.networks import UNet

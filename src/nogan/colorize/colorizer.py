@@ -25,7 +25,8 @@ from nogan.colorize.pixels import to_uint8
 from nogan.colorize.render_factor import combined_squares
 from nogan.colorize.square import PHOTO_RENDER_FACTOR, RenderFactor, gray_square, network_size
 from nogan.common.errors import UserError
-from nogan.networks.generator_file import DEOLDIFY_SIZE, find_weights, load_generator
+from nogan.networks.generator_file import find_weights, load_generator
+from nogan.networks.original import DEOLDIFY_SIZE
 
 if TYPE_CHECKING:
     from nogan.networks import UNet

@@ -1,15 +1,23 @@
 """One file a command: arguments in, a call, words out.
 
 ``nogan.commands.NAME.main(argv)`` parses the words after ``nogan NAME`` and makes the call. It returns an exit code, or
-None for 0, and raises :class:`~nogan.common.errors.UserError`; what becomes of an exception is written once, in
-:mod:`nogan.cli`. Nothing here imports more than argparse before a command is chosen.
+None for 0, and raises :class:`~nogan.common.errors.UserError`. What becomes of an exception is written once, in
+:func:`run`: this is the one error convention of all commands. What the user can mend is one line on stderr that begins
+with the command, ``nogan COMMAND: …``. The exit code is 0 if all went well, 1 if anything failed, 2 for a wrong command
+line, 130 after Ctrl-C, and 128 + the signal's number after another signal that ended a run with everything saved.
+
+Nothing here imports more than argparse before a command is chosen.
 """
 
 import argparse
+import importlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from nogan.common.errors import UserError
+from nogan.common.errors import Interrupted, UserError
+from nogan.common.failures import explained
 from nogan.common.program import program
 
 COMMANDS = {
@@ -28,6 +36,23 @@ COMMANDS = {
 
 CONTINUABLE = ("colorize", "prepare", "study")
 """Commands that go on where they were interrupted when they are given again."""
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Run command ``name``; returns the exit code, and prints what the user can mend in one line."""
+    try:
+        return importlib.import_module(f"nogan.commands.{name}").main(arguments) or 0
+    except Interrupted as interrupted:
+        return interrupted.exit_code
+    except KeyboardInterrupt:
+        further = "; the same command goes on from here" if name in CONTINUABLE else ""
+        print(f"{program(name)}: interrupted{further}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if (known := explained(error)) is None:
+            raise
+        print(f"{program(name)}: {known}", file=sys.stderr)
+        return 1
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 SCRIPTS = ("train.py", "colorize.py")  # in the root of a checkout
-ENTRIES = ("nogan", "nogan.exe", "__main__.py")  # of the console script, and of `python -m nogan`
+ENTRIES = ("nogan", "nogan.exe", "cli.py")  # of the console script, and of `python -m nogan.cli`
 
 
 def program(name: str) -> str:

@@ -18,6 +18,7 @@ from nogan.common.errors import UserError
 from nogan.common.files import bytes_of, write_atomically
 from nogan.common.targets import TARGET, already_imported, arguments, has_target
 from nogan.common.version import __version__
+from nogan.networks.original import DEOLDIFY_SIZE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 FORMAT = "nogan-generator"
 VERSION = 1
 WEIGHTS_NAME = "generator.safetensors"
-DEOLDIFY_SIZE = 192
-"""Side in px of the pictures that all of DeOldify's models were last trained on."""
-
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".onnx")
 """Suffixes of generators: ours, DeOldify's, and ONNX exports."""
 

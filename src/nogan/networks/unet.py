@@ -20,7 +20,7 @@ from nogan.networks.blocks import (
     sn_conv,
 )
 from nogan.networks.encoders import Encoder, encoder_groups
-from nogan.networks.generator_file import DEOLDIFY_SIZE
+from nogan.networks.original import DEOLDIFY_SIZE
 
 MIN_SIZE = 32
 """Smallest height and width, px."""
