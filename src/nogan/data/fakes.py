@@ -1,7 +1,7 @@
 """The generator's pictures that the critic trains on: a memory-mapped cache in the run folder, never through a codec.
 
-Making them is interruptible: how many are done is noted every few seconds, and the next call goes on from there, if the
-generator is still the same. On several devices each makes its share of every round, into the same file.
+A run that is cut while it makes them goes on where it was: how many are done is noted every few seconds, with a hash of
+the generator. On several devices each makes its share of every round, into the same file.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from nogan.common.files import noticing_a_full_disk, write_atomically
 
 Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
 
-NOTE_SECONDS = 5.0  # between two notes, each of which waits for the disk: what a cut may cost
+NOTE_SECONDS = 5.0  # between notes of how many are done; each waits for the disk, and a cut costs what is not noted
 
 
 class FakeStore:
@@ -74,39 +75,46 @@ class FakeStore:
         if done == self.count:
             return
         if done == 0 and rank == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for old in (self._progress, self._file):  # the note first: it speaks of the pictures
-                old.unlink(missing_ok=True)
-            with noticing_a_full_disk(self._file, math.prod(self._shape)):
-                np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
+            self._begin()
         distributed.barrier()
         start = np.load(self._file, mmap_mode="r").offset
         stride = batch_size * world
         rounds = [np.arange(first, min(first + stride, self.count)) for first in range(done, self.count, stride)]
         mine = [numbers[distributed.part(len(numbers), rank, world)] for numbers in rounds]
         pictures = colorize([numbers for numbers in mine if len(numbers)])
-        # Through a handle that only writes: on a network's disk two machines may share a page, and one that was read or
-        # mapped is written back whole.
+        # A handle that only writes: on a network's disk a page that was read or mapped is written back whole, together
+        # with what it held of another machine's pictures.
         with os.fdopen(os.open(self._file, os.O_WRONLY | getattr(os, "O_BINARY", 0)), "wb") as file:
             noted = time.monotonic()
             for numbers, own in zip(rounds, mine, strict=True):
                 if len(own):
-                    content = next(pictures).mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-                    with noticing_a_full_disk(self._file):
-                        file.seek(start + int(own[0]) * 3 * self.size**2)
-                        file.write(content.tobytes())
+                    self._write(file, start + int(own[0]) * 3 * self.size**2, next(pictures))
                 done = int(numbers[-1]) + 1
                 (due,) = distributed.all_reduce_max(done == self.count or time.monotonic() - noted >= NOTE_SECONDS)
                 if due:
                     with noticing_a_full_disk(self._file):
                         file.flush()
                         os.fsync(file.fileno())
-                    distributed.barrier()  # only what every rank has on the disk is noted
+                    distributed.barrier()  # what is noted is on the disk, from every rank
                     if rank == 0:
                         self._note(done, fingerprint)
                     noted = time.monotonic()
                 if report:
                     report(done, self.count)
+
+    def _begin(self) -> None:
+        """Make the file at its full size."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for old in (self._progress, self._file):  # the note first: without its pictures it would be wrong
+            old.unlink(missing_ok=True)
+        with noticing_a_full_disk(self._file, math.prod(self._shape)):
+            np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
+
+    def _write(self, file: BinaryIO, offset: int, pictures: Tensor) -> None:
+        content = pictures.mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+        with noticing_a_full_disk(self._file):
+            file.seek(offset)
+            file.write(content.tobytes())
 
     def open(self) -> np.ndarray:
         """The pictures, ``(count, 3, size, size)`` uint8 RGB, memory-mapped."""

@@ -24,8 +24,8 @@ def newest_first(run: RunFolder, *, within_phases: bool = False) -> list[Path]:
 def newest_whole_checkpoint(run: RunFolder, finite: bool = False) -> Path | None:
     """The newest checkpoint of ``run`` that is not damaged; None before the first.
 
-    A damaged one is passed over with an error in the log; with ``finite``, so is one whose networks hold numbers that
-    are not finite.
+    A damaged one is skipped with an error in the log; with ``finite``, so is one whose networks hold numbers that are
+    not finite.
 
     Raises:
         UserError: there are checkpoints, and all are damaged; or one cannot be read.
@@ -70,12 +70,12 @@ def damage_of(path: Path) -> str | None:
     """What is wrong with a checkpoint file; None if every byte matches its checksum.
 
     Raises:
-        UserError: the disk does not give it, which says nothing of the file.
+        UserError: the disk fails to read it; the file itself may be whole.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
-    except Exception as error:  # a damaged header takes the reader anywhere
+    except Exception as error:  # a damaged header can make the reader fail in any way
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise UserError(f"{path} cannot be read: {error.strerror}") from error
         return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""How much disk a run will take, said before it starts, and refused where there is not enough."""
+"""How much disk a run will take: printed before it starts, which it does not where there is too little."""
 
 import shutil
 from pathlib import Path
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOMENTS = 2  # that Adam keeps of each parameter that trains
-SPARED = 3  # snapshots of a GAN phase that no budget thins out: the first, the last and the best
+SPARED = 3  # snapshots of a GAN phase that are never thinned out: the first, the last and the best
 EXPORTS = 3  # of the generator: as it stands, pretrained, at the inflection point
 CRITICS = 2  # likewise: before and after the GAN phase
 
 
 class DiskUse(NamedTuple):
-    """Bytes at the most, by what takes them."""
+    """The maximum of bytes that each part of a run takes."""
 
-    fakes: int  # of one cycle: those of the one before are removed first
+    fakes: int  # of one cycle: those of the last cycle are removed first
     checkpoints: int
     snapshots: int
     exports: int  # generator and critic as files that other programs start from
@@ -39,7 +39,7 @@ class DiskUse(NamedTuple):
 def expected_use(
     plan: Plan, generator: "nn.Module", critic: "nn.Module", snapshot_budget: float, averaged: bool = False
 ) -> DiskUse:
-    """What a whole run of ``plan`` takes at most; ``averaged`` where each snapshot has one of the moving average."""
+    """The maximum that a whole run of ``plan`` takes; ``averaged``: each snapshot has a moving average beside it."""
     of_generator, of_critic = (bytes_of(network.state_dict()) for network in (generator, critic))
     both, average = of_generator + of_critic, of_generator if averaged else 0
 
@@ -60,7 +60,7 @@ def expected_use(
     snapshots = sum(phase.steps // phase.snapshot_every + 2 for phase in gans) * snapshot
     return DiskUse(
         fakes=fakes_bytes(plan),
-        # Those within a phase are still there while the last of the run is written, under a temporary name.
+        # Those within a phase are still there while the last one of the run is written under a temporary name.
         checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * max(checkpoints),
         snapshots=min(budget, snapshots) + len(gans) * of_critic,
         exports=EXPORTS * of_generator + average + CRITICS * of_critic,
@@ -74,10 +74,10 @@ def bytes_in(folder: Path) -> int:
 
 
 def check_disk(folder: Path, use: DiskUse) -> None:
-    """Raise a UserError unless the disk of ``folder`` has room for what a run in it has not yet written.
+    """Check that the disk of ``folder`` has room for what a run in it has not yet written.
 
     Raises:
-        UserError: names what is needed, what is free, and the keys that lower the need.
+        UserError: too little room; names what is needed, what is free, and the keys that lower the need.
     """
     there = bytes_in(folder)
     free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free

@@ -1,6 +1,6 @@
-"""Snapshots of the generator within a GAN phase, on disk: what a rollback goes back to, and what a person may pick.
+"""Snapshots of the generator within a GAN phase, on disk: a rollback returns to one, and a person may export one.
 
-Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it. Beside each stand
+Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it. Beside it are
 the probe's metrics of that moment.
 
     nogan snapshots RUN_DIR                        # list them with their metrics
@@ -94,7 +94,7 @@ class SnapshotStore:
         return max((step for step in measured if isfinite(measured[step])), key=measured.__getitem__, default=None)
 
     def files(self, step: int) -> list[Path]:
-        """What there is of snapshot ``step``: the generator, and its moving average."""
+        """The files of snapshot ``step`` that exist: the generator, and its moving average."""
         return [path for path in (self.path(step), self.averages.path(step)) if path.is_file()]
 
     def size(self, step: int | None = None) -> int:
@@ -112,7 +112,7 @@ def prune(run: RunFolder, budget: float) -> list[Path]:
     """Thin the snapshots of a run until they take at most ``budget`` bytes.
 
     The oldest cycle goes first, and in it the snapshot whose neighbors lie closest together; the first, the last and
-    the best of each phase stay. Metrics are kept: they are small, and a curve with gaps says less.
+    the best of each phase stay. Metrics are kept: they are small, and pages draw curves through all of them.
 
     Returns:
         The files removed.

@@ -1,4 +1,4 @@
-"""The tables that a run prints: the plan before it starts, and what became of it at the end."""
+"""The tables that a run prints: the plan before it starts, and each phase's result at the end."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""Where the networks of a fresh run start from: ``model.init``."""
+"""The weights that the networks of a new run start from: ``model.init``."""
 
 from pathlib import Path
 

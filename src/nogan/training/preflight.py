@@ -1,4 +1,4 @@
-"""What is known to fail before anything is built: looked at by a run, and by a dry run all the same."""
+"""Checks before anything is built, made by a run and by a dry run alike."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from nogan.common.errors import UserError
 from nogan.plan.config import RunConfig
 from nogan.training.own_parts import check_own_parts
 
-# Of the recipes; only another name is worth the seconds that it takes to import what knows all of them.
+# Those of the recipes are known to exist; checking any other imports timm, which takes seconds.
 ENCODERS = ("tiny", "resnet34", "resnet101")
 FEATURE_NETWORKS = (None, "vgg16_bn")
 

@@ -1,4 +1,4 @@
-"""Going on with an interrupted run: which one, from which checkpoint, and with which changes of its config."""
+"""Resuming an interrupted run: which one, and which changes of its config are allowed."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from nogan.runs.run_folder import CheckpointName, RunFolder
 
 log = logging.getLogger(__name__)
 
-# What may change freely when a run is resumed: where it runs and what it reports, not what it computes.
+# Keys that may change when a run is resumed: they say where it runs and what it reports, not what it computes.
 FREE = {
     ("name",),
     ("objective",),
@@ -30,7 +30,7 @@ FREE = {
     ("nogan", "repeats"),
     ("nogan", "snapshot_budget_gb"),
 }
-# What the plan does not show, but only the critic/GAN cycles use; free to change until the first of them begins.
+# Keys that the plan does not show and only the critic/GAN cycles use: free to change until the first cycle begins.
 CYCLES = {
     ("nogan", "critic", "reals"),
     ("nogan", "critic", "restart"),
@@ -42,7 +42,7 @@ CYCLES = {
 
 
 def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
-    """The newest run folder under ``parent`` with this very config that has not ended, and that nobody is at."""
+    """The newest run folder under ``parent`` with the same config that has not ended and that no process is using."""
     wanted = _comparable(config)
     for folder in sorted(parent.glob("*/"), key=lambda path: path.name, reverse=True):
         run = RunFolder(folder)
@@ -54,7 +54,7 @@ def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """All that ``config`` says, what it leaves to the schema too; None if it is invalid, which is said elsewhere."""
+    """``config`` with the schema's defaults, for comparing; None if it is invalid, which is reported elsewhere."""
     try:
         return parse_config(config).model_dump(exclude={"resume", "dry_run", "trust"})
     except UserError:

@@ -31,7 +31,7 @@ from nogan.training.initial_weights import start_from
 from nogan.training.launch import check_devices, is_rank_zero
 from nogan.training.loggers import check_logger, finish, sync_hint
 from nogan.training.modules import GANModule
-from nogan.training.modules.step import TooManyBadBatches
+from nogan.training.modules.step import TooManySkippedBatches
 from nogan.training.preflight import check_networks
 from nogan.training.preview import photographs
 from nogan.training.resume import check_changes
@@ -140,12 +140,12 @@ def _fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | None) ->
     """Train to the end of the plan; where too many batches in a row were skipped, go back once and try again."""
     try:
         return _try_to_fit(job, plan, sources, checkpoint, first=True)
-    except TooManyBadBatches as error:
+    except TooManySkippedBatches as error:
         checkpoint = newest_whole_checkpoint(job.folder, finite=True)
         job.console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True)
     try:
         return _try_to_fit(job, plan, sources, checkpoint, first=False)
-    except TooManyBadBatches as error:
+    except TooManySkippedBatches as error:
         raise UserError(f"{error}; going back did not help: try a lower learning rate or precision=32-true") from error
 
 

@@ -1,4 +1,4 @@
-"""Being told to stop: Ctrl-C, SIGTERM, a cluster's preemption signal. The run saves, says how to resume, and exits.
+"""Stopping on a signal: Ctrl-C, SIGTERM, a cluster's preemption. The run saves, says how to resume, and exits.
 
 Exit codes: 130 after SIGINT, 143 after SIGTERM, 138 after SIGUSR1 (128 + the signal's number, as shells have it).
 """
@@ -28,7 +28,7 @@ class StopOnSignal(pl.Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals over within, and give them back."""
+        """Handle the signals within the context, and restore the handlers after it."""
         before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
         try:
             yield
@@ -36,13 +36,13 @@ class StopOnSignal(pl.Callback):
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Take over again what Lightning has put its own handlers in front of."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Handle the signals again: Lightning has set its own handlers by now."""
         for signum in SIGNALS:
             signal.signal(signum, self._receive)
 
     def raise_if_received(self) -> None:
-        """Stop here if a signal has come to any rank: for work that is saved as it goes, such as making fakes."""
+        """Raise :class:`Interrupted` on every rank if a signal has come to any; for work that is saved as it goes."""
         (signum,) = distributed.all_reduce_max(self.received)
         if signum:
             raise Interrupted(signum)

@@ -67,7 +67,7 @@ class RunCheckpoints(Checkpoint):
         overdue = time.monotonic() - self._saved_at > self.every_n_seconds
         stop, late = distributed.all_reduce_max(self.stop.received, overdue)  # if one rank must save or stop, all do
         due = bool(late) or (batch_idx + 1) % self.every_n_batches == 0
-        if stop or (due and not self.module.bad_in_a_row):
+        if stop or (due and not self.module.skipped_in_a_row):
             self._save(trainer, batch_idx + 1)
         if stop:
             raise Interrupted(stop)
@@ -93,7 +93,7 @@ class RunCheckpoints(Checkpoint):
         link.unlink(missing_ok=True)
         try:
             os.link(path, link)  # a hard link: works where symbolic links need a privilege
-        except OSError:  # a disk without
+        except OSError:  # a disk without hard links
             with contextlib.suppress(OSError):
                 link.symlink_to(path.name)
         if link.exists():

@@ -1,7 +1,7 @@
 """The probe: the same held-out photographs, measured and shown at the start, at every snapshot and at every phase end.
 
-What is measured is the picture that a user gets: the network's chroma with the photograph's luma. The network runs in
-eval mode and nothing of the training state moves. It looks for what the author of NoGAN looked for by eye:
+It measures the picture that a user gets: the network's chroma with the photograph's luma. The network runs in eval
+mode, and the training state does not change. The measures are for what the author of NoGAN looked for by eye:
 
 ==========================  ============================================================================================
 ``colorfulness_ratio``     vivid enough? Hasler–Süsstrunk colorfulness of the output to that of the truth
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Probe(pl.Callback):
-    """Measures the networks on held-out pictures and draws the grid of samples; the first rank does it for all.
+    """Measures the networks on held-out pictures and draws the grid of samples; rank zero does it for all.
 
     Args:
         module: generator and critic.
@@ -97,7 +97,7 @@ class Probe(pl.Callback):
             self._measure_snapshot(trainer, phase, batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep what the phase made of its network: after a rollback, the metrics of that snapshot."""
+        """Measure the network that the phase trained; after a rollback, take the metrics of that snapshot."""
         record, phase = self.state.record, self.state.plan[trainer.current_epoch]
         match phase:
             case GeneratorPhase():
@@ -158,7 +158,7 @@ class Probe(pl.Callback):
         metrics.update(outputs, photographs)
         values = metrics.compute()
         if not outputs.isfinite().all():
-            log.warning("%s: the generator's held-out pictures have values not finite", self._where(trainer))
+            log.warning("%s: the generator's held-out pictures have values that are not finite", self._where(trainer))
         with failing_as("shift_variation"):
             values["shift_variation"] = float(chroma_distance(shift(shifted, -SHIFT), few_outputs).mean())
         with failing_as("scale_variation"):

@@ -128,7 +128,7 @@ class PlanProgress(ProgressBar):
             self._update(trainer, batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report the phase where there is no bar, and learn what its kind costs."""
+        """Print the phase where there is no bar, and learn what its kind costs."""
         phase = self.plan[trainer.current_epoch]
         record = self.state.record
         steps = record.steps - self._first_step

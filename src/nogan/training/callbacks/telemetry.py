@@ -1,4 +1,4 @@
-"""What each training step reports, under names that stay put.
+"""What each training step logs, under names that do not change.
 
 =================================  =================================================================================
 ``generator/loss`` …               pretraining: the feature loss, and its parts
@@ -8,11 +8,11 @@
 ``gan/critic_steps_per_generator_step``  so far in the phase
 ``gan/step``, ``gan/total_step``   batches of the GAN phase, and of all GAN phases so far
 ``nogan/phase``, ``/cycle``        number of the phase in the plan, and of the critic/GAN cycle
-``nogan/bad_batches``              batches skipped for a loss or gradient not finite; with every point, if any were
+``nogan/bad_batches``              skipped batches (loss or gradient not finite); with every point, if there are any
 ``nogan/images_seen``              images trained on since the start of the run, with every point
 ``lr/generator``, ``lr/critic``    learning rates: of the decoder; of the critic
 ``system/images_per_second``       since the last point that has it; without the time of the probe
-``system/peak_memory_gb``          at the most so far: of the GPU, or of this process
+``system/peak_memory_gb``          maximum so far: of the GPU, or of this process
 =================================  =================================================================================
 """
 
@@ -58,14 +58,14 @@ class Telemetry(pl.Callback):
                 logger.truncate(self._csv_rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Smoothing and speed start afresh in each phase."""
+        """Begin smoothing and the measurement of speed anew."""
         self.smooth = DebiasedEMA()
         self._speed_from = (0, 0.0)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
-        """Log this step, if it is one to be logged."""
+        """Log this batch, if it is due."""
         assert isinstance(outputs, Mapping)
         phase, done = self.state.plan[trainer.current_epoch], batch_idx + 1
         measures_speed = done % self.every_n_steps == 0 or done == phase.steps
@@ -81,7 +81,7 @@ class Telemetry(pl.Callback):
         """Send ``metrics`` to every logger, with the run's position."""
         here = position_of(self.state, trainer.current_epoch)
         position = {"nogan/phase": here.phase, "nogan/cycle": here.cycle, "nogan/images_seen": here.images_seen}
-        if bad := self.module.bad_batches:
+        if bad := self.module.skipped_batches:
             position["nogan/bad_batches"] = bad
         self.latest.update(metrics)
         for logger in trainer.loggers:
@@ -102,7 +102,7 @@ class Telemetry(pl.Callback):
         return {**metrics, **{f"gan/{name}": value for name, value in values.items()}}
 
     def _speed(self, phase: Phase, done: int, device: torch.device) -> dict[str, float]:
-        """Images a second since the last measurement, time for the probe left out; and memory at the most so far."""
+        """Images a second since the last measurement, without the time of the probe; the maximum of memory so far."""
         batches, seconds = done - self._speed_from[0], self.state.record.seconds - self._speed_from[1]
         self._speed_from = (done, self.state.record.seconds)
         return {
@@ -141,7 +141,7 @@ def position_of(state: RunState, epoch: int) -> Position:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Bytes at the most so far: of the GPU that PyTorch took, or of this process's memory."""
+    """The maximum so far, in bytes: of what PyTorch allocated on a GPU, or of this process's memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:

@@ -22,7 +22,7 @@ from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Turn
 from nogan.plan.schedule import Hyper
 from nogan.training.modules.critic import CriticModule
 from nogan.training.modules.generator import GeneratorModule, Metrics
-from nogan.training.modules.step import Bad, Safeguard, TooManyBadBatches, accumulate
+from nogan.training.modules.step import Safeguard, SkippedBatch, TooManySkippedBatches, accumulate
 
 USUAL_OVERFLOWS = 20  # in a row: more halvings than bring a gradient scaler's first scale of 65,536 below one
 
@@ -77,8 +77,8 @@ class GANModule(pl.LightningModule):
         self.accumulate = accumulate
         self.max_bad_batches = max_bad_batches
         self.gradient_clip = gradient_clip
-        self.bad_batches = 0
-        self.bad_in_a_row: list[Bad] = []
+        self.skipped_batches = 0
+        self.skipped_in_a_row: list[SkippedBatch] = []
         self.overflows_in_a_row = 0  # steps that a gradient scaler skipped
         self.phase: Phase | None = None
         self.skipped = False  # whether the last batch changed nothing, because its loss or gradient was not finite
@@ -168,7 +168,7 @@ class GANModule(pl.LightningModule):
 
         Raises:
             UserError: too little memory.
-            TooManyBadBatches: too many batches in a row were skipped.
+            TooManySkippedBatches: too many batches in a row were skipped.
         """
         assert self.phase is not None and self._service is not None
         service = self._service
@@ -193,9 +193,9 @@ class GANModule(pl.LightningModule):
                 self._clip(service.training, self.gradient_clip)
             self.skipped = not self._step(service.optimizer) or not went_well
         if went_well and self.overflows_in_a_row <= USUAL_OVERFLOWS:
-            self.bad_in_a_row.clear()
+            self.skipped_in_a_row.clear()
         else:
-            self._count(Bad(batch_idx, float(metrics["loss"])), self.phase)
+            self._count(SkippedBatch(batch_idx, float(metrics["loss"])), self.phase)
         return metrics
 
     def _clip(self, training: list[nn.Parameter], norm: float) -> None:
@@ -239,26 +239,26 @@ class GANModule(pl.LightningModule):
         assert isinstance(precision, MixedPrecision) and isinstance(precision.scaler, torch.amp.GradScaler)
         return precision.scaler
 
-    def _count(self, bad: Bad, phase: Phase) -> None:
+    def _count(self, batch: SkippedBatch, phase: Phase) -> None:
         """Count a skipped batch, and give up after too many in a row."""
-        self.bad_batches += 1
-        self.bad_in_a_row.append(bad)
-        if len(self.bad_in_a_row) > self.max_bad_batches:
-            raise TooManyBadBatches(phase.title, self.bad_in_a_row)
+        self.skipped_batches += 1
+        self.skipped_in_a_row.append(batch)
+        if len(self.skipped_in_a_row) > self.max_bad_batches:
+            raise TooManySkippedBatches(phase.title, self.skipped_in_a_row)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what has been skipped, which is logged and decides when to give up."""
+        """Add the count of skipped batches: it is logged, and decides when to give up."""
         checkpoint["bad_batches"] = {
-            "count": self.bad_batches,
-            "in_a_row": [list(bad) for bad in self.bad_in_a_row],
+            "count": self.skipped_batches,
+            "in_a_row": [list(bad) for bad in self.skipped_in_a_row],
             "overflows_in_a_row": self.overflows_in_a_row,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Inverse of :meth:`on_save_checkpoint`."""
         saved = checkpoint["bad_batches"]
-        self.bad_batches, self.overflows_in_a_row = saved["count"], saved["overflows_in_a_row"]
-        self.bad_in_a_row = [Bad(*bad) for bad in saved["in_a_row"]]
+        self.skipped_batches, self.overflows_in_a_row = saved["count"], saved["overflows_in_a_row"]
+        self.skipped_in_a_row = [SkippedBatch(*bad) for bad in saved["in_a_row"]]
 
     def _too_much(self, phase: Phase) -> tuple[str, str]:
         """What to say of a batch of ``phase`` that does not fit into memory, and what to do instead."""

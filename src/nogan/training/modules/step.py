@@ -1,4 +1,4 @@
-"""One optimizer step, taken with care: in parts if the batch is too large, and not at all if it went wrong."""
+"""What protects an optimizer step: a batch too large for memory is split, one that is not finite is skipped."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +27,10 @@ def accumulate(
     loss_of: Callable[[Batch], tuple[Tensor, Metrics]],
     backward: Callable[[Tensor], None],
 ) -> Metrics:
-    """Gradients of the mean loss over ``batch``, computed in ``count`` parts; returns the metrics of the whole.
+    """Compute the gradients of the mean loss over ``batch`` in ``count`` parts; returns the metrics of the whole.
 
-    Spectral norm's power iteration runs with the first part only, as it would with the whole batch. What a batch norm
-    or dropout sees is the part, so with them the result differs from that of the unsplit batch.
+    Spectral norm's power iteration runs with the first part only, as it would with the whole batch. Batch norm and
+    dropout see the parts, so with them the result differs from that of the unsplit batch.
     """
     total: Metrics = {}
     parts = parts_of(batch, count)
@@ -45,7 +45,7 @@ def accumulate(
 
 @contextmanager
 def held_power_iteration(network: nn.Module, held: bool) -> Iterator[None]:
-    """Spectral norms of ``network`` use the vectors that they have, while ``held``."""
+    """While ``held``, the spectral norms of ``network`` keep their vectors: no power iteration."""
     norms = [module for module in network.modules() if isinstance(module, SpectralNorm)] if held else []
     modes = [norm.training for norm in norms]
     for norm in norms:
@@ -58,10 +58,10 @@ def held_power_iteration(network: nn.Module, held: bool) -> Iterator[None]:
 
 
 class Safeguard:
-    """Undoes a batch whose loss or gradient is not finite, so that nothing of it stays in the network.
+    """Undoes a batch whose loss or gradient is not finite, so that the network is as it was before.
 
-    Gradients are dropped before the step; a forward pass in train mode also moves batch norm statistics and the vectors
-    of spectral norm, so the buffers are put back as well.
+    The gradients are dropped before the optimizer's step. The buffers are put back, since a forward pass in train mode
+    moves batch norm statistics and the vectors of spectral norm.
 
     Args:
         network: the one that trains.
@@ -73,15 +73,18 @@ class Safeguard:
         self.copies = [torch.empty_like(buffer) for buffer in self.buffers]
 
     def remember(self) -> None:
-        """Keep the buffers as they are before the batch."""
+        """Copy the buffers, before the batch."""
         if self.buffers:
             torch._foreach_copy_(self.copies, self.buffers)
 
     @torch.no_grad()
     def fetch(self, metrics: Metrics, *, check_gradients: bool = True) -> tuple[bool, Metrics]:
-        """Whether the loss and, unless a gradient scaler looks after them, the gradients are finite; and the metrics.
+        """Bring ``metrics`` to the CPU, and check that the loss is finite, and the gradients if ``check_gradients``.
 
-        These come to the CPU with the verdict, in one transfer: it is the only time in a batch to wait for the device.
+        Both in one transfer: it is the only time in a batch that the CPU waits for the device.
+
+        Returns:
+            Whether all of that is finite; the metrics on the CPU.
         """
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
         finite = torch.isfinite(metrics["loss"])
@@ -92,26 +95,26 @@ class Safeguard:
 
     @torch.no_grad()
     def undo(self, *, drop_gradients: bool = True) -> None:
-        """Put the buffers back and drop the gradients, unless a gradient scaler is to see them and skip the step."""
+        """Put the buffers back and drop the gradients; a gradient scaler keeps them, sees them and skips the step."""
         for parameter in self.parameters if drop_gradients else ():
             parameter.grad = None
         if self.buffers:
             torch._foreach_copy_(self.buffers, self.copies)
 
 
-class Bad(NamedTuple):
+class SkippedBatch(NamedTuple):
     """A batch that was skipped."""
 
     batch: int
     loss: float
 
 
-class TooManyBadBatches(Exception):
-    """Batch after batch had a loss or gradient that is not finite."""
+class TooManySkippedBatches(Exception):
+    """More batches in a row than allowed had a loss or gradient that is not finite."""
 
-    def __init__(self, phase: str, bad: list[Bad]) -> None:
-        losses = ", ".join(f"{one.loss:.3g}" for one in bad[-5:])
+    def __init__(self, phase: str, skipped: list[SkippedBatch]) -> None:
+        losses = ", ".join(f"{batch.loss:.3g}" for batch in skipped[-5:])
         super().__init__(
-            f"{len(bad)} batches in a row had a loss or gradient that is not finite, in {phase}, "
-            f"up to batch {bad[-1].batch} (last losses: {losses})"
+            f"{len(skipped)} batches in a row had a loss or gradient that is not finite, in {phase}, "
+            f"up to batch {skipped[-1].batch} (last losses: {losses})"
         )
