@@ -1,8 +1,8 @@
-"""How the processes of a run on several devices came to be, and what that says of devices and machines.
+"""How the processes of a run on several devices were started, and on how many devices and machines they are.
 
-Either the first process starts the others (``trainer=ddp`` on one machine), or torchrun or SLURM's srun starts all.
-Then each composes its own config, and what may differ between them, the clock in the run folder's name above all, is
-the first one's word (:func:`word_of_the_first`).
+Either rank zero starts the others (``trainer=ddp`` on one machine), or torchrun or SLURM's srun starts all of them.
+In the second case each composes its own config. What may differ between them, such as the time in the run folder's
+name, is taken from rank zero (:func:`text_of_rank_zero`).
 """
 
 import os
@@ -14,10 +14,10 @@ from nogan.common.errors import UserError
 from nogan.plan import Plan
 from nogan.plan.config import Trainer
 
-INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that Lightning, too, takes for a shell
+INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that are shells, for Lightning, too
 PORT_OFFSET = 10_000  # from the port that training itself uses
 LAST_PORT = 65_535
-TIMEOUT = timedelta(minutes=10)  # for the slowest machine to get as far
+TIMEOUT = timedelta(minutes=10)  # until the slowest machine has composed its config
 
 
 class Launch(NamedTuple):
@@ -30,7 +30,11 @@ class Launch(NamedTuple):
 
 
 def launched() -> Launch | None:
-    """Where this process stands among those that torchrun or srun started; None where it was started alone."""
+    """The place of this process among those that torchrun or srun started; None if it was started alone.
+
+    Raises:
+        UserError: srun was not told how many tasks a machine has.
+    """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         launch = Launch("torchrun", int(env["RANK"]), int(env["WORLD_SIZE"]), int(env["LOCAL_WORLD_SIZE"]))
@@ -78,10 +82,10 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
 
 
 def cluster_environment() -> list[Any]:
-    """What Lightning's Trainer is told of the cluster beside what it finds out itself.
+    """Lightning's plugin for SLURM, if srun started this process, told not to handle the preemption signal.
 
-    On SLURM it would answer the preemption signal on its own, with a checkpoint under another name and a requeueing;
-    :class:`~nogan.training.signals.StopOnSignal` does.
+    Lightning would save a checkpoint under another name and requeue the job.
+    :class:`~nogan.training.signals.StopOnSignal` handles the signal instead.
     """
     if (launch := launched()) is None or launch.by != "srun":
         return []
@@ -91,7 +95,7 @@ def cluster_environment() -> list[Any]:
 
 
 def check_devices(trainer: Trainer) -> None:
-    """Refuse devices that this machine does not have, and a precision that they do not compute in.
+    """Refuse devices that this machine does not have, and a precision that they cannot compute in.
 
     Raises:
         UserError: names the key.
@@ -116,10 +120,10 @@ def check_devices(trainer: Trainer) -> None:
 
 
 def check_batches(plan: Plan, processes: int, accumulate: int) -> None:
-    """Every process must have a part of each batch, and may have to split it further.
+    """Refuse a batch that is too small for every process to have a part of it, split ``accumulate`` times.
 
     Raises:
-        UserError: a phase's batch is too small; names its key.
+        UserError: names the key of the batch size.
     """
     least = processes * accumulate
     for phase in plan:
@@ -130,28 +134,30 @@ def check_batches(plan: Plan, processes: int, accumulate: int) -> None:
             )
 
 
-_stores: list[Any] = []  # the first process keeps its open: others may ask later
-_words: dict[str, str] = {}
+_stores: list[Any] = []  # rank zero keeps its store open, for the others may ask later
+_texts: dict[str, str] = {}
 
 
-def word_of_the_first(word: Callable[[], str], topic: str) -> str:
-    """What ``word()`` gives in the first process, in every process that torchrun or srun started; alone, just that.
+def text_of_rank_zero(text: Callable[[], str], topic: str) -> str:
+    """The result of ``text()`` in rank zero, for every process that torchrun or srun started.
+
+    It is exchanged before training connects the processes; a process that was started alone calls ``text``.
 
     Args:
-        word: called in the first process only.
-        topic: names what it is about; asked again, the answer is the same.
+        text: called in rank zero only.
+        topic: names the text; asked for the same topic again, the answer is the same.
     """
     launch = launched()
     if launch is None or launch.world == 1:
-        return word()
-    if topic not in _words:
+        return text()
+    if topic not in _texts:
         if not _stores:
             _stores.append(_store(launch))
         key = f"nogan/{topic}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         if launch.rank == 0:
-            _stores[0].set(key, word())
-        _words[topic] = _stores[0].get(key).decode()
-    return _words[topic]
+            _stores[0].set(key, text())
+        _texts[topic] = _stores[0].get(key).decode()
+    return _texts[topic]
 
 
 def _store(launch: Launch) -> Any:

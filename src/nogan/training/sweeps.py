@@ -1,4 +1,4 @@
-"""Sweeps: which ones are refused, which folder is one, and that a trial that fails does not end it."""
+"""Sweeps: which ones are refused, and what is kept of a trial that fails."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ LOCAL = ("basic", "joblib", "submitit_local")  # launchers whose jobs cannot sta
 
 
 def check_objective(objective: str | None) -> None:
-    """Refuse an objective that no run has, before one is spent on it.
+    """Refuse an objective that no run has, before a run is spent on it.
 
     Raises:
         UserError: it is none of the held-out measures.
@@ -52,7 +52,7 @@ def _several_devices(trainer: Trainer) -> str | None:
 
 
 def note_failure(folder: Path, error: Exception) -> None:
-    """Keep why the trial in ``folder`` failed: in one line beside it, and whole in its log."""
+    """Write why the trial in ``folder`` failed: the reason in one line into its folder, the traceback into its log."""
     expected = isinstance(error, UserError)
     reason = str(error) if expected else f"{type(error).__name__}: {error}"
     RunFolder(folder).note_failure(reason)

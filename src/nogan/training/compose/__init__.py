@@ -7,8 +7,8 @@ Hydra composes the recipes, ``conf/`` and the files of ``experiments/``; what co
 recipes    where the recipes are, and how Hydra comes to know them
 resolvers  ``${nogan.…}`` in the recipes: pure functions of the config, the disk and the environment
 reading    the composed config of a job to a ``RunConfig``
-folders    the Hydra callback that sees to run and sweep folders when a run begins, and not before
-job        what surrounds one job: the user's mistakes, failed trials of a sweep
+folders    the Hydra callback that prepares run and sweep folders when a run begins
+job        what is done around one job: a mistake of the user, or a failed trial of a sweep
 program    the whole of a command line
 messages   what Hydra finds wrong, in one line
 help       what ``--help`` says

@@ -1,4 +1,4 @@
-"""The Hydra callback that sees to the folders of runs and sweeps, when one begins."""
+"""The Hydra callback that prepares the folder of a run or a sweep when one begins."""
 
 import atexit
 import shutil
@@ -17,22 +17,22 @@ from nogan.plan.config import Trainer
 from nogan.runs.run_folder import mark_sweep
 from nogan.training import sweeps
 from nogan.training.compose.messages import refusing
-from nogan.training.launch import word_of_the_first
+from nogan.training.launch import text_of_rank_zero
 
 
 class Folders(Callback):
-    """Settles the folder of a run or a sweep, and knows the folder of the sweep that this process runs."""
+    """Decides on the folder of a run or a sweep, and remembers that of the sweep which this process runs."""
 
     sweep: ClassVar[Path | None] = None
     sweep_is_new: ClassVar[bool] = False
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Give a dry run a folder that is gone afterwards, and all processes of a job the first one's."""
+        """Give a dry run a folder that is removed at its end, and all processes of a run the folder of rank zero."""
         with refusing():
             if config.dry_run:
                 config.hydra.run.dir, config.hydra.output_subdir = _passing_folder(), None
             else:
-                config.hydra.run.dir = word_of_the_first(lambda: str(config.hydra.run.dir), "run folder")
+                config.hydra.run.dir = text_of_rank_zero(lambda: str(config.hydra.run.dir), "run folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder, which a study's storage needs, and refuse what no job of the sweep could do."""
@@ -105,7 +105,7 @@ def _check_sweeper(config: DictConfig) -> None:
 
 
 def _passing_folder() -> str:
-    """A new folder for what Hydra writes of a dry run, which nobody wants; it is gone with this process."""
+    """A new folder for what Hydra writes during a dry run; it is removed when this process ends."""
     folder = tempfile.mkdtemp(prefix="nogan-dry-run-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

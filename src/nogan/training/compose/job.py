@@ -1,4 +1,4 @@
-"""What surrounds one job: a user's mistake ends it in one line, and a failed trial does not end its sweep."""
+"""What is done around one job: a user's mistake ends it in one line, and a failed trial does not end its sweep."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -31,18 +31,18 @@ def job(task: Task) -> Task:
 
 
 def _alone(task: Task, cfg: DictConfig, folder: Path) -> Any:
-    """Run ``task``; if a user's mistake ends it before it began, the run ``folder`` goes."""
+    """Run ``task``; if a user's mistake ends it before training begins, the run ``folder`` is removed."""
     with _no_empty_run(folder), refusing():
         return task(cfg)
 
 
 def _trial(task: Task, cfg: DictConfig, folder: Path) -> Any:
-    """Run ``task`` as a trial of a sweep: an error of whatever kind is kept beside it, and the next one begins."""
+    """Run ``task`` as a trial of a sweep: its error, of whatever kind, is written down, and the next trial begins."""
     with refusing():
         check_devices(cfg, HydraConfig.get().runtime.choices["hydra/launcher"])
     try:
         return task(cfg)
-    except Occupied as error:  # so are the other trials', and what is there is not this sweep's to mark as failed
+    except Occupied as error:  # the other trials' folders are another sweep's, too, and nothing is written there
         raise Refusal(error) from error
     except Exception as error:
         sweeps.note_failure(folder, error)
@@ -51,7 +51,7 @@ def _trial(task: Task, cfg: DictConfig, folder: Path) -> Any:
 
 @contextmanager
 def _no_empty_run(folder: Path) -> Iterator[None]:
-    """Remove the run ``folder`` if a refusal finds no more in it than what Hydra has written: its notes and a log."""
+    """Remove the run ``folder`` after a refusal, if it holds only what Hydra wrote: its notes and a log."""
     try:
         yield
     except Refusal:

@@ -1,4 +1,4 @@
-"""What Hydra, OmegaConf and this program find wrong, on its way to the user in one line."""
+"""How an error of Hydra, OmegaConf or this program reaches the user in one line."""
 
 import re
 from collections.abc import Iterator

@@ -58,11 +58,11 @@ def output_folder() -> Path:
 
 
 def _set_environment() -> None:
-    # An OpenMP thread that spins while it waits takes the core that another program's thread needs: beside any other
-    # load, training on few cores is several times slower. So it spins a moment and then sleeps. Read when torch is
-    # first imported.
+    # An OpenMP thread that spins while it waits takes a core that another program needs: beside other load, training
+    # on few cores is then several times slower. With this limit a thread spins for a moment and then sleeps. The limit
+    # is read when torch is first imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach us; Hydra would print many lines and exit itself
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors in many lines and exits by itself
 
 
 def _compose_and_run(task: Task, arguments: Sequence[str]) -> None:
@@ -89,14 +89,14 @@ def _users_mistakes() -> Iterator[None]:
     except OSError as error:
         if error.filename is None:
             raise
-        # A job explains its own: this one is Hydra's, at making the folder for it.
+        # Not a job's, which explains its own, but Hydra's when it made the folder for the job.
         raise UserError(
             f"{error.filename}: {error.strerror}; expected hydra.run.dir (of a sweep, hydra.sweep.dir) to be a "
             "folder that can be made and written to"
         ) from error
     except ValueError as error:
-        # A trial's own is noted beside it: this one is the sweeper's. Where it only misses the best of no trials, the
-        # table says why there are none.
+        # Not a trial's, which is written down in its folder, but the sweeper's. If it only says that no trial was
+        # completed, the sweep's table gives the reasons.
         if Folders.sweep is None:
             raise
         if str(error) != NO_TRIALS:

@@ -79,7 +79,7 @@ def chosen_groups() -> dict[str, str]:
 
 
 def check_choices(arguments: Iterable[str]) -> None:
-    """Refuse ``model=null`` and its like, of which Hydra says neither the group nor what it expects.
+    """Refuse choices such as ``model=null``, for which Hydra's message names neither the group nor what it expects.
 
     Raises:
         UserError: names the group.
