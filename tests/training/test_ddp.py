@@ -86,7 +86,7 @@ def two(
     jobs.append(job("damaged", None, *over(damaged)))
     jobs.append(job("parts", None, *over(copies), *EQUAL, "trainer.accumulate=2"))
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    done = processes(TORCHRUN, str(ROOT / "tests" / "ddp_worker.py"), str(folder / "jobs.json"))
+    done = processes(TORCHRUN, str(ROOT / "tests" / "training" / "ddp_worker.py"), str(folder / "jobs.json"))
     (folder / "stderr.txt").write_text(done.stderr)
     return folder
 
