@@ -194,7 +194,7 @@ def test_a_damaged_scan_is_one_line_and_no_chatter_of_the_libraries(tmp_path, co
 
 def test_the_command_is_there_without_the_repository(tmp_path, run_dir):
     save(tmp_path / "a.jpg")
-    command = [sys.executable, "-m", "nogan", "colorize", "a.jpg", "-o", "b.jpg", "--checkpoint", str(run_dir)]
+    command = [sys.executable, "-m", "nogan.cli", "colorize", "a.jpg", "-o", "b.jpg", "--checkpoint", str(run_dir)]
     assert subprocess.run([*command, "--render-factor", "4"], cwd=tmp_path, check=False).returncode == 0
     assert files(tmp_path) == ["a.jpg", "b.jpg"]
 

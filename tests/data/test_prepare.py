@@ -201,7 +201,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGKILL and /proc")
 def test_after_a_kill_it_goes_on_where_it_stopped(many, tmp_path):
     copy = tmp_path / "copy"
-    command = [sys.executable, "-m", "nogan", "prepare", str(many), str(copy), "--shard", "3", "--workers", "2"]
+    command = [sys.executable, "-m", "nogan.cli", "prepare", str(many), str(copy), "--shard", "3", "--workers", "2"]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     finished = wait_for(lambda: len(done := sorted(copy.glob("data-*.arrow"))) >= 4 and done)
     workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
