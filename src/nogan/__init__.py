@@ -1,4 +1,4 @@
-"""NoGAN training research: colorize photographs and film, with the inflection point found by the program."""
+"""Train colorizers with NoGAN, whose inflection point the program finds, and colorize photographs and film."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["Colorizer", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # `import nogan` must stay light: torch comes with the first use of what needs it.
+    # `import nogan` must stay light: torch is imported when something that needs it is first used.
     if name == "Colorizer":
         from nogan.colorize.colorizer import Colorizer
 

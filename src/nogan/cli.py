@@ -13,7 +13,7 @@ Train a network to colorize photographs and film with NoGAN, and colorize with i
 
 commands:
 {"".join(f"  {name:<11}{line}{chr(10)}" for name, line in COMMANDS.items())}
-`nogan COMMAND --help` says more of each; `nogan --version` prints the version."""
+`nogan COMMAND --help` explains each; `nogan --version` prints the version."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

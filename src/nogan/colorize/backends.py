@@ -1,6 +1,6 @@
 """The network as a function of gray squares, run by torch or by onnxruntime.
 
-Neither is imported before a network is made, and for ONNX no torch at all.
+Neither is imported before a network is made, and an ONNX export never needs torch.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def onnx_network(path: Path, device: str | None) -> tuple[Network, int]:
     """An ONNX export as a :data:`Network`, and the side in px of the pictures that it was trained on.
 
     Raises:
-        UserError: onnxruntime is missing, it does not support ``device``, or the file is none of our exports.
+        UserError: onnxruntime is missing, it does not support ``device``, or the file is not from `nogan export`.
     """
     try:
         import onnxruntime

@@ -1,4 +1,4 @@
-"""Many photographs and films, from their files to their results: what a command line asks for, as one call."""
+"""Colorizes many photographs and films, from their files to the results, in one call."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from nogan.common.threads import WriteBehind, read_ahead
 from nogan.networks.generator_file import find_weights
 
 Advance = Callable[[int, int | None], None]
-"""Called with how much of a task is done, and how much it is in all (None where that is not known)."""
+"""Called with how much of a task is done, and with the total (None where that is not known)."""
 
 MAX_BATCH_BYTES = 200_000_000
-"""Bytes of pixels from which a batch takes no further photograph: it is in memory as a whole."""
+"""A batch that holds this many bytes of pixels takes no further photograph, because all of it is in memory at once."""
 
 
 class Reporter(Protocol):
-    """Is told how the work goes."""
+    """Receives progress, remarks and results."""
 
     def task(self, name: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Called when a film, or the photographs together, begin; the context ends with them."""
+        """Called when a film begins, and once for all photographs together; the context ends with that work."""
         ...
 
     def remark(self, text: str) -> None:
@@ -120,14 +120,14 @@ def colorize_files(
     options: BatchOptions | None = None,
     reporter: Reporter | None = None,
 ) -> BatchReport:
-    """Colorize photographs and films; run again after an interruption, it does what is missing.
+    """Colorize photographs and films; called again after an interruption, it does only what is missing.
 
     Args:
         checkpoints: run folders, exports or DeOldify files, each with its weight.
         inputs: photographs, films, folders (with everything below them) or globs.
         output: a file where the input is one file, otherwise a folder; missing folders are made.
         options: see :class:`BatchOptions`.
-        reporter: is told how the work goes.
+        reporter: receives progress, remarks and results.
 
     Raises:
         UserError: nothing can begin (no such input, checkpoint or device, no permission to write), or the only file
@@ -157,7 +157,7 @@ def colorize_files(
 
 
 def colorize_photos(colorizer: Colorizer, jobs: Sequence[Job], options: BatchOptions, reporter: Reporter) -> list[str]:
-    """Colorize photographs, reading ahead of the network and writing behind it; returns why each failure failed."""
+    """Colorize photographs, reading ahead of the network and writing behind it; returns a line for each that failed."""
     if not jobs:
         return []
     with reporter.task("photographs", len(jobs)) as advance:
@@ -204,11 +204,11 @@ class _Photographs:
             for (job, photo), result in zip(batch, colored, strict=True):
                 writer.put((job, photo, result))
             return
-        # Not in the except clause, where the error keeps the memory of the failed pass.
+        # Not in the except clause, where the error would keep the memory of the failed pass in use.
         if len(batch) == 1:
             self._finish(failure=reason)
             return
-        for photograph in batch:  # too large, or wrong with one of them, may be a batch whose photographs work alone
+        for photograph in batch:  # one by one: perhaps only the batch was too large, or only one of them is bad
             self._colorize([photograph], writer)
 
     def _write(self, result: tuple[Job, Photo, np.ndarray]) -> None:
@@ -240,7 +240,7 @@ def colorize_films(
     options: BatchOptions,
     reporter: Reporter,
 ) -> list[str]:
-    """Colorize films one after the other; returns why each failure failed."""
+    """Colorize films one after the other; returns a line for each that failed."""
     weights = [(find_weights(path), weight) for path, weight in checkpoints.items()]
     film_options = film.FilmOptions(
         render_factor=options.render_factor or FILM_RENDER_FACTOR,
@@ -271,7 +271,7 @@ def _side_by_side(photo: Photo, colored: np.ndarray) -> tuple[Photo, np.ndarray]
 
 
 def _failure(job: Job, error: Exception) -> str:
-    """One line that names the job's file; an error that is not a user's mistake is given with its type."""
+    """One line that names the job's file; for an error that is not the user's mistake, with its type."""
     reason = " ".join(str(error).split())
     if not isinstance(error, UserError):
         reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__

@@ -1,11 +1,11 @@
 """Colorizing photographs: the network sees a small gray square; the result has its chroma and the photograph's luma.
 
-The steps are those of DeOldify (``deoldify/filters.py`` of https://github.com/jantic/DeOldify), to the level for 8-bit
-images: stretch to a square of 16 x ``render_factor`` px, make it gray, run the network, stretch back to full size, then
-Y of the photograph with U and V of the network's colors. 16-bit and floating-point images take the same steps in
-float32.
+The steps are those of DeOldify (``deoldify/filters.py`` of https://github.com/jantic/DeOldify): stretch to a square of
+16 x ``render_factor`` px, make it gray, run the network, stretch back to full size, then take Y of the photograph with
+U and V of the network's colors. 8-bit images come out exactly as DeOldify's; 16-bit and floating-point images take the
+same steps in float32.
 
-Neither torch nor onnxruntime is imported before a checkpoint is loaded, and for ONNX no torch at all.
+Neither torch nor onnxruntime is imported before a checkpoint is loaded, and an ONNX export never needs torch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ImageOrArray = TypeVar("ImageOrArray", Image.Image, np.ndarray)
 GPU_BATCH_SIZE = 8
 """Photographs or frames in one pass of the network on a GPU; a CPU gains nothing from more than one."""
 
-_INFO = ("icc_profile", "exif", "xmp", "comment", "dpi")  # what Pillow's own formats take
+_INFO = ("icc_profile", "exif", "xmp", "comment", "dpi")  # what Pillow's own formats can store
 
 
 class Colorizer:
@@ -99,7 +99,7 @@ class Colorizer:
             if file.suffix == ".onnx":
                 for setting, given in ((f"--precision {precision}", precision != "fp32"), ("--compile", compile)):
                     if given:
-                        raise UserError(f"{setting}: {file} is an ONNX export, which has its own; leave it out.")
+                        raise UserError(f"{setting}: {file} is an ONNX export, which has no such option; leave it out.")
                 network, size = onnx_network(file, device)
             else:
                 device = pick_device(device)

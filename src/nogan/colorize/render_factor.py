@@ -2,7 +2,7 @@
 
 The size at which the network sees a photograph changes its colors: in a small square it sees the whole and colors
 boldly but coarsely; in a large one it sees the texture and loses the whole; in one smaller than its training pictures
-it colors hardly at all. A color that appears at a single size is likely wrong; one that appears at neighboring sizes,
+it hardly colors at all. A color that appears at a single size is likely wrong; one that appears at neighboring sizes,
 too, is likely right. So the photograph is colorized at each of :func:`factors`, and
 
 1. the chroma planes are brought to one size;

@@ -1,9 +1,9 @@
-"""Colorizing film with PyAV: decoding, the network and encoding run side by side; frames are never files.
+"""Colorizing film with PyAV: decoding, the network and encoding run side by side; no frame becomes a file.
 
 Frames stay in the film's own Y'CbCr: the luma plane is kept, and only the chroma planes are written, with the film's
-matrix and range. The video is encoded in segments of a few seconds, each a file in ``OUT.parts``, so that a run that is
-cut continues after the last whole one. At the end the segments are joined without being encoded again, with
-the sound, subtitles and chapters of the original.
+matrix and range. The video is encoded in segments of a few seconds, each a file in ``OUT.parts``, so that an
+interrupted run continues after the last whole one. At the end the segments are joined without being encoded again, and
+the sound, subtitles and chapters of the original are copied.
 
 - ``reading``: the source film and its frames
 - ``encoding``: the frames to encode, with new chroma

@@ -27,7 +27,8 @@ _MATRICES = {1: REC709, 9: REC2020, 10: REC2020}
 
 _CODEC_OPTIONS = {
     "libx265": {"x265-params": "log-level=error"},
-    # Any range but the full one is "unofficial". There is no crf; this quality is 2, of 1 (best) to 31.
+    # Any range but the full one counts as "unofficial". There is no crf; this quality is 2, where 1 is the best and 31
+    # the worst.
     "mjpeg": {"strict": "unofficial", "flags": "+qscale", "global_quality": "236"},
 }
 
@@ -49,7 +50,7 @@ class Encoding:
         full_range: whether levels take all values, not those of video (16 to 235 at 8 bits).
         source_tags: ffmpeg's numbers of the film's primaries and transfer function.
         aspect: of a pixel of the upright film, width to height; None where the film does not say.
-        turns: counter-clockwise quarter turns that bring its frames upright.
+        turns: counterclockwise quarter turns that bring its frames upright.
         time_base: unit of timestamps in seconds.
         rate: frames a second.
         compare: write the original and the result side by side.
@@ -221,7 +222,7 @@ def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoForma
     depths = ("10le", "") if bits > 8 and codec != "libx264" else ("", "10le")  # few players decode 10-bit H.264
     samplings = ("444", "420", "422") if odd else ("420", "422", "444")
     wanted = [f"yuv{sampling}p{depth}" for depth in depths for sampling in samplings]
-    # Of an encoder that does not list its formats the best is asked for; check_container finds out whether it works.
+    # An encoder that lists no formats is asked for the best one; check_container finds out whether it works.
     name = next((name for name in wanted if name in names), None if names else wanted[0])
     if name is None:
         raise UserError(

@@ -59,7 +59,7 @@ def check_container(film: Film, encoding: Encoding, target: Path) -> None:
         raise UserError(f"{film.path}: --codec {encoding.codec} does not work here: {_reason(error)}.") from error
     segment.seek(0)
     trial = target.with_name(f".{target.stem}.trial{target.suffix}")
-    trial.touch()  # raises what has nothing to do with codec or container: no folder, no permission
+    trial.touch()  # what has nothing to do with codec or container fails here: no folder, no permission
     try:
         with (
             open_container(film.path) as source,
@@ -91,7 +91,8 @@ def check_container(film: Film, encoding: Encoding, target: Path) -> None:
 def join(film: Film, encoding: Encoding, state: State, work: Path, temporary: Path, target: Path) -> None:
     """Put the segments and everything else of the source into one container.
 
-    It is written to ``temporary``; messages name ``target``. Where the last packet ends, the film's end is checked.
+    It is written to ``temporary``; messages name ``target``. Finally the film's end is checked against the end of the
+    last packet.
     """
     import av
 
@@ -136,7 +137,7 @@ def _reason(error: Exception) -> str:
 
 
 def _time_to_decode(packet: Packet) -> Fraction:
-    """In seconds; that of presentation where there is none, as in the first packets of Matroska; else 0."""
+    """Decoding time in seconds; where there is none, as in Matroska's first packets, that of presentation; else 0."""
     ticks = packet.pts if packet.dts is None else packet.dts
     if ticks is None:  # cover art
         packet.pts = packet.dts = ticks = 0
@@ -153,10 +154,11 @@ def _joined_packets(film: Film, state: State, work: Path, *, by_decoding: bool) 
     """The packets of all segments with the film's timestamps, and decoding times that rise across the seams.
 
     The encoder of each segment counts decoding times from its own start. Here packet n of the whole film is decoded at
-    the n-th smallest presentation time, minus as many frames as any packet is out of order: never after it is shown.
+    the n-th smallest presentation time, earlier by the largest number of places that a packet is out of order. So none
+    is decoded after it is shown.
 
-    Durations are those of the frames shown. With ``by_decoding``, for containers that store packets by durations only,
-    the last packet lasts until the end of the film.
+    A packet lasts until the next frame is shown. With ``by_decoding``, for containers that store packets by durations
+    only, the last packet lasts until the end of the film.
     """
     import av
 
@@ -199,7 +201,7 @@ def _add_copies(film: Film, source: InputContainer, output: OutputContainer, tar
     for stream in source.streams:
         if stream.index == film.stream_index or not is_copied(stream):
             continue
-        if is_cover(stream) and output.format.name == "matroska":  # whose cover art is an attachment
+        if is_cover(stream) and output.format.name == "matroska":  # Matroska keeps cover art as an attachment
             tags = stream.metadata
             name, kind = tags.get("filename", "cover.jpg"), tags.get("mimetype", "image/jpeg")
             output.add_attachment(name, kind, _cover(source, stream.index))
@@ -243,7 +245,7 @@ def _add_text(stream: SubtitleStream, output: OutputContainer) -> SubtitleStream
 
     decoder = stream.codec_context
     decoder.open(strict=False)
-    if not decoder.subtitle_header:  # which only text has
+    if not decoder.subtitle_header:  # only text subtitles have a header
         return None
     for kind in _TEXT_KINDS:
         try:

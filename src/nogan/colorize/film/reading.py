@@ -34,7 +34,7 @@ class Film:
     Attributes:
         path: the file.
         stream_index: number of the video stream in it.
-        frames: number of frames, as the header has it or as duration and rate give it; None where both are missing.
+        frames: number of frames, from the header or else from duration and rate; None where both are missing.
         rate: frames a second.
         time_base: unit of timestamps in seconds.
         first_frame: the first frame; None only until :meth:`open` has decoded it.
@@ -188,7 +188,7 @@ def open_container(path: Path) -> InputContainer:
     """Open a film with PyAV.
 
     Raises:
-        UserError: the file is missing, empty, or no film.
+        UserError: the file is missing, empty, or not a film.
     """
     import av
 
@@ -223,7 +223,7 @@ def _frame_rate(stream: VideoStream) -> Fraction:
 
 
 def quarter_turns(frame: VideoFrame) -> int:
-    """Counter-clockwise quarter turns that bring a frame upright."""
+    """Counterclockwise quarter turns that bring a frame upright."""
     return round(frame.rotation / 90) % 4
 
 

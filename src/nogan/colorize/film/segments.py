@@ -41,7 +41,7 @@ class SegmentEnd:
 class Segment(NamedTuple):
     """What joining needs to know of a segment."""
 
-    reorder: int  # places by which its packets are out of presentation order at most
+    reorder: int  # the most places by which a packet of it is out of presentation order
     first_pts: int
 
 

@@ -85,7 +85,7 @@ def tiff_metadata(tiff: Directory) -> dict[str, Any]:
 
 
 def resources(photoshop: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Of each resource of a Photoshop block: its number, its data, and its bytes as a whole."""
+    """Each resource of a Photoshop block: its number, its data, and all of its bytes."""
     position = 0
     while position + 12 <= len(photoshop):
         code, name = struct.unpack_from(">HB", photoshop, position + 4)
@@ -126,7 +126,7 @@ def _exif(image: Image.Image) -> bytes:
 
 
 def _dpi(directory: Directory) -> tuple[float, float] | None:
-    """Dots an inch, horizontally and vertically; None where the unit is none of length."""
+    """Dots per inch, horizontally and vertically; None where the unit is not one of length."""
     inches = {2: 1.0, 3: 2.54}.get(directory.integer(296, 2))
     x, y = (directory.fractions(code) for code in (282, 283))
     return (x[0] * inches, y[0] * inches) if inches and x and y and 0 < x[0] < 1e5 and 0 < y[0] < 1e5 else None

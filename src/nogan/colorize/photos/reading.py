@@ -17,7 +17,7 @@ from nogan.colorize.photos.tags import Directory
 from nogan.common.errors import UserError
 
 MAX_MEGAPIXELS = 500
-"""Photographs with more are refused: a scan of 20,000 x 20,000 px passes, a decompression bomb does not."""
+"""More megapixels than these are refused: a scan of 20,000 x 20,000 px passes, a decompression bomb does not."""
 
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 _NO_WHITE = "of mode {mode!r} (32 bits a pixel) has no fixed white: convert it to 16 bits first."
@@ -54,7 +54,7 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
             if image.mode in ("I", "F"):
                 raise UserError(f"{path}: an image {_NO_WHITE.format(mode=image.mode)}")
             flat, orientation = _read_png16(path, image) if _is_png16(image) else _flat(image, tiff)
-        # Turned after the image is closed, which holds the pixels a second time.
+        # Turned after the image is closed, because the open image holds the pixels a second time.
         return _turned(flat, orientation)
     except UserError:
         raise
@@ -125,7 +125,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
 
 @contextlib.contextmanager
 def _any_size() -> Iterator[None]:
-    """Lift Pillow's limit of the size, which is below that of large scans; ours is checked in its place."""
+    """Lift Pillow's size limit, which large scans exceed, and check ours in its place."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -143,7 +143,7 @@ def _check_size(path: Path, size: tuple[int, int], max_megapixels: float) -> Non
 
 
 def _open_heic(path: Path) -> None:
-    """Let Pillow read HEIC, the format of telephones.
+    """Let Pillow read HEIC, the format of phones.
 
     Raises:
         UserError: the package for it is not installed.
@@ -203,7 +203,7 @@ def _from_cmyk(image: Image.Image, profile: bytes) -> tuple[Image.Image, list[st
 
 def _to_srgb(image: Image.Image, profile: io.BytesIO | ImageCms.core.CmsProfile) -> Image.Image:
     result = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    assert result is not None  # which it is only for conversions in place
+    assert result is not None  # it is None only for conversions in place
     return result
 
 
@@ -234,7 +234,7 @@ def _read_tiff16(path: Path, tiff: Directory) -> Photo:
         image, remark = _from_cmyk(image, profile.data if profile else b"")
         pixels = _rgb(image)
         alpha = None if alpha is None else (alpha >> 8).astype(np.uint8)
-        remarks += ["its CMYK of 16 bits was read at 8", *remark]
+        remarks += ["its 16-bit CMYK was read as 8-bit", *remark]
     if tiff.next:
         remarks.append("it has several pages; the first one was used")
     pixels, metadata, more = _to_rgb_profile(pixels, metadata)

@@ -59,7 +59,7 @@ class Directory:
         return self.integers(code, (default,))[0]
 
     def fractions(self, code: int) -> tuple[float, ...]:
-        """The fractions of a tag, 0 where the denominator is; none where it is missing or holds something else."""
+        """The fractions of a tag, 0 where a denominator is 0; empty where it is missing or holds something else."""
         tag = self.tags.get(code)
         if tag is None or tag.type != _FRACTION:
             return ()
@@ -224,7 +224,7 @@ def _erase(body: bytearray, order: str, start: int, floor: int) -> None:
             elif count == 1:
                 picture[code] = value
     except struct.error:
-        return  # damaged; nothing points to it any more
+        return  # damaged; nothing points to it anymore
     # The thumbnail is a JPEG, or one strip of pixels.
     spans += [(picture[a], picture[b]) for a, b in ((513, 514), (273, 279)) if a in picture and b in picture]
     for begin, length in sorted(spans, reverse=True):

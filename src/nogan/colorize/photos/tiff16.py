@@ -1,7 +1,7 @@
-"""TIFF of 16 bits a channel, of which Pillow keeps 8: tifffile and imagecodecs decode it, and this says what it holds.
+"""16-bit TIFF, of which Pillow would keep 8 bits: tifffile and imagecodecs decode it, and this module interprets it.
 
-tifffile gives the samples as they are stored. Which of them are colors, which is alpha and whether it is multiplied in,
-whether white is zero, and whether the file is whole, is found here.
+tifffile gives the samples as they are stored. This module finds out which of them are colors, which is alpha, whether
+alpha is multiplied into the colors, whether white is zero, and whether the file is whole.
 """
 
 from pathlib import Path

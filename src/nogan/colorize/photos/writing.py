@@ -135,7 +135,7 @@ def _fitted(photo: Photo) -> tuple[Photo, tuple[str, ...]]:
 
 
 def _sizes(directory: tags.Directory) -> Iterator[tuple[int, dict[int, tags.Tag], int]]:
-    """Of each tag in this directory and below: the length of its values, the dictionary with it, and its number."""
+    """Each tag in this directory and below: the length of its values, the dictionary that holds it, and its number."""
     for code, tag in directory.tags.items():
         yield len(tag.data), directory.tags, code
     for child in directory.children.values():
@@ -199,7 +199,7 @@ def _write_tiff16(path: Path, photo: Photo) -> None:
 
 
 def _add_tiff_tags(path: Path, metadata: dict[str, Any]) -> None:
-    """Add EXIF, GPS, XMP, IPTC and Photoshop's block to the byte; Pillow and tifffile would encode their texts anew."""
+    """Add EXIF, GPS, XMP, IPTC and Photoshop's block to the byte; Pillow and tifffile would encode the text again."""
     exif = metadata.get("exif")
     described = tags.decode_exif(exif).only(DESCRIPTIVE_TAGS) if exif else tags.Directory("<")
     photoshop = metadata.get("photoshop", b"")
