@@ -29,7 +29,7 @@ with only_one(Path(sys.argv[1])):
 def test_a_folder_is_taken_once_in_one_process_too(tmp_path):
     with only_one(tmp_path / "run"):
         assert (tmp_path / "run" / ".lock").exists()
-        with pytest.raises(Occupied, match="another process is at it"), only_one(tmp_path / "run"):
+        with pytest.raises(Occupied, match="another process is using it"), only_one(tmp_path / "run"):
             pass
         (tmp_path / "run" / "kept").touch()
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["kept"]

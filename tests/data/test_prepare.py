@@ -370,7 +370,7 @@ def test_a_folder_in_use_for_something_else_is_left_alone(mixed, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no advisory locks")
 def test_two_at_once_are_refused(mixed, tmp_path):
-    with only_one(tmp_path / "copy"), pytest.raises(UserError, match=r"DEST .*copy: another process is at it"):
+    with only_one(tmp_path / "copy"), pytest.raises(UserError, match=r"DEST .*copy: another process is using it"):
         prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
 
 

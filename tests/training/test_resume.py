@@ -411,7 +411,7 @@ def test_one_process_at_a_time_is_at_a_run(smallest, tmp_path):
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match="another process is at it"):
+        with pytest.raises(UserError, match="another process is using it"):
             train(smallest(*OVERRIDES, f"resume={folder}"), folder, console=QUIET)
         assert newest_unfinished(tmp_path, wanted) is None
         holder.kill()

@@ -1,10 +1,10 @@
-"""One file a command: arguments in, a call, words out.
+"""One file per command: it parses the arguments, makes one call, and prints what came of it.
 
 ``nogan.commands.NAME.main(argv)`` parses the words after ``nogan NAME`` and makes the call. It returns an exit code, or
-None for 0, and raises :class:`~nogan.common.errors.UserError`. What becomes of an exception is written once, in
-:func:`run`: this is the one error convention of all commands. What the user can mend is one line on stderr that begins
-with the command, ``nogan COMMAND: …``. The exit code is 0 if all went well, 1 if anything failed, 2 for a wrong command
-line, 130 after Ctrl-C, and 128 + the signal's number after another signal that ended a run with everything saved.
+None for 0, and raises :class:`~nogan.common.errors.UserError`. :func:`run` handles exceptions for all commands: an
+error that the user can mend becomes one line on stderr that begins with the command, ``nogan COMMAND: …``. The exit
+code is 0 if all went well, 1 if anything failed, 2 for a wrong command line, 130 after Ctrl-C, and 128 + the signal's
+number after another signal that ended a run with everything saved.
 
 Nothing here imports more than argparse before a command is chosen.
 """
@@ -32,10 +32,10 @@ COMMANDS = {
     "dashboard": "make the W&B workspace to compare runs in",
     "study": "repeat the study of the inflection detectors",
 }
-"""Every command, in the order in which people come to need them, and the line that ``nogan --help`` says of it."""
+"""Every command, in the order in which people come to need them, and its line in ``nogan --help``."""
 
 CONTINUABLE = ("colorize", "prepare", "study")
-"""Commands that go on where they were interrupted when they are given again."""
+"""Commands that, given again after an interruption, go on where they were."""
 
 
 def run(name: str, arguments: Sequence[str]) -> int:

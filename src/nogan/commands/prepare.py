@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 class _Bar:
-    """A progress bar that appears with the first progress: a mistake that is found at once is said without it."""
+    """A progress bar that appears only with the first progress, so that no bar precedes a mistake found at once."""
 
     def __init__(self, console: "Console", total: int) -> None:
         from rich import progress as rich
@@ -61,7 +61,7 @@ class _Bar:
             console=console,
         )
         self._task = self._bar.add_task("", total=total, rate="")
-        self._first: int | None = None  # what an earlier, interrupted start had done
+        self._first: int | None = None  # how many an earlier, interrupted call had done
         self._began = time.monotonic()
 
     def __enter__(self) -> "_Bar":

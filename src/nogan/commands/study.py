@@ -1,4 +1,4 @@
-"""`nogan study PART`: run one part of the study of the inflection detectors, or go on with it where it was cut."""
+"""`nogan study PART`: run one part of the study of the inflection detectors, or go on with an interrupted one."""
 
 import argparse
 from collections.abc import Sequence

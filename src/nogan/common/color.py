@@ -13,7 +13,7 @@ from nogan.common.ycbcr import REC601
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_LUMA_WEIGHTS = tuple(REC601)  # which torch.compile can trace
+_LUMA_WEIGHTS = tuple(REC601)  # plain numbers, which torch.compile can trace
 
 
 def _channels(values: tuple[float, ...], like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Communication between the processes ("ranks") of a run, one for each device; without others it is all a no-op.
+"""Communication between the processes ("ranks") of a run, one for each device; for a lone process, no-ops.
 
 Batch sizes of the plan are global. A batch is divided between the ranks as evenly as possible (:func:`part`), and each
 rank's loss is weighted by its number of images (:func:`weight`), so that gradients and losses are those of the whole

@@ -46,7 +46,7 @@ def explained(error: Exception) -> UserError | None:
         reason = lines[-1] if "Traceback" in text else " ".join(lines)
         return UserError(f"a data worker died ({reason}): often because memory ran out; lower data.workers")
     if isinstance(error, DiskFull):
-        return UserError(f"{error.filename}: {error.strerror}; make some")
+        return UserError(f"{error.filename}: {error.strerror}; free some")
     if isinstance(error, OSError) and error.filename:
         return UserError(f"{error.filename}: {error.strerror}; is the disk still there?")
     return None

@@ -1,4 +1,4 @@
-"""One process at a time in the folder of a run or of a prepared copy: two that write would damage it."""
+"""One process at a time in the folder of a run or of a prepared copy: two that write there would damage it."""
 
 import contextlib
 import errno
@@ -33,7 +33,7 @@ def only_one(folder: Path, name: str = "") -> Iterator[None]:
         UserError: the folder cannot be written to.
     """
     name = name or str(folder)
-    busy = Occupied(f"{name}: another process is at it; wait for its end, or stop it")
+    busy = Occupied(f"{name}: another process is using it; wait for it to end, or stop it")
     if folder.resolve() in _ours:
         raise busy
     made, lock = not folder.exists(), FileLock(folder / NAME, fallback_to_soft=False)

@@ -23,7 +23,7 @@ def command(name: str) -> str:
 
 
 def retyped(argv: Sequence[str]) -> str:
-    """The line for a shell that starts a program again which found ``argv`` as its ``sys.argv``."""
+    """The shell command that starts a program again whose ``sys.argv`` was ``argv``."""
     started, *arguments = argv
     again = ["nogan"] if Path(started).name in ENTRIES else ["python", started]
     return shlex.join([*again, *arguments])

@@ -1,4 +1,4 @@
-"""Classes that a config names by ``_target_``: found, held against what they are to be, and called.
+"""Classes that a config names by ``_target_``: found, checked, and called.
 
 A section ``{_target_: my_package.MyClass, width: 16}`` stands for ``MyClass(width=16)``. The current folder is searched
 beside ``PYTHONPATH``. Only what a user has written or passed on is looked up here: a ``_target_`` that was read from a
@@ -23,7 +23,7 @@ def has_target(section: Any) -> bool:
 
 
 def arguments(section: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``section`` tells its class."""
+    """The arguments that ``section`` has for its class."""
     return {str(key): value for key, value in section.items() if key != TARGET}
 
 
@@ -48,7 +48,7 @@ def locate(section: Mapping[str, Any], key: str) -> Callable[..., Any]:
     except ModuleNotFoundError as error:
         where = "in the current folder or on PYTHONPATH" if error.name in _parents(module_name) else "for it"
         raise UserError(f"{key}.{TARGET}={target}: there is no module {error.name} {where}") from error
-    except Exception as error:  # whatever the module raises on its way
+    except Exception as error:  # whatever the module raises while it is imported
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{key}.{TARGET}={target}: importing {module_name} failed: {reason}") from error
     found = getattr(module, name, None)
@@ -70,12 +70,12 @@ def already_imported(target: str) -> Callable[..., Any] | None:
 
 
 def check(section: Mapping[str, Any], key: str, base: type, given: Iterable[str] = ()) -> None:
-    """Refuse a ``section`` whose class does not exist, is no ``base``, or does not take what it is told.
+    """Refuse a ``section`` whose class does not exist, is not a ``base``, or does not take the given arguments.
 
     Args:
         section: as in the config.
         key: where it stands there.
-        base: what the class must derive from; not asked of a function, which says by its result.
+        base: what the class must derive from; a function is not checked before it has returned something.
         given: names of further arguments, which the program adds.
 
     Raises:

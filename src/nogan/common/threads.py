@@ -10,7 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 Item = TypeVar("Item")
 BUDGET = 200_000_000
-"""Bytes of pixels from which nothing more is read: a photograph of 67 megapixels or more is alone in memory."""
+"""Beyond this many bytes of pixels nothing more is read, so a photograph of 67 megapixels or more is read alone."""
 
 _END = object()
 
@@ -88,9 +88,9 @@ def read_ahead(items: Iterable[Item], depth: int, budget: int = BUDGET) -> Gener
 class WriteBehind(Generic[Item]):
     """Calls ``consume`` on each item, in order and in one thread, with at most ``depth`` items waiting.
 
-    While the waiting items hold more than ``budget`` bytes, :meth:`put` waits; an item that does so alone is consumed
-    before it returns. An exception of ``consume`` is raised by a later :meth:`put`, or at the end of the ``with``
-    block.
+    While the waiting items hold more than ``budget`` bytes, :meth:`put` waits; a single item of more than ``budget``
+    bytes is consumed before it returns. An exception of ``consume`` is raised by a later :meth:`put`, or at the end of
+    the ``with`` block.
     """
 
     def __init__(self, consume: Callable[[Item], Any], depth: int, budget: int = 2 * BUDGET) -> None:

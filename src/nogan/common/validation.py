@@ -1,6 +1,6 @@
-"""Wrong settings in one line each: the config's, and those of what is built from it.
+"""Reports each wrong setting in one line: those of the config, and those of the parts built from it.
 
-pydantic finds what is wrong; this module says it as the command line has it: ``nogan.gan.lr=-1: expected greater than
+pydantic finds what is wrong; this module words it as on the command line: ``nogan.gan.lr=-1: expected greater than
 0``.
 """
 
@@ -16,7 +16,7 @@ KeysAt = Callable[[Sequence[str]], list[str]]
 """The keys that are known below a path, e.g. ``("nogan", "gan")``; none for a path that leads nowhere."""
 
 UNSAID_TYPES = ("float_type", "int_type", "literal_error")
-"""Errors that say nothing about a list: it was held against an alternative that takes none."""
+"""Errors that say nothing useful about a list, because it was checked against an alternative that takes no list."""
 
 
 class Line(ValueError):
@@ -40,10 +40,10 @@ def one_line_a_key(errors: Iterable[ErrorDetails], keys_at: KeysAt, prefix: str 
     Args:
         errors: as pydantic lists them.
         keys_at: the known keys, for the hints.
-        prefix: the key that what was validated stands under.
+        prefix: the key of the section that was validated.
     """
-    # A value that fits no alternative of a union has an error for each. The first names the usual one; for a list, the
-    # alternative that takes lists has more to say, about one of its entries most of all.
+    # A value that fits no alternative of a union has an error for each. Usually the first is shown; for a list, that of
+    # the alternative that takes lists, best of all an error in one of its entries.
     errors = list(errors)
     keys = [_key(error, prefix) for error in errors]
     lines: dict[str, str] = {}
@@ -95,12 +95,12 @@ def _one_line(key: str, error: ErrorDetails, keys_at: KeysAt) -> str:
 
 
 def unknown_key(key: str, keys_at: KeysAt, beside: Iterable[str] = ()) -> str:
-    """The line for a key that is not known: the nearest known one, and all that stand beside it.
+    """The line for an unknown key: the nearest known one, and all that are allowed in its place.
 
     Args:
         key: the unknown one.
         keys_at: the known ones.
-        beside: further ones at the top level.
+        beside: further known ones at the top level.
     """
     *parents, name = key.split(".")
     allowed = sorted({*keys_at(parents), *(() if parents else beside)})

@@ -114,7 +114,7 @@ class Draws:
 
 
 def draw(count: int, config: AugmentConfig, rng: torch.Generator) -> Draws:
-    """Draw for ``count`` images. What ``config`` switches off is drawn too, so that the rest stays."""
+    """Draw for ``count`` images. What ``config`` switches off is drawn too, so that the other draws do not change."""
     u = torch.rand(count, 18, generator=rng, dtype=torch.float64)
     warp, angle, zoom, focus, crop = u[:, 0:4], u[:, 4], u[:, 5], u[:, 6:8], u[:, 8:10]
     brightness, contrast, chances = u[:, 10], u[:, 11], u[:, 12:18]
@@ -256,7 +256,7 @@ def _resample(
 
 
 def _taps(old: Tensor, new: Tensor, offset: Tensor, count: int, kernel: Callable) -> tuple[Tensor, Tensor]:
-    """Where each output of an axis, from ``offset`` on, looks and with what weight: both ``(B, count, taps)``."""
+    """For each output along an axis, from ``offset`` on: its source pixels and their weights, ``(B, count, taps)``."""
     old, new, offset = (x.double()[:, None, None] for x in (old, new, offset))
     scale = old / new
     reach = scale.clamp(min=1)
@@ -306,7 +306,7 @@ def add_noise(
     share: tuple[float, float] = (0.001, 0.4),
     amplitude: int = 30,
 ) -> Tensor:
-    """The noise of the video recipe, for the generator's input only: a lesson not to flicker with film grain.
+    """The noise of the video recipe, for the generator's input only: it teaches not to flicker with film grain.
 
     In a fraction ``p`` of the images, a number of pixels that is U(*share*) of all, drawn with replacement, each gain
     an integer of [-amplitude, amplitude) / 255, the same on the three channels.

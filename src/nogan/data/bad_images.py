@@ -20,7 +20,7 @@ class BadImages:
 
     Args:
         length: photographs in the source.
-        max_share: of them that may be unreadable.
+        max_share: share of them that may be unreadable.
     """
 
     def __init__(self, length: int, max_share: float) -> None:

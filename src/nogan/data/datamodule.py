@@ -23,7 +23,7 @@ from nogan.data.sources import Source, Split, load_batch, subset
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
 from nogan.plan.config import RunConfig
 
-READ_AT_ONCE = 16  # pictures in a batch of those that are only measured
+READ_AT_ONCE = 16  # batch size of pictures that are only measured
 
 
 class RawBatch(NamedTuple):
@@ -78,7 +78,7 @@ class PhotoBatches(Dataset[RawBatch]):
 
 
 class CriticBatches(Dataset[RawBatch]):
-    """Photographs and fakes for the critic, as many of each; an item is a whole batch.
+    """Photographs and fakes for the critic, in equal numbers; an item is a whole batch.
 
     Picks below the number of fakes are fakes, the rest photographs, which go through the same resize as the fakes did.
 
@@ -125,17 +125,17 @@ def _as_is(batch: RawBatch) -> RawBatch:
 
 
 class Fakes(Protocol):
-    """Who has the fakes: the loader asks for them, and does not know how they are made."""
+    """Gives the loader the critic's fakes; the loader does not know how they are made."""
 
     def store(self, phase: CriticPhase) -> FakeStore:
-        """Where the fakes of the cycle of ``phase`` are, or will be."""
+        """The store of the fakes for the cycle of ``phase``, filled or not."""
 
     def ready(self, phase: CriticPhase) -> FakeStore:
-        """The same, with all of them there. Called on every rank."""
+        """The same store, filled. Called on every rank."""
 
 
 class Reader:
-    """Reads pictures in order, for what is not a training batch, and notes those that cannot be read.
+    """Reads pictures in order, other than training batches, and notes those that cannot be read.
 
     Args:
         workers: processes that load.
@@ -151,7 +151,7 @@ class Reader:
         """Photographs resized and cropped to ``(B, 3, size, size)`` in [0, 1] on ``device``, batch by batch.
 
         A batch is positions in ``indices``. A photograph that cannot be read is replaced by another of ``indices``, the
-        same on whichever rank and whenever it is read.
+        same on every rank and at every read.
         """
         for batch in self.in_order(PhotoBatches(source, indices, size), batches, device):
             yield augment(batch.images.to(device, non_blocking=True), batch.sizes, size, NONE)
@@ -190,7 +190,7 @@ class NoGANData(pl.LightningDataModule):
         plan: its phases; Lightning's epoch number says which is on.
         source: every photograph.
         split: which are for training, for the critic alone, and held out.
-        reader: reads what is not a training batch.
+        reader: reads pictures other than training batches.
         fakes: the critic's.
         start: the phase (number in the plan) and the batch that the next loader begins with.
         held_out: where the held-out photographs come from, if not from ``source``.
@@ -236,7 +236,7 @@ class NoGANData(pl.LightningDataModule):
         return _loader(dataset, sampler, self.config.data.workers, self._device, prefetch=4)
 
     def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
-        """Move the pictures; their sizes stay on the CPU, where augmentation needs them and waits for no device."""
+        """Move the pictures; their sizes stay on the CPU, so that augmentation need not fetch them from a device."""
         images = batch.images.to(device, non_blocking=True)
         return batch._replace(images=images, is_real=batch.is_real.to(device, non_blocking=True))
 
@@ -245,8 +245,8 @@ class NoGANData(pl.LightningDataModule):
         phase = self.plan[self._trainer.current_epoch]
         self.bad_images.note(batch.bad, batch.photographs)
         self.bad_images.heed()
-        # Drawn for the whole batch, of which each rank takes its part: what befalls a picture does not depend on how
-        # many devices there are. (The 0 is the rank that draws, were it alone.)
+        # Drawn for the whole batch, of which each rank takes its part: how a picture is augmented does not depend on
+        # the number of devices. (The 0 stands for a rank, as if rank zero drew alone.)
         keys = (self.config.seed, 0, phase.name, batch.step)
         mine = distributed.part(phase.batch_size, self._trainer.global_rank, self._trainer.world_size)
         trained = "critic" if isinstance(phase, CriticPhase) else "generator"
@@ -282,7 +282,7 @@ class NoGANData(pl.LightningDataModule):
     def _critic_batches(
         self, phase: CriticPhase, store: FakeStore, keys: tuple[Key, ...], held_out: bool = False
     ) -> CriticBatches:
-        """What the critic trains on in ``phase``, or is measured on; which photographs are which holds for the run."""
+        """What the critic trains on in ``phase``, or is measured on; the photographs are divided once for the run."""
         critic, seed = self.config.nogan.critic, self.config.data.seed
         reals = self.split.reals if critic.reals == "heldout" else self.split.train
         photographs = numpy_rng("critic split", seed).permutation(reals)
@@ -290,7 +290,7 @@ class NoGANData(pl.LightningDataModule):
         kept = max(round(len(reals) * critic.val_share), 1) if phase.held_out else 0
         if held_out:
             photographs, fakes = photographs[:kept], fakes[: phase.held_out]
-        else:  # a lone photograph is for both
+        else:  # a single photograph serves for both
             photographs, fakes = photographs[kept:] if kept < len(reals) else photographs, fakes[phase.held_out :]
         return CriticBatches(self.source, photographs, store, fakes, keys)
 

@@ -1,7 +1,7 @@
-"""The generator's pictures that the critic trains on: a memory-mapped cache in the run folder, never through a codec.
+"""The generator's pictures that the critic trains on: a memory-mapped, uncompressed cache in the run folder.
 
-A run that is cut while it makes them goes on where it was: how many are done is noted every few seconds, with a hash of
-the generator. On several devices each makes its share of every round, into the same file.
+A run that is interrupted while it makes them goes on where it was: how many are done is noted every few seconds,
+with a hash of the generator. On several devices each makes its share of every round, into the same file.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from nogan.common.files import noticing_a_full_disk, write_atomically
 
 Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
 
-NOTE_SECONDS = 5.0  # between notes of how many are done; each waits for the disk, and a cut costs what is not noted
+NOTE_SECONDS = 5.0  # between notes of how many are done: each waits for the disk; fakes not yet noted are made again
 
 
 class FakeStore:
@@ -50,7 +50,7 @@ class FakeStore:
         return (self.count, 3, self.size, self.size)
 
     def done(self, fingerprint: str) -> int:
-        """How many pictures of the generator with this ``fingerprint`` are there."""
+        """How many pictures by the generator with this ``fingerprint`` are on disk."""
         try:
             note = json.loads(self._progress.read_text())
         except (OSError, json.JSONDecodeError):
@@ -64,9 +64,9 @@ class FakeStore:
         """Make the pictures that are missing; every rank must call it.
 
         Args:
-            colorize: batches of numbers, each ``(B,)``, to the pictures of each, RGB ``(B, 3, size, size)`` in [0, 1],
-                in order.
-            fingerprint: of the generator; a cache made by another is made anew.
+            colorize: turns batches of numbers, each ``(B,)``, into their pictures, in order: RGB ``(B, 3, size, size)``
+                in [0, 1].
+            fingerprint: of the generator; a cache made by another one is made again.
             batch_size: pictures in a batch.
             report: called on every rank with (done, count) after each round of batches, one on each rank.
         """

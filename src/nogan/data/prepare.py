@@ -12,7 +12,8 @@ where it stopped when the same command is given again::
     DEST/state.json, dataset_info.json   last of all: the copy is whole
 
 Files that cannot be decoded and photographs that are gray themselves, which would teach a colorizer gray, are left out
-and listed with their reasons. If the disk fails to give a file, the command stops, since that may pass.
+and listed with their reasons. If the disk fails to deliver a file, the command stops, since the failure may be
+temporary.
 """
 
 import hashlib
@@ -97,19 +98,19 @@ def prepare(
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Write the prepared copy of ``source`` to ``dest``, or what is missing of it.
+    """Write the prepared copy of ``source`` to ``dest``, or the shards that are missing from it.
 
     Args:
         source: has ``__len__``, ``name(index)`` and ``read(index) -> bytes``, which raises BadImage for a file to leave
-            out, and OSError where that may be for now only.
+            out, and OSError for a failure that may be temporary.
         dest: a new folder, or one that the same source and settings began.
-        settings: see there.
+        settings: see :class:`Settings`.
         workers: processes; by default one for each core that this process may use. 1 works in this process.
         progress: told ``(done, total)`` photographs a few times a second.
 
     Raises:
         UserError: ``dest`` was begun with something else or is being written by another process, a file cannot be read
-            or written for now, or nothing is left.
+            or written (which may be temporary), or no photograph is left.
     """
     dest = Path(dest).expanduser()
     with only_one(dest, f"DEST {dest}"):
@@ -294,7 +295,7 @@ class _Stopped(Exception):
     """The parent told this worker to stop."""
 
 
-# Of a worker process, for as long as it lives.
+# Globals of a worker process, set once when it starts.
 _source: FileSource
 _counter: "Synchronized[int]"
 _stop: "synchronize.Event"
@@ -308,7 +309,7 @@ def _start_worker(source: FileSource, counter: "Synchronized[int]", stop: "synch
 
 
 def _die_with_parent() -> None:
-    """End this worker when its parent is gone; it would wait for the next job for ever."""
+    """End this worker when its parent is gone; it would wait for the next job forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # a worker has one
     multiprocessing.connection.wait([parent.sentinel])

@@ -326,7 +326,7 @@ def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
             x, y = 0.04 + radius + x * (0.92 - 2 * radius), 0.04 + radius + t * (0.78 - 2.2 * radius)
             y = min(y, 0.97 - _BASKET_BOTTOM * radius)  # the whole of it is in the picture
             clear = min((math.hypot(x - b.x, 0.75 * (y - b.y)) - radius - b.radius for b in balloons), default=0.0)
-            clear = min(clear, 0.03) - 0.02 * t  # apart is enough; then rather higher
+            clear = min(clear, 0.03) - 0.02 * t  # once they are apart, prefer a higher place
             if clear > room:
                 best, room = (x, y), clear
         mode = BALLOON_HUES[rng.integers(len(BALLOON_HUES))]

@@ -1,12 +1,12 @@
 """Where photographs come from, how they are divided, and how a batch of them is loaded.
 
 A *source* has ``__len__()`` and ``load(index, size) -> uint8 RGB (H, W, 3)``. The shorter side is between ``size`` and
-``2 * size``, and below that only where the file is: nothing is enlarged here. The longer side is at most twice the
+``2 * size``, and smaller only where the file is smaller: nothing is enlarged here. The longer side is at most twice the
 shorter: what is longer is cut to its middle, so that the memory of a batch is bounded. Reducing is by area-averaging,
 which keeps the bilinear resampling of :mod:`nogan.data.augment` from aliasing.
 
 Sources hold no open file that a fork or a pickle would break, so any kind of DataLoader worker may use them. What needs
-torch imports it where it is used: the processes of :mod:`nogan.data.prepare` need none of it, and start in no time.
+torch imports it where it is used: the processes of :mod:`nogan.data.prepare` need none of it, and start quickly.
 """
 
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder

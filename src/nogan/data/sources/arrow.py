@@ -17,7 +17,7 @@ class PreparedSource:
     """The copy that ``nogan prepare`` makes: Arrow shards of JPEG files, mapped into memory.
 
     Any folder that ``datasets`` wrote with ``save_to_disk`` will do, if it has an ``image`` column. Opening reads only
-    what says where the rows are, and the pages that hold them are the system's file cache, shared by all workers.
+    the index of the rows. Their bytes are in the system's file cache, which all workers share.
 
     Args:
         path: the folder.

@@ -57,7 +57,7 @@ class FolderSource:
         try:
             return path.read_bytes()
         except PermissionError as error:
-            path.stat()  # raises too if it is the folder that is closed, and not only this file
+            path.stat()  # fails, too, if the whole folder may not be read, and not only this file
             os.scandir(self.path).close()
             raise BadImage(error.strerror) from error
 

@@ -25,7 +25,7 @@ def open_source(
 
     Args:
         kind: "scenes" (built-in, drawn), "folder" or "imagenet".
-        path: where the photographs are, unused by scenes. A prepared copy does for both of the others; "imagenet" also
+        path: where the photographs are, unused by scenes. A prepared copy works for both of the others; "imagenet" also
             takes the ILSVRC folders, and "hub" for the hub's :data:`HUB_IMAGENET`.
         images: how many scenes there are.
         seed: of the scenes.
@@ -60,7 +60,8 @@ def open_photographs(data: Data) -> Source:
     """The source that the ``data`` section means: a built-in one, or the user's own (``data.source``).
 
     Raises:
-        UserError: the photographs are not there, or not as many as ``data.images`` says; the user's source is none.
+        UserError: the photographs are not there, or not as many as ``data.images`` says; the user's source lacks a
+            method.
     """
     if data.source is not None:
         return _own_source(data.source)
