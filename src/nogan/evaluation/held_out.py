@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from nogan.colorize.composite import composite_tensors
 from nogan.common import color
 
-STABILITY_IMAGES = 16  # number of photographs for these two measures
+STABILITY_IMAGES = 16  # photographs that ``shift_variation`` and ``scale_variation`` are measured on
 GAP = 2  # px between the pictures of a grid
 
 

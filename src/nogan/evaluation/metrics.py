@@ -144,11 +144,11 @@ class ChromaFrechet:
 
     Gaussians are fitted to the rows of :func:`chroma_features` of either set, and compared by
     :func:`frechet_distance`; the unit is squared Lab units. Where outputs have the luma of their photographs, only
-    chroma can differ. The distance tells whether the outputs have the same *kind* of colors as the truth: how vivid,
-    in patches how large, how varied between and within them, on which lightness. It does not tell whether each color
-    is at its place. So grayish averages make it large, although their pixel error is small, and a red balloon in place
-    of a blue one hardly counts. As with any Fréchet distance small sets are biased upwards: compare values of one set,
-    or of sets of equal size.
+    chroma can differ. The distance tells whether the outputs have the same *kind* of colors as the truth: how vivid
+    they are, how large the patches, how varied between and within patches, and on which lightness. It does not tell
+    whether each color is in its place. So grayish averages make it large, although their pixel error is small, and a
+    red balloon in place of a blue one hardly counts. As with any Fréchet distance, small sets are biased upward:
+    compare values of one set, or of sets of equal size.
 
     ``sums`` holds float64 tensors on the CPU, which can be added over batches and over processes.
     """

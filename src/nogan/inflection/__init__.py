@@ -9,8 +9,8 @@ its budget::
             roll_back_to(verdict.inflection)
 
 The default, `combined`, also takes the held-out metrics of the snapshots (`measured`), if there are any, and may answer
-at the end of the phase (`finish`). Memory is bounded and an update costs some microseconds. This package
-knows no torch.
+at the end of the phase (`finish`). Memory is bounded and an update costs some microseconds. This package does not need
+torch.
 """
 
 import importlib
@@ -30,7 +30,7 @@ DEFAULT = "combined"
 
 
 def _found_here() -> dict[str, type[Detector]]:
-    """Every detector of this package by its name, the default first: a new one is a new file, and nothing else."""
+    """Every detector of this package by its name, the default first; to add one, add a file."""
     found: list[type[Detector]] = []
     for entry in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{entry.name}")

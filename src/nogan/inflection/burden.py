@@ -12,7 +12,7 @@ class BurdenSettings(DetectorSettings):
     """Parameters of `burden`.
 
     Attributes:
-        baseline: share of the phase from which the usual effort is learnt; nothing fires within it.
+        baseline: share of the phase from which the usual effort is learned; nothing fires within it.
         slack: rise of the effort that is ignored, in standard deviations of a block.
         alarm: sum of the rises beyond the slack at which it fires, in standard deviations of a block.
         min_rise: rise of the critic's share of the batches, at least.
@@ -28,7 +28,7 @@ class Burden(Detector):
     """Fires when the critic has come to need more batches for each of the generator's; names where that began.
 
     Assumes the adaptive switch: the critic goes on until a batch's loss is below the threshold, so that the loss stays
-    pinned there and the effort rises in its stead. The effort is read from the gaps between the steps of the updates,
+    pinned there and the effort rises instead. The effort is read from the gaps between the steps of the updates,
     so updates must come at critic batches only; where every batch is given, it says nothing. A one-sided CUSUM runs
     over the critic's share of the batches in each hundredth of the phase, standardized by the start of the phase (and
     by no less than half the binomial deviation, as an idle switch does not vary at all). The answer is where the CUSUM

@@ -15,10 +15,10 @@ class CombinedSettings(ProbeSettings):
     """Parameters of `combined`.
 
     Attributes:
-        patience: how long both the best snapshot and the crest of the critic's loss must have stood for the phase to
-            end, as a share of it.
-        smoothing: time constant of the average of which the crest is taken, as a share of the phase.
-        skip: what is left out of the crest at the start (the first dip), as a share of the phase.
+        patience: share of the phase for which both the best snapshot and the crest of the critic's loss must have
+            remained unbeaten for the phase to end.
+        smoothing: time constant of the average whose crest is taken, as a share of the phase.
+        skip: share of the phase, at its start (the first dip), that is left out of the crest.
     """
 
     patience: float = Field(default=0.2, gt=0, le=1)
@@ -44,7 +44,7 @@ class Combined(ProbeDetector):
     def __init__(self, settings: CombinedSettings):
         super().__init__(settings)
         self.alone = Shape(ShapeSettings(total_steps=settings.total_steps))
-        self.total = self.weight = 0.0  # of the losses so far, those of long ago faded
+        self.total = self.weight = 0.0  # of the losses so far, older ones weighted less
         self.crest, self.crest_step, self.previous = -math.inf, 0, 0
 
     @property
@@ -75,7 +75,7 @@ class Combined(ProbeDetector):
         return f"{super()._what_stands(step)}, and {height}"
 
     def state_dict(self) -> dict[str, Any]:
-        """As of any detector, with that of `shape` beside it."""
+        """The state of any detector, with that of `shape` beside it."""
         return super().state_dict() | {"alone": self.alone.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:

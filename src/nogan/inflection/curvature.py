@@ -25,11 +25,11 @@ class CurvatureSettings(DetectorSettings):
 class Curvature(Detector):
     """Fires when the critic loss, having bent upwards, significantly bends downwards; names the batch between the two.
 
-    Assumes an S-shaped rise, slow against the window: the loss first speeds up, then slows down. A local quadratic is
-    fitted by weighted least squares to 32 block means over a trailing window, at each new block. The standard error of
-    its second-order term is widened for the autocorrelation of the residuals (lag one, as of an AR(1) process), so
-    that wandering noise does not fire it. The inflection point is where the term, read at the window's center, crosses
-    zero. A rise that only slows down (exponential, ramp) has no such point: use `knee` or `shape`.
+    Assumes an S-shaped rise, slow compared with the window: the loss first speeds up, then slows down. A local
+    quadratic is fitted by weighted least squares to 32 block means over a trailing window, at each new block. The
+    standard error of its second-order term is widened for the autocorrelation of the residuals (lag one, as of an AR(1)
+    process), so that wandering noise does not fire it. The inflection point is where the term, read at the window's
+    center, crosses zero. A rise that only slows down (exponential, ramp) has no such point: use `knee` or `shape`.
 
     Source: local polynomial regression (Savitzky & Golay 1964; Cleveland 1979), here one-sided and with a test.
     """

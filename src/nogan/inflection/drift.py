@@ -14,9 +14,9 @@ class DriftSettings(DetectorSettings):
     Attributes:
         slack: rise that is ignored, in standard deviations of a block mean.
         alarm: sum of the rises beyond the slack that is an alarm, in standard deviations of a block mean.
-        patience: how long no alarm must have come for the rise to be over, as a share of the phase.
+        patience: share of the phase without an alarm after which the rise counts as over.
         min_rise: loss that the curve must have climbed by then.
-        skip: what is left out at the start (the first dip), as a share of the phase.
+        skip: share of the phase, at its start (the first dip), that is left out.
     """
 
     slack: float = Field(default=0.5, ge=0)
@@ -27,12 +27,12 @@ class DriftSettings(DetectorSettings):
 
 
 class Drift(Detector):
-    """Fires when the critic loss has stopped drifting upwards; names the batch where it was half way up.
+    """Fires when the critic loss has stopped drifting upwards; names the batch where it was halfway up.
 
     Assumes one rise between two levels, symmetric about its inflection point. A one-sided CUSUM runs over the means of
     64 blocks, standardized by the median difference of neighbors (an unscaled alarm of 50, as is common for
     Page–Hinkley, never sounds at losses of 0.6). Each alarm says that the level has risen; the reference then starts
-    anew from the last three blocks. Knees are placed far too early, and an oscillation slower than ``patience`` is
+    again from the last three blocks. Knees are placed far too early, and an oscillation slower than ``patience`` is
     taken for a rise.
 
     Source: Page 1954; Hinkley 1971.

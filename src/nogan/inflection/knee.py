@@ -13,10 +13,10 @@ class KneeSettings(DetectorSettings):
 
     Attributes:
         evidence: difference of BIC by which two segments must beat one (10 is "very strong", Kass & Raftery 1995).
-        flat: slope of the second segment, at most, as a share of the first one's.
+        flat: largest slope of the second segment, as a share of the first one's.
         min_rise: loss that the first segment must climb.
         plateau: shortest second segment, as a share of the phase.
-        skip: what is left out at the start (the first dip), as a share of the phase.
+        skip: share of the phase, at its start (the first dip), that is left out.
     """
 
     evidence: float = Field(default=10.0, gt=0)

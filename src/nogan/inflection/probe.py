@@ -11,7 +11,7 @@ from nogan.inflection.quality import quality
 
 
 class ProbeSettings(DetectorSettings):
-    """``patience``: how long the best snapshot must have stood for the phase to end, as a share of it, in (0, 1]."""
+    """``patience``: share of the phase, in (0, 1], for which the best snapshot must remain the best for it to end."""
 
     patience: float = Field(default=0.4, gt=0, le=1)
 
@@ -19,10 +19,10 @@ class ProbeSettings(DetectorSettings):
 class ProbeDetector(Detector):
     """Fires when no snapshot has been better for long, or at the end of the phase; names the best snapshot so far.
 
-    Assumes that the probe's held-out pictures tell quality (:func:`~nogan.inflection.quality.quality`); the critic's
+    Assumes that the probe's held-out pictures show quality (:func:`~nogan.inflection.quality.quality`); the critic's
     loss is ignored. Colors get worse before they get better when the critic first acts on them, so it does not fire as
-    long as the snapshot before the phase is the best. Unlike the other
-    detectors it has a verdict at the end of every phase: the last snapshot, if the best is the last.
+    long as the snapshot before the phase is the best. Unlike the other detectors it has a verdict at the end of every
+    phase: the last snapshot, if that is the best.
     """
 
     name = "probe"

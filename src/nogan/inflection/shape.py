@@ -94,10 +94,10 @@ class ShapeSettings(DetectorSettings):
 
     Attributes:
         sure: probability, against every other shape, that the inflection point has been passed.
-        spread: width of the interval that holds the point with 80 % probability, at most; a share of the phase.
+        spread: largest width of the interval that holds the point with 80 % probability; a share of the phase.
         min_rise: loss that the curve must climb in all.
         patience: how long both must hold before it fires; a share of the phase.
-        first: share of the phase before which it does not look.
+        first: share of the phase before it first looks.
     """
 
     sure: float = Field(default=0.95, gt=0.5, lt=1)
@@ -138,7 +138,7 @@ class Shape(Detector):
         self._reset_sums()
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
-        if not self.blocks.add(step, loss) or self.blocks.first > 0:  # past the planned end nothing new is learnt
+        if not self.blocks.add(step, loss) or self.blocks.first > 0:  # past the planned end nothing new is learned
             return None
         _, means, counts = self.blocks.closed()
         looked = self.taken // self.EVERY
@@ -148,7 +148,7 @@ class Shape(Detector):
         return self._look(step, means, counts)
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict` to the bit; the running sums are made anew from the block means."""
+        """Continue from :meth:`state_dict` to the bit; the running sums are computed again from the block means."""
         super().load_state_dict(saved)
         _, means, counts = self.blocks.closed()
         taken, self.taken = self.taken, 0
@@ -179,8 +179,7 @@ class Shape(Detector):
         self.taken = len(means)
 
     def _fits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Residual sums of squares of all fits and the rises' heights: (J,), (J, G), (J, G), (J, F); J dips, row 0
-        none."""
+        """Residual sums of squares of all fits, and the rises' heights: (J,), (J, G), (J, G), (J, F). Dip 0 is none."""
         n, y1, yy = self._one
         d1, dd, dy = self._dip
         dd, dy, yy = dd - d1 * d1 / n, dy - d1 * y1 / n, yy - y1 * y1 / n
@@ -244,7 +243,7 @@ class Shape(Detector):
         if passed < settings.sure:
             self.held_since = -1
             return None
-        # An S and a knee place the point apart: take the likelier of the two, not a point between them.
+        # An S-shape and a knee place the point differently: take the likelier place, not one between the two.
         s_shaped = float(p_rise[grid.family < len(S_SHAPED)].sum()) / passed
         kind = (grid.family < len(S_SHAPED)) == (s_shaped > 0.5)
         order = np.flatnonzero(kind)[np.argsort(grid.point[kind], kind="stable")]

@@ -17,7 +17,7 @@ class WindowSettings(DetectorSettings):
     """Parameters of `window`.
 
     Attributes:
-        of: the detector that looks: its name, or a mapping of ``name`` and its parameters.
+        of: the other detector: its name, or a mapping of ``name`` and its parameters.
         factor: how far from the prior a verdict may lie: from its lower end / factor to its upper end x factor.
     """
 
@@ -31,7 +31,7 @@ class Window(Detector):
     Assumes that the generator can be moved only so far before it starts to oscillate, whatever its learning rate, as
     the two published points suggest. Generator batches are the gaps between the updates; where there are none (a loss
     for every batch), half of the batches count as the generator's. Needs ``lr``. A verdict that comes too early is
-    discarded and the other detector starts anew; one that comes too late is discarded for good, and the phase ends by
+    discarded and the other detector starts again; one that comes too late is discarded for good, and the phase ends by
     its budget.
     """
 
@@ -82,7 +82,7 @@ class Window(Detector):
         return self._verdict(at, reason, found.confidence)
 
     def state_dict(self) -> dict[str, Any]:
-        """As of any detector, with the bounded one's beside it."""
+        """The state of any detector, with that of the bounded one beside it."""
         return super().state_dict() | {"inner": self.inner.state_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:

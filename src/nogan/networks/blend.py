@@ -70,7 +70,7 @@ def blend_checkpoints(a: str | os.PathLike[str], b: str | os.PathLike[str], alph
     """Write :func:`blend` of two checkpoints to ``path``: a folder, a ``.safetensors`` file, or DeOldify's ``.pth``.
 
     Raises:
-        UserError: as for :func:`blend`; A or B is no checkpoint; or ``path`` cannot be written.
+        UserError: as for :func:`blend`; A or B is not a checkpoint; or ``path`` cannot be written.
     """
     mixed = blend(load_generator(a), load_generator(b), alpha)
     if path.suffix == ".pth":

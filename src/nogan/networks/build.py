@@ -72,10 +72,10 @@ def build_critic(
     """A critic: model space ``(B, 3, H, W)`` to logits ``(B, N)``, one for each patch; DeOldify's by default.
 
     Args:
-        width: channels behind the first convolution.
+        width: channels after the first convolution.
         doublings: how often the size is halved and the width doubled; the smallest image is 2^(doublings + 3) px.
-        dropout: probability that a channel is dropped (half of it behind the first convolution).
-        attention: self-attention behind the first doubling.
+        dropout: probability that a channel is dropped (half of it after the first convolution).
+        attention: self-attention after the first doubling.
         normalized_weights: spectral norm; False gives the layout of :func:`fold_spectral_norm`.
         seed: seeds the initial weights. The global generator is left as it was.
 
@@ -107,7 +107,7 @@ def trainable_parameters(network: nn.Module, part: str = "all") -> dict[str, nn.
 
     Args:
         network: a generator or a critic.
-        part: "all", or, of a generator, "decoder": everything behind the encoder, and the encoder's normalization
+        part: "all", or, of a generator, "decoder": everything after the encoder, and the encoder's normalization
             layers, which the NoGAN recipe trains (and keeps in train mode) while the encoder is frozen.
     """
     named = dict(network.named_parameters())

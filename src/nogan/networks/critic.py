@@ -10,7 +10,7 @@ from nogan.common.errors import UserError
 from nogan.networks.blocks import ConfiguredModule, SelfAttention, sn_conv
 
 INPUT_DROPOUT_SHARE = 0.5
-"""Dropout behind the first convolution, as a share of the later ones."""
+"""Dropout after the first convolution, as a share of the later ones."""
 
 
 class ConvLeaky(nn.Module):
@@ -35,10 +35,10 @@ class Critic(ConfiguredModule):
     doubles the channels, so a side of S px gives S / 2^(doublings + 1) − 3 patches: 9 at 192 px and three doublings.
 
     Args:
-        width: channels behind the first convolution.
+        width: channels after the first convolution.
         doublings: number of doublings; the smallest image is 2^(doublings + 3) px.
-        dropout: probability that a channel is dropped in a doubling (half of it behind the first convolution).
-        attention: self-attention behind the first doubling.
+        dropout: probability that a channel is dropped in a doubling (half of it after the first convolution).
+        attention: self-attention after the first doubling.
     """
 
     def __init__(self, width: int = 256, *, doublings: int = 3, dropout: float = 0.15, attention: bool = True) -> None:

@@ -236,7 +236,7 @@ def _attention(theirs: str, ours: str) -> Names:
 
 
 def _recognize_generator(tensors: Mapping[str, Tensor]) -> tuple[dict, str]:
-    """The config that the names of the tensors tell, and a name for it; a single damaged tensor does not change it."""
+    """The config that the tensors' names imply, and a name for it; a single damaged tensor does not change it."""
     bottleneck = any(re.fullmatch(r"layers\.0\.4\.\d+\.conv3\.weight", name) for name in tensors)
     blocks = tuple(
         len({name.split(".")[3] for name in tensors if name.startswith(f"layers.0.{layer}.")}) for layer in range(4, 8)
@@ -278,7 +278,7 @@ def _check_expressible(network: UNet | Critic, source: str) -> None:
     """Refuse a network that DeOldify's layout has no names for."""
     if not network.config.get("normalized_weights", True):
         raise UserError(
-            f"{source}: spectral norm is folded into this network's weights; DeOldify's files hold it apart"
+            f"{source}: spectral norm is folded into this network's weights; DeOldify's files store it separately"
         )
     encoder = network.config.get("encoder", "resnet34").removesuffix(".tv_in1k")
     if encoder not in TORCHVISION_RESNETS:

@@ -95,7 +95,7 @@ class TimmEncoder(Encoder):
             padding, and so gives DeOldify's numbers.
 
     Raises:
-        UserError: its features are no pyramid of halves.
+        UserError: its features are not a pyramid in which each is half the size of the one before.
     """
 
     def __init__(self, name: str, backbone: nn.Module, *, pad: bool) -> None:
@@ -172,7 +172,7 @@ def build_encoder(name: str, *, pretrained: bool = True, weights: str | Path | N
     """
     if name == "tiny":
         if weights is not None:
-            raise UserError(f"model.encoder_weights={weights}: the tiny encoder has no pretrained weights; take it out")
+            raise UserError(f"model.encoder_weights={weights}: the tiny encoder has no pretrained weights; omit it")
         return TinyEncoder()
     fixed_size = check_encoder(name)
     tagged = _tagged(name)
@@ -307,7 +307,7 @@ def create_timm(
 
 @contextlib.contextmanager
 def _no_warnings_of_unused_tensors() -> Iterator[None]:
-    """A pyramid does not use the last layers of a classifier, and timm would warn of each."""
+    """Silence timm's warnings about the last layers of a classifier, which a pyramid does not use."""
     logger = logging.getLogger("timm.models._builder")
     level = logger.level
     logger.setLevel(logging.ERROR)

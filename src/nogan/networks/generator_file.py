@@ -85,7 +85,7 @@ def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = N
     """Read a generator: in eval mode, on the CPU, with spectral norm not folded.
 
     A file whose generator is a class of its user's own (``model.networks.generator``) names that class. Loading does
-    not import it, since a file may come from anybody: import its module before, or pass the class.
+    not import it, since a file may come from anybody: import its module first, or pass the class.
 
     Args:
         path: a run folder (with ``generator.safetensors`` in it), a ``.safetensors`` file that :func:`save_generator`
@@ -123,7 +123,7 @@ def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = N
 def _own_class(config: Mapping[str, Any], weights: Path, own: type[nn.Module] | None) -> Any:
     """The class that the file names, if its user has imported or passed it.
 
-    Any: of the network that it makes, no more is used than that it can be called.
+    Typed as Any, because the network is only ever called.
     """
     from torch import nn
 
@@ -156,7 +156,7 @@ def find_weights(path: str | os.PathLike[str]) -> Path:
         )
     if given.suffix not in CHECKPOINT_SUFFIXES:
         raise UserError(
-            f"{given} is no checkpoint: expected a run folder, a .safetensors, .onnx or DeOldify .pth file."
+            f"{given} is not a checkpoint: expected a run folder, a .safetensors, .onnx or DeOldify .pth file."
         )
     return given
 
@@ -195,9 +195,9 @@ def _read(weights: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str
             )
         description = json.loads(header if header is not None else beside.read_text(encoding="utf-8"))
     except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{weights} is damaged or no generator: {_one_line(error)}") from error
+        raise UserError(f"{weights} is damaged or not a generator: {_one_line(error)}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise UserError(f"{weights} is no generator: expected the format {FORMAT!r}.")
+        raise UserError(f"{weights} is not a generator: expected the format {FORMAT!r}.")
     if description.get("version") != VERSION:
         raise UserError(
             f"{weights} has format version {description.get('version')}; this nogan {__version__} reads {VERSION}."

@@ -66,7 +66,7 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
         dynamic_shapes={"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}},
         verbose=False,
     )
-    assert program is not None  # which it is only without dynamo
+    assert program is not None  # None only without dynamo
     program.model.metadata_props.update(
         {
             "format": "nogan-generator",

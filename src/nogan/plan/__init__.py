@@ -1,7 +1,7 @@
 """The plan of a run: a flat, immutable tuple of phases, computed from the config before anything heavy is touched.
 
 A phase is one Lightning epoch. Where a run stands is a pure function of (plan, current epoch, batch index), which is
-what lets it be printed before it starts, cut anywhere and resumed. This package knows no torch.
+what lets it be printed before it starts, cut anywhere and resumed. This package does not need torch.
 """
 
 from nogan.plan.build import SplitSizes, build_plan, split_sizes

@@ -1,4 +1,4 @@
-"""What a run may be told: the schema behind ``conf/``, checked whole before any data or network is touched.
+"""The settings of a run: the schema behind ``conf/``, checked as a whole before any data or network is touched.
 
 The YAML files under ``conf/`` hold every default; this module holds none, so that there is one place to read a value
 and one place to read what is allowed. :func:`parse_config` turns a plain mapping into a :class:`RunConfig` or raises a
@@ -41,7 +41,7 @@ def _naming_a_class(section: dict[str, Any]) -> dict[str, Any]:
 
 
 Part = Annotated[dict[str, Any], AfterValidator(_naming_a_class)]
-"""A part of the run that its user brings: ``{_target_: my_module.MyClass, …}``. Nothing of it is imported here."""
+"""A part of the run that the user provides: ``{_target_: my_module.MyClass, …}``. Nothing of it is imported here."""
 
 
 class GeneratorPhaseConfig(Section):
@@ -116,7 +116,7 @@ class Gan(Section):
 
 
 class Inflection(Section, extra="allow"):
-    """The detector of the inflection point, what follows its verdict, and what each detector can be told.
+    """The detector of the inflection point, what follows its verdict, and the parameters of each detector.
 
     A section that is none of the package's detectors names a class of the user's own by ``_target_``.
     """
@@ -324,7 +324,7 @@ class Data(Section):
 
 
 class Trainer(Section):
-    """What the run is run on."""
+    """The devices that train, in what precision, and when checkpoints and logged points are written."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     devices: Count | Literal["auto"]
@@ -351,7 +351,7 @@ class WandBSettings(Section):
 
 
 class TensorBoardSettings(Section):
-    """TensorBoard, which needs to be told nothing."""
+    """TensorBoard, which has no settings."""
 
 
 class Loggers(Section, extra="allow"):
@@ -438,7 +438,7 @@ def parse_config(config: Mapping[str, Any]) -> RunConfig:
 
 
 def unknown_key(key: str, groups: Iterable[str] = ()) -> str:
-    """The one line for a key that the schema does not have: the nearest known one, and all that stand beside it.
+    """The one line for a key that the schema does not have: the nearest known one, and all that are allowed there.
 
     Args:
         key: the unknown one.

@@ -14,7 +14,7 @@ PhaseKind = Literal["generator", "critic", "gan"]
 Turn = Literal["critic", "generator"]
 TrainedPart = Literal["all", "decoder", "critic"]
 
-# What plans had that were written before the shape was in the config.
+# The shape in plans that were written before the config had one.
 UNWRITTEN_ONE_CYCLE = OneCycle(div=25.0, final_div=2.5e5, beta1=(0.95, 0.85))
 
 

@@ -91,9 +91,9 @@ def natural(name: str) -> list[Any]:
 
 
 def _labels(entries: list[Entry], places: list[str]) -> list[str]:
-    """Name runs that lie in one folder, such as a sweep's, by what their command lines say differently.
+    """Name runs that lie in one folder, such as a sweep's, by the settings in which their command lines differ.
 
-    A run that has no other beside it, or differs from those in more than ``NAMING`` settings, is named by its place.
+    A run that is alone in its folder, or differs in more than ``NAMING`` settings, is named by its place.
     """
     named: dict[Path, str] = {}
     for parent in dict.fromkeys(entry.folder.parent for entry in entries):

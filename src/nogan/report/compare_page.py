@@ -39,7 +39,7 @@ def write_comparison(paths: Iterable[Path], output: Path, objective: str | None 
     Args:
         paths: run folders, or folders of them.
         output: the page.
-        objective: the held-out metric that says which run is best; without it the one that the runs were told.
+        objective: the held-out metric that says which run is best; by default the one that the runs' config names.
 
     Returns:
         The page.

@@ -58,7 +58,7 @@ def smoothed(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
 
 
 def thinned(points: list[tuple[int, float]], most: int = 500) -> list[tuple[int, float]]:
-    """About ``most`` of ``points`` at most: the lowest and the highest of each stretch, so that no spike is lost."""
+    """At most about ``most`` of ``points``: the lowest and the highest of each stretch, so that no spike is lost."""
     if len(points) <= most:
         return points
     length = math.ceil(len(points) / (most / 2))

@@ -62,7 +62,7 @@ class Packed:
 
 
 def pack(paths: Iterable[Path], budget: float) -> Packed:
-    """Pack the outputs of grids of the same held-out pictures, as large and as well as ``budget`` bytes of page allow.
+    """Pack the outputs of grids of the same held-out pictures, as large and as sharp as ``budget`` bytes of page allow.
 
     Where even the smallest do not fit, grids are left out evenly; the first and the last stay.
     """

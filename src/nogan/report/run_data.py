@@ -1,4 +1,4 @@
-"""Reads a run folder for pages and tables, also of a run that has not ended, was cut, or has failed."""
+"""Reads a run folder for pages and tables, also of a run that is still on, was interrupted, or has failed."""
 
 import shlex
 from collections.abc import Mapping

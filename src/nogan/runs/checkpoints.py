@@ -38,7 +38,7 @@ def newest_whole_checkpoint(run: RunFolder, finite: bool = False) -> Path | None
         return path
     if there and not finite:
         raise UserError(
-            f"resume={run}: all {len(there)} checkpoints are damaged: bring back a copy of one, or start a new run"
+            f"resume={run}: all {len(there)} checkpoints are damaged: restore a copy of one, or start a new run"
         )
     return None
 

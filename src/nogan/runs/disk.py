@@ -1,4 +1,4 @@
-"""How much disk a run will take: printed before it starts, which it does not where there is too little."""
+"""How much disk a run will take. It is printed before the run starts; where there is too little, no run starts."""
 
 import shutil
 from pathlib import Path

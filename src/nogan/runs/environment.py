@@ -25,7 +25,7 @@ def environment() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this runs from, ``+changes`` behind it where files differ; None outside one."""
+    """The commit of the checkout that this runs from, with ``+changes`` where files differ; None outside a checkout."""
     here = Path(__file__).parent
     try:
         describe = ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]

@@ -18,7 +18,7 @@
 ``critic.safetensors``         the critic that a further cycle would go on from; ``critic@gan.safetensors`` is the one
                                that the latest GAN phase trained
 ``wandb/``, ``tensorboard/``   where asked for
-``.lock``                      while a process is at it
+``.lock``                      while a process is using it
 ``.hydra/``                    what the command line said
 ``failed.txt``                 of a sweep's trial that failed: why, in one line
 =============================  =====================================================================================
@@ -312,7 +312,7 @@ class RunFolder:
         write_json(self.records_file, [record.to_dict() for record in records])
 
     def forget_end(self) -> None:
-        """Take the end of a run back: it goes on, with more cycles."""
+        """Mark an ended run as not ended: it goes on, with more cycles."""
         self.records_file.unlink(missing_ok=True)
 
     def note_failure(self, reason: str) -> None:

@@ -74,7 +74,7 @@ class SnapshotStore:
         return path
 
     def nearest(self, step: int) -> int | None:
-        """The step of the snapshot nearest to ``step``, the earlier of two as near; None without snapshots."""
+        """The step of the snapshot nearest to ``step``, of two equally near the earlier; None without snapshots."""
         return min(self.steps(), key=lambda have: (abs(have - step), have), default=None)
 
     def restore(self, step: int, network: "nn.Module") -> None:

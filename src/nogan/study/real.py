@@ -1,8 +1,9 @@
 """Every detector on real runs, where the snapshot that is best on held-out pictures is known.
 
 Each run is trained to its end by `train.py experiment=inflection`, which only marks the inflection point. The result of
-each run is appended to OUT/real.jsonl. A second call continues where the first was cut, also within a run, and starts
-over if the settings of the runs have changed. Detectors are replayed from that file at each call.
+each run is appended to OUT/real.jsonl. A second call continues where the first was interrupted, even
+within a run, and starts over if the settings of the runs have changed. Detectors are replayed from that file at each
+call.
 """
 
 import math

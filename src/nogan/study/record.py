@@ -18,7 +18,7 @@ def fingerprint(files: Iterable[Path], settings: object = None) -> str:
 
 
 def read_rows(path: Path) -> Iterator[Any]:
-    """The rows of a JSON-lines file; lines that were cut are left out."""
+    """The rows of a JSON-lines file; incomplete lines are left out."""
     if not path.exists():
         return
     with path.open() as lines:
@@ -30,7 +30,7 @@ def read_rows(path: Path) -> Iterator[Any]:
 
 
 def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one row, on a new line even if the last one was cut."""
+    """Add one row, on a new line even if the last one is incomplete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         if file.tell():

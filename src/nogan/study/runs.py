@@ -60,7 +60,7 @@ def version(root: Path, data: str) -> str:
 
 
 def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path | None) -> RealRun:
-    """Train one run, or continue it where it was cut; measure it; and remove its folder, keeping the samples.
+    """Train one run, or continue it where it was interrupted; measure it; and remove its folder, keeping the samples.
 
     Args:
         root: the repository.

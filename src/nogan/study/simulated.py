@@ -1,8 +1,8 @@
 """Every detector on simulated critic-loss curves whose inflection point is known.
 
 Each curve is drawn from (split, family, index), so any part of the study can be repeated alone. The result of each
-curve is appended to OUT/simulated.jsonl. A second call continues where the first was cut, and starts over if the
-detectors or the curves have changed.
+curve is appended to OUT/simulated.jsonl. A second call continues where the first was interrupted, and starts over if
+the detectors or the curves have changed.
 """
 
 import math
@@ -73,12 +73,12 @@ def _play_all(keys: list[Key], workers: int) -> Iterable[PlayedCurve]:
 
 
 def context(curve: Curve) -> Context:
-    """What each detector is told, beside its defaults.
+    """The parameters of each detector that are not its defaults.
 
-    A simulated curve has no data set and no learning rate. `budget` and `window` are told values that put the published
-    figures where they lie in the recipe. For `budget`: the phase sees 3 % of the data less a tenth for validation, so
-    1.4 % of the data lies at 52 % of the phase. For `window`: the middle of the prior (0.018) lies at the middle of the
-    phase, if every other batch is the generator's.
+    A simulated curve has no data set and no learning rate. `budget` and `window` are given
+    values that put the published figures where they lie in the recipe. For `budget`: the phase sees 3 % of the data
+    less a tenth for validation, so 1.4 % of the data lies at 52 % of the phase. For `window`: the middle of the prior
+    (0.018) lies at the middle of the phase, if every other batch is the generator's.
     """
     total = {"total_steps": curve.total}
     return {name: total for name in NAMES} | {

@@ -47,7 +47,7 @@ ORDER: tuple[type[pl.Callback], ...] = (
     PlanProgress,  # prints them
     RunCheckpoints,  # keep the state of all of them
 )
-"""Callbacks in the order in which they must act; where the others stand does not matter."""
+"""Callbacks in the order in which they must act; the places of all others do not matter."""
 
 
 @dataclass(frozen=True)

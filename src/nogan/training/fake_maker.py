@@ -25,7 +25,7 @@ from nogan.training.modules import GeneratorModule
 
 
 class FakeMaker(pl.Callback):
-    """Makes the fakes of a cycle, and has those of one cycle on disk at a time.
+    """Makes the fakes of a cycle; only one cycle's are on disk at a time.
 
     Args:
         config: the run's configuration.
@@ -77,7 +77,7 @@ class FakeMaker(pl.Callback):
         return store
 
     def remove(self, but_of: int | None = None) -> None:
-        """Remove the fakes of every cycle, or of every one ``but_of`` this."""
+        """Remove the fakes of every cycle, except those of cycle ``but_of``."""
         if distributed.rank() > 0:
             return
         kept = self.folder.fakes(but_of) if but_of is not None else None

@@ -74,7 +74,7 @@ class GANBatches:
             save_state(self.module.critic.network, self.folder.critic_before(phase.cycle))
 
     def resume(self, phase: GANPhase) -> None:
-        """Go on within ``phase``: without the snapshots that come again, and at its end if the verdict was there."""
+        """Go on within ``phase``: drop snapshots that will be made again, and end the phase if it had its verdict."""
         if distributed.rank() == 0:
             self.snapshots(phase).discard_after(self.state.record.steps)
         self.module.phase_over = self.action == "stop" and self.state.record.verdict is not None

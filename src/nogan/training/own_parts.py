@@ -80,7 +80,7 @@ def own_parts(config: RunConfig) -> Iterator[OwnPart]:
 
 
 def check_own_parts(config: RunConfig) -> None:
-    """Refuse classes that do not exist, are not what they should be, or do not take what they are told.
+    """Refuse classes that do not exist, are not what they should be, or do not take the given arguments.
 
     Raises:
         UserError: names the key.

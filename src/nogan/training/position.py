@@ -1,4 +1,4 @@
-"""Where a run stands: the one file that reads and mends Lightning's loops and progress counters."""
+"""Where a run stands: the one file that reads and corrects Lightning's loops and progress counters."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""What a run would do, printed and not done: ``dry_run=true``."""
+"""``dry_run=true``: prints what a run would do, and does none of it."""
 
 from rich.console import Console
 

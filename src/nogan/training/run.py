@@ -116,7 +116,7 @@ def _quiet_lightning() -> None:
 
 
 def _find_checkpoint(config: RunConfig, folder: RunFolder) -> Path | None:
-    """What the run goes on from; None if it begins.
+    """The checkpoint that the run goes on from; None if it begins.
 
     Raises:
         Occupied: a run is there, and the config does not say to go on with it.

@@ -1,4 +1,4 @@
-"""The NoGAN program as a Lightning callback: which phase is on, and what happens as it begins and ends.
+"""The plan as a Lightning callback: which phase is on, and what happens as it begins and ends.
 
 Every phase of the plan is one epoch of a single ``Trainer.fit``. What happens within a GAN phase is in
 :mod:`nogan.training.gan_batch`.

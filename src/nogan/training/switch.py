@@ -4,7 +4,7 @@ Each batch serves one network, the critic first. A critic batch whose raw loss i
 generator; a generator batch always hands back (jantic/DeOldify, ``AdaptiveGANSwitcher`` of fastai v1).
 
 The original has no bound on consecutive critic batches, so that a critic that sits at the threshold (chance is ln 2 =
-0.693) starves the generator for ever; ``max_critic_steps`` bounds them.
+0.693) starves the generator forever; ``max_critic_steps`` bounds them.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -48,7 +48,7 @@ class AdaptiveSwitch:
 
     @property
     def burden(self) -> float:
-        """Critic steps for a generator step, so far in this phase."""
+        """Critic batches for each generator batch, so far in this phase."""
         return self.critic_steps / max(self.generator_steps, 1)
 
     def state_dict(self) -> dict[str, Any]:

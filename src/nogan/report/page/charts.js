@@ -367,7 +367,7 @@ document.addEventListener("click", async (event) => {
     await navigator.clipboard.writeText(code.textContent);
     button.textContent = "Copied";
   } catch {
-    getSelection().selectAllChildren(code); // no clipboard in this place: at least it is selected
+    getSelection().selectAllChildren(code); // no access to the clipboard here: at least it is selected
     button.textContent = "Selected";
   }
   setTimeout(() => (button.textContent = "Copy"), 1500);

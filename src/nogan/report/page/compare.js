@@ -33,7 +33,7 @@ for (const button of document.querySelectorAll("table.sorted thead button")) {
   button.addEventListener("click", () => sortBy(head, head.getAttribute("aria-sort") === "ascending"));
 }
 
-// The best of each column that has a better way.
+// The best of each column in which higher or lower is better.
 for (const head of document.querySelectorAll("table.sorted th[data-key]")) {
   const measure = data.measures.find(({ key }) => key === head.dataset.key);
   if (measure.better === null || body.rows.length < 2) continue;

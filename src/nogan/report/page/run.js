@@ -11,7 +11,7 @@ function show(measure, value) {
   return text.replace("-", "−");
 }
 
-// Smaller where the value is better; null where neither way is.
+// Smaller where the value is better; null where neither higher nor lower is.
 function badness(measure, value) {
   if (measure.better === null || value === undefined) return null;
   if (measure.better === "lower") return value;

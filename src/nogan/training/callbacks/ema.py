@@ -22,8 +22,8 @@ class GeneratorAverage(ModelEmaV3):
     """timm's moving average with TensorFlow's warm-up: after n updates the decay is at most (1 + n) / (10 + n).
 
     Parameters are averaged, ``average ← decay · average + (1 - decay) · parameter``. Buffers are copied: the vectors of
-    spectral norm's power iteration and the statistics of batch norm are no weights, and an average of unit vectors is
-    none.
+    spectral norm's power iteration and the statistics of batch norm are not weights, and an average of unit vectors is
+    not a unit vector.
     """
 
     def get_decay(self, step: int | None = None) -> float:

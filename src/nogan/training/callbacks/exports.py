@@ -25,7 +25,7 @@ class Exports(pl.Callback):
         module: generator and critic.
         state: says how a phase ended.
         folder: the run folder.
-        goes_on_from: whose critic a later cycle trains on: from before or after the GAN phase.
+        goes_on_from: which critic a later cycle trains further: the one from before or after the GAN phase.
         name: of the run.
         model: of the config.
     """

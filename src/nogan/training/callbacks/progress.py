@@ -29,7 +29,7 @@ SHORTEST_BAR = 8  # cells
 
 @dataclass(frozen=True)
 class Progressed:
-    """What the bar has to say, in as many words as there is room for."""
+    """The text beside the bar, in as many words as there is room for."""
 
     number: str
     phase: Phase

@@ -119,7 +119,7 @@ class Telemetry(pl.Callback):
         return next((logger.rows for logger in self._loggers if isinstance(logger, MetricsCSV)), 0)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Know the loggers, whose state a checkpoint needs."""
+        """Keep the loggers, whose state a checkpoint needs."""
         self._loggers = trainer.loggers
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Tells W&B what happens once: the plan, inflection points, and how it ended."""
+"""Tells W&B what happens only once: the plan, inflection points, and how it ended."""
 
 import pytorch_lightning as pl
 

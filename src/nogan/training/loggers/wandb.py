@@ -150,13 +150,13 @@ class WandB(Logger):
             self._do(lambda: self._upload(final))
 
     def _best(self) -> dict[str, float]:
-        """The best of each measure that has a better way: of the whole run, also where it was cut and resumed."""
+        """The best of each measure in which higher or lower is better, over the whole run, also if it was resumed."""
         rows = self.folder.metrics()
         values = {m: [row[f"val/{m.key}"] for row in rows if f"val/{m.key}" in row] for m in MEASURES.values()}
         return {f"best/{m.key}": min(v, key=m.badness) for m, v in values.items() if v and m.better is not None}
 
     def close(self) -> None:
-        """End the W&B run, so that the next job in this process begins its own; waits for uploads, but not for ever."""
+        """End the W&B run, so that the next job in this process begins its own; waits for uploads, but not forever."""
         self._do(self._finish)
         with contextlib.suppress(queue.Full):
             self._tasks.put(None, timeout=1)

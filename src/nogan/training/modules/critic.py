@@ -42,7 +42,7 @@ class CriticModule(pl.LightningModule):
         return self.network(images)
 
     def pretrain_loss(self, batch: Labeled) -> tuple[Tensor, Metrics]:
-        """Binary cross-entropy at every patch, and the share of pictures judged rightly."""
+        """Binary cross-entropy at every patch, and the share of pictures judged correctly."""
         logits = self.network(batch.images)
         loss = critic_pretrain_loss(logits, batch.is_real)
         judged_real = logits.detach().float().mean(dim=1) > 0
