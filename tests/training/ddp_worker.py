@@ -43,7 +43,7 @@ def digest(module: torch.nn.Module) -> str:
     """A hash of every parameter and buffer."""
     total = hashlib.blake2b()
     for tensor in module.state_dict().values():
-        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        total.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
     return total.hexdigest()
 
 

@@ -5,6 +5,7 @@ augmentation and the making of gray happen on the device, once, for input and ta
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -242,6 +243,12 @@ class NoGANData(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: RawBatch, dataloader_idx: int) -> Pair | Labeled:
         """Augment on the device, and make gray of color."""
+        if not batch.images.is_cuda:
+            return self._augmented(batch)
+        with _one_thread():
+            return self._augmented(batch)
+
+    def _augmented(self, batch: RawBatch) -> Pair | Labeled:
         phase = self.plan[self._trainer.current_epoch]
         self.bad_images.note(batch.bad, batch.photographs)
         self.bad_images.heed()
@@ -301,3 +308,14 @@ class NoGANData(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self.bad_images.load_state_dict(state_dict["bad_images"])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Beside a GPU the CPU computes so little that waking other threads takes longer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

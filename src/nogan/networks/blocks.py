@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
 
+from nogan.networks.shuffle import fits, relu_shuffle_blur
+
 Conv = TypeVar("Conv", bound=nn.Conv1d | nn.Conv2d)
 
 
@@ -28,12 +30,39 @@ class ConfiguredModule(nn.Module):
 Configured = TypeVar("Configured", bound=ConfiguredModule)
 
 
+ALIGNED = 32
+"""On tensor cores numbers of channels that are no multiple of 8 take nearly twice the time of the next multiple of it
+(benchmarks/gpu.md)."""
+
+ALIGN_FROM = 128
+"""Convolutions with fewer channels are not worth the padding."""
+
+
+def on_tensor_cores(x: Tensor) -> bool:
+    """Whether convolutions of ``x`` run in half precision on a GPU."""
+    return x.is_cuda and torch.is_autocast_enabled("cuda")
+
+
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d`` whose spectral or weight norm stays float32 under autocast."""
+    """``nn.Conv2d`` whose spectral or weight norm stays float32 under autocast.
+
+    Given more channels than it has, it takes those behind its own for zeros (see :func:`join`). On tensor cores it pads
+    numbers of channels that are slow there, in and out.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """As ``nn.Conv2d``."""
-        return self._conv_forward(x, _float32_weight(self, x), self.bias)
+        weight, bias, extra = _float32_weight(self, x), self.bias, x.shape[1] - self.in_channels
+        more = extra if self.out_channels == self.in_channels else 0
+        aligns = not extra and on_tensor_cores(x) and min(self.in_channels, self.out_channels) >= ALIGN_FROM
+        if aligns:
+            extra, more = (-count % ALIGNED if count % 8 else 0 for count in (self.in_channels, self.out_channels))
+            x = F.pad(x, (0, 0, 0, 0, 0, extra)) if extra else x
+        if extra or more:
+            weight = F.pad(weight, (0, 0) * (weight.ndim - 2) + (0, extra, 0, more))
+            bias = None if bias is None else F.pad(bias, (0, more))
+        y = self._conv_forward(x, weight, bias)
+        return y[:, : self.out_channels].contiguous(memory_format=torch.channels_last) if aligns and more else y
 
 
 class TokenConv(nn.Conv1d):
@@ -135,7 +164,8 @@ class ShuffleUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, in, H, W)`` to ``(B, out, 2H, 2W)``."""
-        return blur(pixel_shuffle(F.relu(self.norm(self.conv(x)), inplace=True)))
+        y = self.norm(self.conv(x))
+        return relu_shuffle_blur(y) if fits(y) else blur(pixel_shuffle(F.relu(y, inplace=True)))
 
 
 def pixel_shuffle(x: Tensor) -> Tensor:
@@ -161,10 +191,21 @@ def blur(x: Tensor) -> Tensor:
     Source: Sugawara et al., "Super-resolution using convolutional neural networks without any checkerboard artifacts",
     arXiv:1806.02658.
     """
+    if x.is_cuda and not torch.compiler.is_compiling():
+        # Padded first: on GPUs, with channels last, the gradients of the pool's own padding are those of the pixel
+        # beside (PyTorch 2.11; https://github.com/pytorch/pytorch/issues/188344).
+        y = F.avg_pool2d(F.pad(x, (1, 0, 1, 0)), kernel_size=2, stride=1)
+        y[:, :, 0] *= 2  # the zeros are no part of the mean
+        y[..., 0] *= 2
+        return y
     # The mean over the pixels inside the picture equals the mean with a replicated edge. It needs no padded copy, and
     # avoids the backward pass of replicate padding, whose strides torch.compile gets wrong (PyTorch 2.15). Negative
     # padding crops, because the gradient of a slice loses channels last.
     return F.pad(F.avg_pool2d(x, kernel_size=2, stride=1, padding=1, count_include_pad=False), (0, -1, 0, -1))
+
+
+MAX_MAP = 4096
+"""Positions up to which training on a GPU holds the whole attention map in memory."""
 
 
 class SelfAttention(nn.Module):
@@ -189,15 +230,26 @@ class SelfAttention(nn.Module):
         # One head, with adjacent channels in memory, as PyTorch's fused kernels need.
         tokens = x.flatten(2).transpose(1, 2).unsqueeze(1)
         q, k, v = (layer(tokens) for layer in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)
+        if torch.is_grad_enabled() and on_tensor_cores(x) and tokens.shape[2] <= MAX_MAP:
+            # PyTorch's fused kernels are slow with values this wide, five times on the way back. Softmax computes in
+            # float32 in any case; under autocast it would also write that.
+            with torch.autocast(x.device.type, enabled=False):
+                mixed = torch.softmax(k @ q.transpose(-1, -2), dim=-1) @ v
+        else:
+            mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)
         return self.gamma * mixed.squeeze(1).transpose(1, 2).reshape(x.shape) + x
 
 
-def join(x: Tensor, other: Tensor) -> Tensor:
-    """Channels of ``x``, then of ``other``, in the memory format of ``x``; ``torch.cat`` of two formats gives NCHW."""
+def join(x: Tensor, other: Tensor, multiple: int = 1) -> Tensor:
+    """Channels of ``x``, then of ``other``, in the memory format of ``x``; ``torch.cat`` of two formats gives NCHW.
+
+    Behind them come channels of zeros, up to a multiple of ``multiple``.
+    """
+    extra = -(x.shape[1] + other.shape[1]) % multiple
+    parts = [x, other, *([other.new_zeros(len(x), extra, *x.shape[2:])] if extra else [])]
     if x.is_contiguous(memory_format=torch.channels_last):
-        other = other.contiguous(memory_format=torch.channels_last)
-    return torch.cat([x, other], dim=1)
+        parts = [part.contiguous(memory_format=torch.channels_last) for part in parts]
+    return torch.cat(parts, dim=1)
 
 
 def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:

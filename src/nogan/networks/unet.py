@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from nogan.common.errors import UserError
 from nogan.networks.blocks import (
+    ALIGN_FROM,
+    ALIGNED,
     ConfiguredModule,
     ConvReluNorm,
     SelfAttention,
     ShuffleUp,
     halved,
     join,
+    on_tensor_cores,
     resize_like,
     sn_conv,
 )
@@ -138,7 +141,10 @@ class UNet(ConfiguredModule):
             skip = skip_at.get(reduction)
             y = block(y, skip, halved(size, reduction) if skip is None else (skip.shape[-2], skip.shape[-1]))
         y = resize_like(self.final_up(y), size)
-        y = self.residual(join(y, x))
+        if on_tensor_cores(y) and y.shape[1] >= ALIGN_FROM:  # `x` in half precision, too: with it all would be float32
+            y = self.residual(join(y, x.to(y.dtype), ALIGNED))
+        else:
+            y = self.residual(join(y, x))
         # In float32, because the steps of bfloat16 are as large as 8-bit levels.
         with torch.autocast(y.device.type, enabled=False):
             return torch.sigmoid(self.head(y.float())) * 6 - 3

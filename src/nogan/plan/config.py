@@ -332,6 +332,7 @@ class Trainer(Section):
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
     sync_batchnorm: bool
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    compile: bool
     limit_batches: Count | None
     accumulate: Count
     max_bad_batches: Natural

@@ -30,6 +30,7 @@ from nogan.training.gan_batch import GANBatches
 from nogan.training.launch import check_batches, cluster_environment, devices_and_nodes
 from nogan.training.loggers import make_loggers
 from nogan.training.modules import CriticModule, GANModule, GeneratorModule
+from nogan.training.modules.compiled import compile_for_training
 from nogan.training.modules.layer_sync import SyncedGenerator
 from nogan.training.own_parts import build_callbacks, build_critic, build_generator, build_loss, lightning_arguments
 from nogan.training.scheduler import NoGANScheduler
@@ -138,6 +139,8 @@ def build_module(config: RunConfig) -> GANModule:
     critic = CriticModule(build_critic(config), **adam)
     for module in (generator, critic):  # the feature network, too
         module.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
+        if config.trainer.compile:
+            compile_for_training(module.network)
     weights = config.nogan.gan.weights
     return GANModule(
         generator,
@@ -231,8 +234,8 @@ def build_trainer(
             **devices_and_nodes(config.trainer),
             strategy=config.trainer.strategy,
             precision=config.trainer.precision,
-            # cuDNN tries its kernels: within a phase, all batches have one size.
-            **{"benchmark": True, **lightning_arguments(config.trainer)},
+            # cuDNN's own choice of kernels is as fast as one that takes ten seconds in each phase.
+            **{"benchmark": False, **lightning_arguments(config.trainer)},
             max_epochs=len(plan),
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,  # batches are divided between the ranks by StepSampler

@@ -22,6 +22,7 @@ from nogan.plan import CriticPhase
 from nogan.plan.config import RunConfig
 from nogan.runs.run_folder import RunFolder
 from nogan.training.modules import GeneratorModule
+from nogan.training.modules.compiled import uncompiled
 
 
 class FakeMaker(pl.Callback):
@@ -71,7 +72,8 @@ class FakeMaker(pl.Callback):
         # First, so that the disk never holds two cycles' fakes; every rank waits in ``fill`` until rank zero is there.
         self.remove(but_of=phase.cycle)
         where = f"the fakes for {phase.title}, at {phase.fakes_size} px in batches of {self.settings.batch_size}"
-        with evaluating(self.generator), naming_out_of_memory(where, "lower nogan.critic.fakes.batch_size"):
+        instead = "lower nogan.critic.fakes.batch_size"
+        with uncompiled(), evaluating(self.generator), naming_out_of_memory(where, instead):
             made_by = fingerprint(self.generator.network)
             store.fill(self._colorize(phase), made_by, self.settings.batch_size, self._report)
         return store

@@ -39,6 +39,7 @@ from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore
 from nogan.training.modules import GANModule
+from nogan.training.modules.compiled import uncompiled
 from nogan.training.state import RunState
 
 log = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class Probe(pl.Callback):
     def _values(self, trainer: pl.Trainer) -> dict[str, float]:
         photographs = self._load()
         network = self.module.generator.network
-        with evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
+        with uncompiled(), evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
             device = trainer.strategy.root_device
             outputs = colorize(network, photographs, self.batch_size, device)
             few, few_outputs = photographs[:STABILITY_IMAGES], outputs[:STABILITY_IMAGES]
@@ -190,7 +191,8 @@ class Probe(pl.Callback):
     def _critic_values(self, trainer: pl.Trainer, phase: CriticPhase) -> dict[str, float]:
         """Loss and accuracy of the critic on the pictures that it does not train on."""
         total: dict[str, float] = {}
-        with evaluating(self.module.critic.network), torch.no_grad(), trainer.precision_plugin.forward_context():
+        precision = trainer.precision_plugin.forward_context()
+        with uncompiled(), evaluating(self.module.critic.network), torch.no_grad(), precision:
             for batch in self.data.critic_held_out(phase):
                 _, metrics = self.module.critic.pretrain_loss(batch)
                 share = len(batch.images) / (2 * phase.held_out)

@@ -20,6 +20,7 @@ from nogan.networks import trainable_parameters
 from nogan.networks.losses import critic_loss, generator_adversarial_loss
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Turn
 from nogan.plan.schedule import Hyper
+from nogan.training.modules.compiled import uncompiled
 from nogan.training.modules.critic import CriticModule
 from nogan.training.modules.generator import GeneratorModule, Metrics
 from nogan.training.modules.step import Safeguard, SkippedBatch, TooManySkippedBatches, accumulate
@@ -271,7 +272,10 @@ class GANModule(pl.LightningModule):
         """The critic's loss in the GAN phase: photographs against the generator's colors for the same photographs."""
         with torch.no_grad():
             fake = self.generator(batch.gray)
-        loss = critic_loss(self.critic(batch.color), self.critic(fake))
+        # Not compiled: the second pass moves the vectors of spectral norm in place, which the compiled way back through
+        # the first one still needs; the plain one has copies.
+        with uncompiled():
+            loss = critic_loss(self.critic(batch.color), self.critic(fake))
         return loss, {"loss": loss.detach(), "critic_loss": loss.detach()}
 
     def generator_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
