@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from nogan.common import color
+from nogan.common.failures import explained
 from nogan.common.rng import numpy_rng, torch_rng
 from nogan.data import datamodule
 from nogan.data.augment import NONE, AugmentConfig, augment
@@ -262,3 +265,40 @@ def test_a_folder_of_photographs_goes_through_every_phase(smallest, tmp_path, mo
     plan, records = build_plan(config, 80), json.loads((tmp_path / "run" / "records.json").read_text())
     assert [record["steps"] for record in records] == [phase.steps for phase in plan]
     assert records[-1]["generator_steps"] > 0
+
+
+# --- workers ----------------------------------------------------------------------------------------------------------
+
+
+class ByWhom(Photographs):
+    """The process that loads a picture is written on it."""
+
+    def load(self, index: int, size: int) -> np.ndarray:
+        return np.full((32, 32, 3), np.frombuffer(os.getpid().to_bytes(4, "big"), np.uint8).sum() % 256, np.uint8)
+
+
+def read(source: Photographs, count: int = 20) -> Iterator[RawBatch]:
+    dataset = datamodule.PhotoBatches(source, np.arange(200), 32)
+    return Reader(1, BadImages(200, 0.1)).in_order(dataset, [np.arange(4)] * count, CPU)
+
+
+def test_workers_go_on_delivering_when_their_whole_process_group_is_told_to_stop():
+    batches = read(ByWhom())
+    first = next(batches)
+    (worker,) = torch.multiprocessing.active_children()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        os.kill(worker.pid, signum)
+    rest = list(batches)
+    assert len(rest) == 19 and all(batch.images.equal(first.images) for batch in rest), "one worker made them all"
+    worker.join(10)
+    assert worker.exitcode == 0
+
+
+def test_shared_memory_that_is_too_small_is_an_error_and_not_a_wait_without_end(monkeypatch):
+    def full(tensor: Tensor) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr(Tensor, "share_memory_", full)
+    with pytest.raises(RuntimeError) as error:
+        list(read(Photographs()))
+    assert "--shm-size" in str(explained(error.value)) and "data.workers=0" in str(explained(error.value))

@@ -384,5 +384,17 @@ def test_a_folder_that_vanishes_is_named(smallest, tmp_path, workers):
 
 def test_a_dead_data_worker_is_named():
     error = RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
-    assert "a data worker died (DataLoader worker (pid 4711) is killed by signal: Killed.)" in str(explained(error))
+    assert "a data worker died (DataLoader worker (pid 4711) is killed by signal: Killed)" in str(explained(error))
     assert explained(RuntimeError("shape mismatch")) is None
+
+
+def test_what_was_explained_with_the_way_to_go_on_is_not_explained_again():
+    told = UserError(
+        f"{explained(RuntimeError('DataLoader worker (pid 4711) is killed by signal: Killed.'))}\nto go on: …"
+    )
+    assert explained(told) is told
+
+
+def test_a_users_mistake_in_a_data_worker_keeps_all_its_lines():
+    text = "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (…):\n"
+    assert str(explained(UserError(f"{text}nogan.common.errors.UserError: one\ntwo"))) == "one\ntwo"

@@ -7,6 +7,8 @@ from nogan.common.errors import UserError
 from nogan.common.files import DiskFull
 
 WORKER = "DataLoader worker"
+ORIGINAL = "Original Traceback"  # in the message of an error that was raised in a worker, and raised again here
+SHARED_MEMORY = ("shared memory", "Bus error")
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "alloc_failed")  # of GPUs, of the CPU, of cuBLAS and cuDNN
 
 
@@ -37,13 +39,16 @@ def explained(error: Exception) -> UserError | None:
     """``error`` as a :class:`UserError`, if it is of a known kind; None if it is a defect of this program."""
     text = str(error)
     if isinstance(error, UserError):
-        if WORKER not in text:
-            return error
-        # The message of an error in a data worker begins with the traceback of that process.
-        return UserError(text.strip().splitlines()[-1].removeprefix("nogan.common.errors.UserError: "))
+        # The message of one from a data worker is the traceback of that process.
+        return UserError(text.partition("nogan.common.errors.UserError: ")[2].strip()) if ORIGINAL in text else error
     if isinstance(error, RuntimeError | MemoryError) and WORKER in text:
+        if any(words in text for words in SHARED_MEMORY):
+            return UserError(
+                "the shared memory of data workers (/dev/shm) is too small: give it more, such as "
+                "docker run --shm-size=8g, or set data.workers=0"
+            )
         lines = text.strip().splitlines()
-        reason = lines[-1] if "Traceback" in text else " ".join(lines)
+        reason = (lines[-1] if ORIGINAL in text else " ".join(lines)).strip().rstrip(".")
         return UserError(f"a data worker died ({reason}): often because memory ran out; lower data.workers")
     if isinstance(error, DiskFull):
         return UserError(f"{error.filename}: {error.strerror}; free some")

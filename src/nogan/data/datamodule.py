@@ -4,6 +4,7 @@ Which images a batch holds is a pure function of (seed, phase, step). Workers de
 augmentation and the making of gray happen on the device, once, for input and target together.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from nogan.common import color, distributed
 from nogan.common.rng import Key, numpy_rng, torch_rng
@@ -121,8 +122,42 @@ class CriticBatches(Dataset[RawBatch]):
         return RawBatch(images, sizes, torch.from_numpy(is_real).float(), step, int(is_real.sum()), bad)
 
 
-def _as_is(batch: RawBatch) -> RawBatch:
+def _shared(batch: RawBatch) -> RawBatch:
+    """``batch``, in the memory that it reaches the training process by if a worker has made it.
+
+    Left to the worker's queue, memory that is too small would lose the batch without a word, and training would wait
+    for it without end.
+    """
+    if get_worker_info() is not None:
+        for tensor in (batch.images, batch.sizes, batch.is_real):
+            tensor.share_memory_()
     return batch
+
+
+class Loader(DataLoader[RawBatch]):
+    """Starts workers that no signal stops but one meant for them alone, and that end with this process.
+
+    Whoever stops a run (a terminal, systemd, most schedulers) signals all its processes; the training process then
+    saves, and until then its workers must deliver.
+    """
+
+    def __iter__(self) -> Any:
+        """The batches; starts the workers."""
+        with _signals_held_back():
+            return super().__iter__()
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Processes started here never receive these signals; this one does afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Fakes(Protocol):
@@ -173,10 +208,10 @@ def _loader(
     device: torch.device,
     prefetch: int | None = None,
 ) -> DataLoader[RawBatch]:
-    return DataLoader(
+    return Loader(
         dataset,
         batch_sampler=batches,  # type: ignore[arg-type]  # its items are whole batches: (step, picks), not indices
-        collate_fn=_as_is,  # type: ignore[arg-type]  # gets a whole batch, not a list of items
+        collate_fn=_shared,  # type: ignore[arg-type]  # gets a whole batch, not a list of items
         num_workers=workers,
         prefetch_factor=prefetch if workers else None,
         pin_memory=device.type == "cuda",
