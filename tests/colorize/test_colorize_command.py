@@ -63,7 +63,7 @@ def test_a_folder_keeps_its_structure_and_a_second_run_does_only_what_is_missing
     (out / "a.jpg").unlink()
     (out / "1920/b.png").write_bytes(b"mine")
     assert colorize(album, "-o", out) == 0
-    assert "2 were there already" in capsys.readouterr().out
+    assert "2 already existed" in capsys.readouterr().out
     assert (out / "1920/b.png").read_bytes() == b"mine" and (out / "a.jpg").exists()
     assert colorize(album, "-o", out, "--overwrite") == 0
     assert read_photo(out / "1920/b.png").pixels.shape == (60, 90, 3)
@@ -119,7 +119,7 @@ def test_a_defect_in_one_file_is_a_line_too_and_the_others_are_done(tmp_path, co
 def test_what_is_too_much_for_a_batch_is_done_one_by_one(tmp_path, colorize, capsys, monkeypatch):
     def narrow(self, batch, *arguments, **options):
         if len(batch) > 1 or batch[0].mean() < 5:
-            raise UserError("out of memory in coloring 3 x 64 px on cuda: lower --render-factor or --batch-size")
+            raise UserError("out of memory in colorizing 3 x 64 px on cuda: lower --render-factor or --batch-size")
         return original(self, batch, *arguments, **options)
 
     original = Colorizer.colorize_pixels

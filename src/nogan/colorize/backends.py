@@ -60,7 +60,7 @@ def torch_network(generator: UNet, device: str, precision: str, compile: bool) -
             return rgb.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
     def guarded(gray: np.ndarray) -> np.ndarray:
-        what = f"coloring {len(gray)} x {gray.shape[1]} px on {where}"
+        what = f"colorizing {len(gray)} x {gray.shape[1]} px on {where}"
         try:
             with naming_out_of_memory(what, "lower --render-factor or --batch-size"):
                 return run(gray)

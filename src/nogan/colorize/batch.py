@@ -67,7 +67,7 @@ class BatchOptions:
         batch_size: images in one pass of the network; None is what suits the device.
         compare: write the original and the result side by side.
         raw: write the network's own pictures, without the originals' luma.
-        overwrite: replace results that are there already.
+        overwrite: replace results that already exist.
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
         max_megapixels: photographs with more are refused; None is 500.
@@ -95,7 +95,7 @@ class BatchReport:
 
     Attributes:
         jobs: every photograph and film that was found, with its result's path.
-        existing: how many of the results were there already and stayed as they are.
+        existing: how many of the results already existed and were kept as they are.
         failures: a line for each file that failed, which names it.
         seconds: time the work took, without loading the checkpoint.
         skipped: files that are neither photographs nor films, counted by suffix.
@@ -143,7 +143,7 @@ def colorize_files(
     waiting = [job for job in jobs if options.overwrite or not job.target.exists()]
     if not waiting:
         if len(jobs) == 1:
-            raise UserError(f"{jobs[0].target} is there already; --overwrite replaces it.")
+            raise UserError(f"{jobs[0].target} already exists; --overwrite replaces it.")
         return BatchReport(jobs, len(jobs), skipped=skipped)
     check_folders(waiting)
     colorizer = Colorizer.load(checkpoints, device=options.device, precision=options.precision, compile=options.compile)

@@ -74,10 +74,10 @@ def sentence(words: str) -> str:
 
 
 def refuse_existing(path: Path, overwrite: bool) -> None:
-    """Keep a result that is there already.
+    """Keep a result that already exists.
 
     Raises:
         UserError: ``path`` exists, and ``overwrite`` is not set.
     """
     if path.exists() and not overwrite:
-        raise UserError(f"{path} is there already; --overwrite replaces it")
+        raise UserError(f"{path} already exists; --overwrite replaces it")

@@ -23,7 +23,7 @@ EXAMPLES = """examples:
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
-    """The command line, with every value checked that can be without opening a file."""
+    """The parsed command line. Every value is checked that can be checked without opening a file."""
     parser = parser_of(
         "colorize",
         description="Colorize black-and-white photographs and films: the network's chroma, the original's luma.",
@@ -95,7 +95,7 @@ def print_report(report: "BatchReport", output: str) -> None:
 
         print(f"{skipped_text(report.skipped)}.")
     if report.existing:
-        print(f"{report.existing} were there already and stayed as they are (--overwrite replaces them).")
+        print(f"{report.existing} already existed and were kept as they are (--overwrite replaces them).")
     if report.failures:
         print(f"{len(report.failures)} failed:", file=sys.stderr)
         for reason in report.failures:

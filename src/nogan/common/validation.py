@@ -79,7 +79,7 @@ def _one_line(key: str, error: ErrorDetails, keys_at: KeysAt) -> str:
             values = f"{name} value{'s' if name != '1' else ''}"
             return f"{parent}={shown(list(error['input']))}: expected more than {values}"
         case "missing":
-            return f"{key} is missing: expected beside {', '.join(keys_at(parent.split('.')))}"
+            return f"{key} is missing: expected next to {', '.join(keys_at(parent.split('.')))}"
         case "value_error":
             said = context["error"]
             return f"{key}: {said}" if key and not isinstance(said, Line) else str(said)

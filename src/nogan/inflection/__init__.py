@@ -1,7 +1,7 @@
 """Finding the inflection point of a GAN phase online, from the critic's loss.
 
-A detector is fed the raw loss of each critic batch and answers once, when it is sure. If it never is, the phase ends by
-its budget::
+A detector is fed the raw loss of each critic batch and answers once, when it is sure. If it never is, the phase runs to
+its planned end::
 
     detector = make_detector(name="curvature", total_steps=3000)
     for step, loss in critic_batches:  # `step` counts all GAN batches of the phase, the critic's and the generator's

@@ -52,10 +52,10 @@ class DetectorSettings(BaseModel):
     _no_booleans = field_validator("*", mode="before")(no_booleans)
 
     def require(self, detector: str, *keys: str) -> list[Any]:
-        """The values of ``keys``, none of which the program must have left out.
+        """The values of ``keys``, which this detector cannot do without.
 
         Raises:
-            UserError: it has.
+            UserError: one of them is missing.
         """
         missing = [key for key in keys if getattr(self, key) is None]
         if missing:

@@ -31,8 +31,8 @@ class Window(Detector):
     Assumes that the generator can be moved only so far before it starts to oscillate, whatever its learning rate, as
     the two published points suggest. Generator batches are the gaps between the updates; where there are none (a loss
     for every batch), half of the batches count as the generator's. Needs ``lr``. A verdict that comes too early is
-    discarded and the other detector starts again; one that comes too late is discarded for good, and the phase ends by
-    its budget.
+    discarded and the other detector starts again; one that comes too late is discarded for good, and the phase runs
+    to its planned end.
     """
 
     name = "window"

@@ -131,7 +131,7 @@ class _Taps(nn.Module):
         self.taps = taps
         for tap in taps[:-1]:
             following = self.layers[tap + 1]
-            if isinstance(following, _INPLACE):  # which would overwrite the result before it
+            if isinstance(following, _INPLACE):  # it would overwrite the result before it
                 following.inplace = False
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -75,7 +75,7 @@ class CriticPhaseConfig(Section):
 
 
 class Fakes(Section):
-    """The generator's pictures that the critic trains on, made anew in each cycle."""
+    """The generator's pictures that the critic trains on, made again in each cycle."""
 
     size: Pixels
     batch_size: Count

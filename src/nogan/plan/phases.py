@@ -77,7 +77,7 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True)
 class OneCyclePhase(Phase):
-    """What the phases share in which one network trains alone, under the one-cycle policy."""
+    """A phase in which one network trains alone, under the one-cycle policy."""
 
     beta2: float
     pct_start: float  # the share of steps in which the rate rises

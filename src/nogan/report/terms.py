@@ -21,7 +21,7 @@ TERMS = {
     "share": "Share of the run's time, measuring included.",
     "ended": "All batches: the phase ran to its planned end. Inflection: the detector ended it, and the generator went "
     "back to a snapshot. No gain: no snapshot was better than the generator before the phase.",
-    "accuracy": "How many held-out pictures the critic tells right, real from colorized. 50 % is guessing.",
+    "accuracy": "Share of held-out pictures that the critic gets right, as real or as colorized. 50 % is guessing.",
     "chroma": "A picture's colors without its brightness (luma). The network gives the chroma; the luma stays that of "
     "the original.",
     "critic": "The network that learns to tell real pictures from colorized ones. Its loss rises as that becomes "

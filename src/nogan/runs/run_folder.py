@@ -250,7 +250,7 @@ class RunFolder:
         """Refuse a ``resume=FOLDER`` that holds no run.
 
         Raises:
-            UserError: says so.
+            UserError: it does.
         """
         if not self.config_file.is_file():
             raise UserError(f"resume={self}: expected a run folder, but there is no config.yaml in it")

@@ -110,7 +110,7 @@ def run(
 
 
 def _interleaved(count: Mapping[str, int], first_seed: int) -> list[tuple[str, int]]:
-    """(data, seed) of every run, one of each set in turn, so that a study that is cut has runs of every set."""
+    """(data, seed) of every run, one of each set in turn, so that an interrupted study has runs of every set."""
     turns = range(max(0, *count.values()))
     return [(data, first_seed + turn) for turn in turns for data in count if turn < count[data]]
 

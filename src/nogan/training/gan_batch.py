@@ -148,7 +148,7 @@ class GANBatches:
         self._heed(self.detector.finish())
         if record.verdict is None:
             record.end = "budget"
-            log.info("%s ended by its budget: the detector was not sure of an inflection point", phase.title)
+            log.info("%s ran to its planned end: the detector was not sure of an inflection point", phase.title)
         elif self.action == "stop":
             self._roll_back(phase, record.verdict.inflection)
 

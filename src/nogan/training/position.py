@@ -27,7 +27,7 @@ def loader_start(trainer: pl.Trainer, plan: Plan) -> tuple[int, int]:
 
 
 def batches_done(trainer: pl.Trainer) -> int:
-    """How many batches of the phase a resumed run has behind it; 0 in a phase that begins."""
+    """How many batches of the phase a resumed run has done already; 0 in a phase that begins."""
     loop = trainer.fit_loop
     return loop.epoch_loop.batch_progress.current.ready if loop.restarting else 0
 

@@ -164,7 +164,7 @@ def _flat(image: Image.Image, tiff: Directory | None) -> tuple[Photo, int]:
     """A photograph as it lies in the file, and the orientation that turns it upright."""
     frames = getattr(image, "n_frames", 1)
     compression = image.info.get("compression")
-    image.load()  # PNG may have its EXIF behind the pixels; a TIFF is turned upright by this
+    image.load()  # PNG may have its EXIF after the pixels; a TIFF is turned upright by this
     metadata, remarks = image_metadata(image, tiff)
     if frames > 1:
         remarks.append(f"it has {frames} pages or frames; the first one was used")

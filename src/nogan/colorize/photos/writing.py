@@ -150,7 +150,7 @@ def _photoshop_segments(photoshop: bytes) -> bytes:
 
 
 def _write_png16(path: Path, photo: Photo) -> None:
-    """Write pixels by OpenCV, and insert the chunks of metadata, made by Pillow, behind the header."""
+    """Write pixels by OpenCV, and insert the chunks of metadata, made by Pillow, after the header."""
     import cv2
 
     ok, encoded = cv2.imencode(".png", _bgr(photo), [cv2.IMWRITE_PNG_COMPRESSION, 3])

@@ -34,6 +34,6 @@ class FileSource(Source, Protocol):
 
         Raises:
             BadImage: there is none, or it may not be read.
-            OSError: the disk does not give it.
+            OSError: the disk failed to read it.
         """
         ...

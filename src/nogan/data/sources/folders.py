@@ -51,7 +51,7 @@ class FolderSource:
 
         Raises:
             BadImage: this one file may not be read.
-            OSError: the disk does not give it, which says nothing about the photograph.
+            OSError: the disk failed to read it, which says nothing about the photograph.
         """
         path = self.path / self.name(index)
         try:

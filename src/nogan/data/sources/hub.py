@@ -47,7 +47,7 @@ def hub_imagenet(name: str = HUB_IMAGENET, part: str = "train") -> HubSource:
     """ImageNet from the Hugging Face hub, downloaded on first use (about 150 GB) to the cache of ``datasets``.
 
     Raises:
-        UserError: the hub does not give it; says in three lines how to get access and log in.
+        UserError: the hub did not deliver it; the message says in three lines how to get access and log in.
     """
     import datasets
 

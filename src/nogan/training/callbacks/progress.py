@@ -39,7 +39,7 @@ class Progressed:
     left: float | None  # s, for the whole plan
 
     def within(self, width: int) -> tuple[str, str]:
-        """What stands before and behind the bar of a line of ``width`` cells: the longest wording that fits.
+        """The text before and after the bar in a line of ``width`` cells: the longest wording that fits.
 
         Titles get shorter first, then numbers, then losses are left out; the batch, images/s and the time left stay.
         (Rich's columns cut what does not fit; they know no shorter wording for it.)

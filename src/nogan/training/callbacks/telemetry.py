@@ -58,7 +58,7 @@ class Telemetry(pl.Callback):
                 logger.truncate(self._csv_rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin smoothing and the measurement of speed anew."""
+        """Start smoothing and the measurement of speed again."""
         self.smooth = DebiasedEMA()
         self._speed_from = (0, 0.0)
 

@@ -20,7 +20,7 @@ from nogan.training.own_parts import check_trusted
 
 
 def read_config(*overrides: str) -> RunConfig:
-    """The checked config that ``nogan train`` makes of ``overrides``: for notebooks, and programs of one's own.
+    """The checked config that ``nogan train`` makes of ``overrides``: for notebooks and for programs of your own.
 
     Raises:
         UserError: names a key, the value found and what was expected.

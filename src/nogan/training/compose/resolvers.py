@@ -24,7 +24,7 @@ def run_dir(resume: str | None, fresh: str, *, _root_: DictConfig) -> str:
     """The run folder: that of the run to go on with, or ``fresh``.
 
     Raises:
-        UserError: ``resume`` is no run folder.
+        UserError: ``resume`` is not a run folder.
     """
     if resume == "auto":
         from nogan.training.resume import newest_unfinished
