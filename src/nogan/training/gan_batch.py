@@ -7,7 +7,7 @@
 :meth:`measured`       what the detector hears of the probe, which measures every snapshot
 =====================  =================================================================================================
 
-On the detector's verdict the phase ends, and :meth:`leave` takes the generator back to the snapshot nearest the
+On the detector's verdict the phase ends, and :meth:`leave` rolls the generator back to the snapshot nearest the
 inflection point.
 """
 
@@ -141,7 +141,7 @@ class GANBatches:
     # --- the phase ends -----------------------------------------------------------------------------------------------
 
     def leave(self, phase: GANPhase) -> None:
-        """Close the record; after a verdict, take the generator back to the snapshot nearest the inflection point."""
+        """Close the record; after a verdict, roll the generator back to the snapshot nearest the inflection point."""
         record, switch = self.state.record, self.state.switch
         record.critic_steps, record.generator_steps = switch.critic_steps, switch.generator_steps
         assert self.detector is not None
@@ -153,6 +153,7 @@ class GANBatches:
             self._roll_back(phase, record.verdict.inflection)
 
     def _roll_back(self, phase: GANPhase, inflection: int) -> None:
+        """Put the snapshot nearest to batch ``inflection`` back into the generator, and record which one it is."""
         store = self.snapshots(phase)
         back_to = distributed.broadcast_from_rank_zero(store.nearest(inflection))  # rank zero has written them all
         assert back_to is not None  # snapshot 0 is always there

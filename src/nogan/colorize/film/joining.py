@@ -1,4 +1,4 @@
-"""The finished film: the segments, joined without encoding again, and copies of everything else in the original."""
+"""The finished film: joins the segments without encoding them again, and copies sound, subtitles, chapters and tags."""
 
 from __future__ import annotations
 

@@ -7,6 +7,9 @@ which keeps the bilinear resampling of :mod:`nogan.data.augment` from aliasing.
 
 Sources hold no open file that a fork or a pickle would break, so any kind of DataLoader worker may use them. What needs
 torch imports it where it is used: the processes of :mod:`nogan.data.prepare` need none of it, and start quickly.
+
+A source of your own needs no change here: see docs/extending.md. A further built-in kind takes a file in this package,
+a branch in :func:`open_source`, its name in ``BUILT_IN_DATA`` (:mod:`nogan.plan.config`), and ``conf/data/KIND.yaml``.
 """
 
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
