@@ -278,7 +278,7 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path, colorize, capsys, monk
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "-3"), "'-3' is not a number above 0"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--frame-rate", "9"), "--frame-rate"),
         (("{tmp}/a.jpg",), "-o"),
-        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/a.jpg"), "no checkpoint"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/a.jpg"), "not a checkpoint"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}"), "holds no generator.safetensors"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/none"), "No checkpoint"),
     ],
