@@ -5,6 +5,7 @@ training step (benchmarks/gpu.md).
 """
 
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ def fits(x: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        and _kernels() is not None
+        and find_spec("triton") is not None  # it comes with PyTorch for Linux
     )
 
 
@@ -59,10 +60,8 @@ class _Fused(torch.autograd.Function):
 
 
 @cache
-def _kernels() -> tuple[Any, Any] | None:
-    """The two kernels; None where there is no Triton, which comes with PyTorch for Linux."""
-    try:
-        from nogan.networks import shuffle_kernels
-    except ImportError:
-        return None
+def _kernels() -> tuple[Any, Any]:
+    """The two kernels, forwards and backwards."""
+    from nogan.networks import shuffle_kernels
+
     return shuffle_kernels.forward, shuffle_kernels.backward
