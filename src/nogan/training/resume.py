@@ -1,6 +1,5 @@
 """Resuming an interrupted run: which one, and which changes of its config are allowed."""
 
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from nogan.common.lock import is_held
 from nogan.plan import Plan, as_rows
 from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.run_folder import CheckpointName, RunFolder
-
-log = logging.getLogger(__name__)
 
 # Keys that may change when a run is resumed: they say where it runs and what it reports, not what it computes.
 FREE = {
