@@ -1,6 +1,5 @@
 """The whole program on a GPU: every phase in every precision, resumed, and on two of them."""
 
-import csv
 import json
 import math
 import subprocess
@@ -17,18 +16,14 @@ from safetensors.torch import load_file
 
 from nogan.training.run import train
 from tests.conftest import ROOT, SMALLEST
+from tests.metrics import computed
 
 QUIET = Console(quiet=True)
 ON_GPU = ("trainer.accelerator=gpu", "data.workers=2", "trainer.limit_batches=4", "nogan.gan.max_critic_steps=1")
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def losses(folder: Path, name: str) -> list[float]:
-    return [float(row[name]) for row in rows(folder) if row[name]]
+    return [float(row[name]) for row in computed(folder) if row[name]]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
@@ -73,7 +68,7 @@ def test_a_cut_run_goes_on(smallest, tmp_path, monkeypatch):
     witness.cut_at = None
     train(smallest(*often, f"resume={tmp_path / 'cut'}"), tmp_path / "cut", console=QUIET)
     train(smallest(*often), tmp_path / "whole", console=QUIET)
-    cut, whole = rows(tmp_path / "cut"), rows(tmp_path / "whole")
+    cut, whole = computed(tmp_path / "cut"), computed(tmp_path / "whole")
     assert [row["step"] for row in cut] == [row["step"] for row in whole]
     for name in ("generator/loss", "critic/loss"):
         assert losses(tmp_path / "cut", name) == pytest.approx(losses(tmp_path / "whole", name), rel=0.1)

@@ -1,6 +1,5 @@
 """Two processes on the CPU train as one does: in every phase, with batches that do not divide evenly, and resumed."""
 
-import csv
 import json
 import os
 import re
@@ -23,6 +22,7 @@ from nogan.plan.config import RunConfig
 from nogan.training import launch
 from nogan.training.run import build_module, train
 from tests.conftest import SMALLEST
+from tests.metrics import computed
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
@@ -97,13 +97,6 @@ def over(photographs: Path) -> tuple[str, ...]:
     return (*data, "nogan.repeats=0", "nogan.inflection.budget.share=0.1")
 
 
-def rows(folder: Path) -> list[dict[str, str]]:
-    """``metrics.csv`` without what depends on the machine's load."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        read = csv.DictReader(file)
-        return [{key: value for key, value in row.items() if not key.startswith("system/")} for row in read]
-
-
 def test_ranks_hold_the_same_to_the_bit_after_every_phase(two, smallest):
     first, second = (json.loads((two / f"whole-rank{rank}.json").read_text()) for rank in range(2))
     assert list(first) == [phase.name for phase in build_plan(smallest(*UNEVEN))]
@@ -120,7 +113,7 @@ def test_two_processes_train_the_generator_as_one_does(two, smallest, tmp_path):
     """
     alone = tmp_path / "alone"
     train(smallest(*UNEVEN, "nogan.repeats=0"), alone, console=QUIET)
-    pairs = [pair for pair in zip(rows(alone), rows(two / "whole"), strict=False) if pair[0]["generator/loss"]]
+    pairs = [pair for pair in zip(computed(alone), computed(two / "whole"), strict=False) if pair[0]["generator/loss"]]
     assert len(pairs) == 8
     losses = np.array([[float(row["generator/loss"]) for row in pair] for pair in pairs])
     assert np.abs(losses[:, 1] - losses[:, 0]).max() < 1e-4
@@ -140,7 +133,7 @@ def test_two_processes_with_parts_of_parts_train_as_one_with_the_whole(two, copi
     first, second = (json.loads((two / f"parts-rank{rank}.json").read_text()) for rank in range(2))
     assert first == second
     train(smallest(*UNEVEN, *over(copies), *EQUAL), tmp_path, console=QUIET)
-    alone, both = ([float(row["generator/loss"]) for row in rows(run)[1:4]] for run in (tmp_path, two / "parts"))
+    alone, both = ([float(row["generator/loss"]) for row in computed(run)[1:4]] for run in (tmp_path, two / "parts"))
     assert alone[2] < alone[0] - 0.01, "it trains"
     np.testing.assert_allclose(both, alone, rtol=0, atol=2e-4)
 
@@ -150,7 +143,7 @@ def test_two_processes_resume_to_the_bit(two):
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     average, again = (load_file(two / name / "generator@ema.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(average[name], again[name]) for name in average)
-    assert rows(two / "cut") == rows(two / "whole")
+    assert computed(two / "cut") == computed(two / "whole")
 
 
 def test_one_process_goes_on_with_the_run_of_two(two, smallest):
@@ -159,8 +152,8 @@ def test_one_process_goes_on_with_the_run_of_two(two, smallest):
     train(smallest(*UNEVEN, *alone, f"resume={two / 'left'}"), two / "left", console=QUIET)
     done, before = (json.loads((two / name / "records.json").read_text()) for name in ("left", "whole"))
     assert [record["name"] for record in done] == [record["name"] for record in before]
-    at_cut = [row for row in rows(two / "whole") if int(row["step"]) <= CUT_AT]
-    assert rows(two / "left")[: len(at_cut)] == at_cut
+    at_cut = [row for row in computed(two / "whole") if int(row["step"]) <= CUT_AT]
+    assert computed(two / "left")[: len(at_cut)] == at_cut
 
 
 def test_what_no_process_can_read_is_counted_and_named_once(two, smallest, damaged, tmp_path):
@@ -235,7 +228,7 @@ def finished_run(parent: Path) -> Path:
     """The one run folder under ``parent``, complete, and a CSV written by one process only."""
     (folder,) = (parent / "outputs" / "quickstart").iterdir()
     assert (folder / "records.json").is_file() and (folder / "generator.safetensors").is_file()
-    steps = [int(row["step"]) for row in rows(folder) if row["generator/loss"]]
+    steps = [int(row["step"]) for row in computed(folder) if row["generator/loss"]]
     assert steps == sorted(set(steps))
     return folder
 
