@@ -67,3 +67,21 @@ def test_the_more_room_there_is_the_more_it_says(shown):
 def test_where_there_is_hardly_room_losses_go_first(shown):
     line, phase = shown("gan", 62)
     assert "gen." not in line and f"123/{phase.steps}" in line and line.rstrip().endswith(" left"), line
+
+
+def test_without_a_terminal_a_long_phase_says_every_minute_where_it_stands(configure, monkeypatch):
+    plan = build_plan(configure("model=artistic", "data.images=1281167"))
+    now, log = [0.0], io.StringIO()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = PlanProgress(RunState(plan, AdaptiveSwitch(0.65)), {}, Console(file=log, width=60))
+    trainer = SimpleNamespace(ckpt_path=None, current_epoch=0, fit_loop=SimpleNamespace(restarting=False))
+    bar.on_train_start(trainer, None)
+    bar.on_train_epoch_start(trainer, None)
+    bar.latest.update(LOSSES["generator"])
+    for batch in range(27):
+        now[0] += SECONDS
+        bar.on_train_batch_end(trainer, None, {}, None, batch)
+    first, second = log.getvalue().splitlines()[1:]
+    rate = f"{plan[0].batch_size / SECONDS:.0f} images/s"
+    assert re.fullmatch(rf" +batch 13 of {plan[0].steps}  loss 1\.234\d*  {rate}  \d+(:\d\d)+ left", first), first
+    assert "batch 26 of" in second

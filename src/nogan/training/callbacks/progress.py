@@ -25,6 +25,7 @@ SHOWN = {  # metric: its name in the bar, and in a narrow one
     "gan/generator_loss": ("generator", "gen."),
 }
 SHORTEST_BAR = 8  # cells
+LINE_EVERY = 60.0  # s, where there is no bar
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ class Progressed:
         """
         wordings = self._wordings()
         return next((texts for texts in wordings if sum(map(len, texts)) + SHORTEST_BAR + 2 <= width), wordings[-1])
+
+    @property
+    def line(self) -> str:
+        """All of it in one line, for a log."""
+        share = f"batch {self.steps} of {self.phase.steps}"
+        return f"    {share}{f'  {status}' if (status := self._status(3)) else ''}"
 
     def _wordings(self) -> list[tuple[str, str]]:
         batch = f"{self.steps}/{self.phase.steps}"
@@ -69,7 +76,7 @@ class Progressed:
 
 
 class PlanProgress(ProgressBar):
-    """One bar for the whole plan on a terminal; a line at the start and end of each phase elsewhere.
+    """One bar for the whole plan on a terminal; elsewhere a line as a phase starts and ends, and each minute within it.
 
     Args:
         state: says what is to be done, and where the run stands.
@@ -84,6 +91,7 @@ class PlanProgress(ProgressBar):
         self._bar: Progress | None = None
         self._seconds_per_cost: dict[str, float] = {}
         self._phase_started = 0.0
+        self._line_printed = 0.0
         self._first_step = 0
 
     def disable(self) -> None:
@@ -123,9 +131,12 @@ class PlanProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar."""
+        """Move the bar, or print a line if the last one is a minute old."""
         if self._bar is not None:
             self._update(trainer, batch_idx + 1)
+        elif time.monotonic() - self._line_printed > LINE_EVERY:
+            self._line_printed = time.monotonic()
+            self._print(self._progressed(trainer, batch_idx + 1).line)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the phase where there is no bar, and learn what its kind costs."""
@@ -158,6 +169,9 @@ class PlanProgress(ProgressBar):
             self._bar.update(self._task, description=f"fakes {done}/{count}", status="")
         elif done == count:
             self.console.print(f"    {count} fakes made")
+        elif time.monotonic() - self._line_printed > LINE_EVERY:
+            self._line_printed = time.monotonic()
+            self._print(f"    {done} of {count} fakes made")
 
     # --- the bar ------------------------------------------------------------------------------------------------------
 
@@ -174,7 +188,7 @@ class PlanProgress(ProgressBar):
             self._bar = None
 
     def _begin(self, trainer: pl.Trainer) -> None:
-        self._phase_started = time.monotonic()
+        self._phase_started = self._line_printed = time.monotonic()
         self._first_step = position.batches_done(trainer)
         self.latest.clear()
         if self._bar is not None:
@@ -183,21 +197,28 @@ class PlanProgress(ProgressBar):
     def _update(self, trainer: pl.Trainer, steps: int) -> None:
         assert self._bar is not None
         index = trainer.current_epoch
+        before, behind = self._progressed(trainer, steps).within(self.console.width)
+        completed = sum(self.costs[:index]) + self.costs[index] * steps / self.plan[index].steps
+        self._bar.update(self._task, completed=completed, description=before, status=behind)
+
+    def _progressed(self, trainer: pl.Trainer, steps: int) -> Progressed:
+        index = trainer.current_epoch
         phase = self.plan[index]
         elapsed = time.monotonic() - self._phase_started
         done_here = steps - self._first_step
         if done_here:
             self._learn(phase, done_here, elapsed)
-        before, behind = Progressed(
+        return Progressed(
             f"[{index + 1}/{len(self.plan)}]",
             phase,
             steps,
             losses={key: self.latest[key] for key in SHOWN if key in self.latest},
             rate=done_here * phase.batch_size / elapsed if done_here else None,
             left=self._time_left(index, steps),
-        ).within(self.console.width)
-        completed = sum(self.costs[:index]) + self.costs[index] * steps / phase.steps
-        self._bar.update(self._task, completed=completed, description=before, status=behind)
+        )
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     # --- the time left ------------------------------------------------------------------------------------------------
 
