@@ -57,6 +57,8 @@ def test_a_number_of_photographs_that_a_folder_does_not_have(smallest, photograp
     ("overrides", "message"),
     [
         (["model.init_required=true"], r"goes on from another run's networks: set model\.init=RUN_DIR"),
+        (["model.init_critic=critic.pth"], r"model\.init_critic=critic\.pth has no effect without model\.init"),
+        (["data.path=somewhere"], r"data\.path=somewhere has no effect with data=scenes: expected data=folder"),
         (["model.init=nowhere"], r"model\.init=nowhere is not there: expected a run folder or a weights file"),
         (["model.encoder=resnet3"], r"model\.encoder=resnet3: expected 'tiny' or a backbone that timm"),
         (["model.encoder_weights=nowhere.pth"], r"model\.encoder_weights=nowhere\.pth: no such file"),

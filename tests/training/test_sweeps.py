@@ -15,7 +15,7 @@ from nogan.common.errors import UserError
 from nogan.plan.config import Trainer
 from nogan.report.run_data import repeat_command
 from nogan.report.sweep import conclude
-from nogan.training.sweeps import check_objective, refuse_several_devices
+from nogan.training.sweeps import check_objective, check_value, refuse_several_devices
 from tests.conftest import SMALLEST, train_py
 
 TRIAL = (*SMALLEST, "nogan.repeats=0", "trainer.limit_batches=1")
@@ -130,6 +130,14 @@ def test_pretrain_once_then_sweep_the_gan(finished_run, tmp_path):
     assert ran.returncode == 0, ran.stderr
     records = [json.loads((tmp_path / "sweep" / trial / "records.json").read_text()) for trial in ("0", "1")]
     assert [[phase["name"] for phase in phases] for phases in records] == [["gan@1"], ["gan@1"]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_objective_that_is_no_number_fails_its_trial(value):
+    with pytest.raises(UserError, match=f"val/psnr of this trial is {value}"):
+        check_value("val/psnr", value)
+    check_value("val/psnr", 20.0)
+    check_value(None, None)
 
 
 def test_plans_of_a_sweep_leave_nothing(tmp_path):

@@ -18,6 +18,7 @@ from nogan.common.validation import Line, no_booleans, one_line_a_key, one_of
 
 Count = Annotated[int, BeforeValidator(no_booleans), Field(ge=1)]
 Natural = Annotated[int, BeforeValidator(no_booleans), Field(ge=0)]
+Repeats = Annotated[Natural, Field(le=1000)]
 Pixels = Annotated[int, BeforeValidator(no_booleans), Field(ge=32, le=2048)]
 Number = Annotated[float, BeforeValidator(no_booleans), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -216,7 +217,7 @@ class Nogan(Section):
     """The recipe."""
 
     start: Literal["beginning", "gan"]
-    repeats: Natural
+    repeats: Repeats
     scale: Positive
     pretrain: dict[str, GeneratorPhaseConfig | None]
     critic: Critic

@@ -1,5 +1,6 @@
 """Finds runs in folders, the settings in which they differ, and a name for each."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -192,7 +193,11 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def best(entries: Iterable[Entry], objective: str) -> Entry | None:
-    """The finished run with the best ``objective``; None if none has it."""
+    """The finished run with the best ``objective``; None if none has a finite one."""
     measure = measure_of(objective)
-    found = [e for e in entries if e.status == "complete" and e.value(objective) is not None]
-    return min(found, key=lambda e: measure.badness(e.value(objective) or 0.0), default=None)
+    found = [e for e in entries if e.status == "complete" and math.isfinite(_number(e.value(objective)))]
+    return min(found, key=lambda e: measure.badness(_number(e.value(objective))), default=None)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

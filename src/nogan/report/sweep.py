@@ -1,6 +1,7 @@
 """Sums up a sweep from the folders of its trials: a table, the comparison page, the best trial's command."""
 
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def conclude(folder: Path, console: Console) -> bool:
         log.warning("no compare.html: %s; to try again: nogan compare %s", error, os.path.relpath(folder))
     winner = best(entries, objective)
     if winner is None:
+        console.print(f"No trial was completed with a finite {objective}", soft_wrap=True, markup=False)
         return False
     measure = measure_of(objective)
     value = measure.show(winner.value(objective))
@@ -70,7 +72,10 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
 
     def rank(entry: Entry) -> tuple[bool, float]:
         value = entry.value(objective)
-        return (entry.status != "complete" or value is None, measures[0].badness(value or 0.0))
+        return (
+            entry.status != "complete" or value is None or not math.isfinite(value),
+            measures[0].badness(value or 0.0),
+        )
 
     for entry in sorted(entries, key=rank):
         run = entry.run

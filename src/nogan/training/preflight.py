@@ -23,6 +23,8 @@ def check_networks(config: RunConfig, fresh: bool) -> None:
     """
     check_own_parts(config)
     model, loss = config.model, config.loss
+    if fresh:
+        _check_effect(config)
     if fresh and (model.init is not None or model.init_required):
         from nogan.training.initial_weights import initial_files
 
@@ -38,3 +40,19 @@ def check_networks(config: RunConfig, fresh: bool) -> None:
         from nogan.networks.losses import check_feature_network
 
         check_feature_network(loss.network)
+
+
+def _check_effect(config: RunConfig) -> None:
+    """Refuse what the user has set and what nothing would heed."""
+    model, data = config.model, config.data
+    if model.init_critic is not None and model.init is None:
+        raise UserError(
+            f"model.init_critic={model.init_critic} has no effect without model.init: expected "
+            "model.init=GENERATOR_FILE beside it"
+        )
+    if data.path is not None and (data.source is not None or data.kind == "scenes"):
+        instead = "data.source" if data.source is not None else "data=scenes"
+        raise UserError(
+            f"data.path={data.path} has no effect with {instead}: expected data=folder or data=imagenet, or no "
+            "data.path"
+        )

@@ -1,6 +1,7 @@
 """Sweeps: which ones are refused, and what is kept of a trial that fails."""
 
 import logging
+import math
 from pathlib import Path
 
 from nogan.common.errors import UserError
@@ -22,6 +23,16 @@ def check_objective(objective: str | None) -> None:
     known = [f"val/{key}" for key in MEASURES]
     if objective is not None and objective not in known:
         raise UserError(f"objective={objective}: expected one of {', '.join(known)}")
+
+
+def check_value(objective: str | None, value: float | None) -> None:
+    """Refuse a trial whose objective is not a number: a study would end over it.
+
+    Raises:
+        UserError: says what it is.
+    """
+    if value is not None and not math.isfinite(value):
+        raise UserError(f"{objective} of this trial is {value}: expected a finite number to compare it by")
 
 
 def refuse_several_devices(trainer: Trainer, launcher: str) -> None:

@@ -41,7 +41,9 @@ def _trial(task: Task, cfg: DictConfig, folder: Path) -> Any:
     with refusing():
         check_devices(cfg, HydraConfig.get().runtime.choices["hydra/launcher"])
     try:
-        return task(cfg)
+        value = task(cfg)
+        sweeps.check_value(cfg.objective, value)
+        return value
     except Occupied as error:  # the other trials' folders are another sweep's, too, and nothing is written there
         raise Refusal(error) from error
     except Exception as error:
