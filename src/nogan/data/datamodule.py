@@ -123,10 +123,10 @@ class CriticBatches(Dataset[RawBatch]):
 
 
 def _shared(batch: RawBatch) -> RawBatch:
-    """``batch``, in the memory that it reaches the training process by if a worker has made it.
+    """``batch``, in shared memory if a worker has made it.
 
-    Left to the worker's queue, memory that is too small would lose the batch without a word, and training would wait
-    for it without end.
+    The worker's queue would do the same later. But there, too little shared memory loses the batch without an error,
+    and training waits for it forever.
     """
     if get_worker_info() is not None:
         for tensor in (batch.images, batch.sizes, batch.is_real):
@@ -135,10 +135,10 @@ def _shared(batch: RawBatch) -> RawBatch:
 
 
 class Loader(DataLoader[RawBatch]):
-    """Starts workers that no signal stops but one meant for them alone, and that end with this process.
+    """Starts workers that end with this process, and that signals to the whole process group do not stop.
 
-    Whoever stops a run (a terminal, systemd, most schedulers) signals all its processes; the training process then
-    saves, and until then its workers must deliver.
+    A terminal, systemd and most schedulers stop a run by a signal to all of its processes. The training process then
+    saves, and its workers must deliver until it has.
     """
 
     def __iter__(self) -> Any:
@@ -149,7 +149,7 @@ class Loader(DataLoader[RawBatch]):
 
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
-    """Processes started here never receive these signals; this one does afterwards."""
+    """Block signals: processes started within the context never receive them, this process receives them afterward."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

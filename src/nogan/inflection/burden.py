@@ -25,7 +25,7 @@ class BurdenSettings(DetectorSettings):
 
 
 class Burden(Detector):
-    """Fires when the critic has come to need more batches for each of the generator's; names where that began.
+    """Fires when the critic needs more batches for each of the generator's than before; names where that began.
 
     Assumes the adaptive switch: the critic goes on until a batch's loss is below the threshold, so that the loss stays
     pinned there and the effort rises instead. The effort is read from the gaps between the steps of the updates,

@@ -12,7 +12,7 @@ def terms(metrics: Mapping[str, float]) -> dict[str, float]:
 
     ``chroma_fd``: are the colors distributed as in the truth? ``colorfulness``: too dull, or too vivid?
     ``error``: how wrong are they (root mean square, from the PSNR)? ``jitter``: how much do they change when the
-    picture moves by a few pixels, for their colorfulness (a gray picture does not flicker)?
+    picture moves by a few pixels, in relation to their colorfulness (a gray picture does not flicker)?
     """
     return {
         "chroma_fd": _log(metrics["chroma_fd"]),

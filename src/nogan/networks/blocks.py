@@ -31,7 +31,7 @@ Configured = TypeVar("Configured", bound=ConfiguredModule)
 
 
 ALIGNED = 32
-"""On tensor cores numbers of channels that are no multiple of 8 take nearly twice the time of the next multiple of it
+"""On tensor cores, a number of channels that is not a multiple of 8 takes nearly twice the time of the next multiple
 (benchmarks/gpu.md)."""
 
 ALIGN_FROM = 128
@@ -46,8 +46,8 @@ def on_tensor_cores(x: Tensor) -> bool:
 class Conv2d(nn.Conv2d):
     """``nn.Conv2d`` whose spectral or weight norm stays float32 under autocast.
 
-    Given more channels than it has, it takes those behind its own for zeros (see :func:`join`). On tensor cores it pads
-    numbers of channels that are slow there, in and out.
+    Given more channels than it has, it assumes that those after its own are zeros (see :func:`join`). On tensor cores
+    it pads its channels, in and out, where their number is slow there.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -192,10 +192,10 @@ def blur(x: Tensor) -> Tensor:
     arXiv:1806.02658.
     """
     if x.is_cuda and not torch.compiler.is_compiling():
-        # Padded first: on GPUs, with channels last, the gradients of the pool's own padding are those of the pixel
-        # beside (PyTorch 2.11; https://github.com/pytorch/pytorch/issues/188344).
+        # Padded first: on GPUs, with channels last, the gradients of the pool's own padding are those of the
+        # neighboring pixel (PyTorch 2.11; https://github.com/pytorch/pytorch/issues/188344).
         y = F.avg_pool2d(F.pad(x, (1, 0, 1, 0)), kernel_size=2, stride=1)
-        y[:, :, 0] *= 2  # the zeros are no part of the mean
+        y[:, :, 0] *= 2  # the zeros do not count in the mean
         y[..., 0] *= 2
         return y
     # The mean over the pixels inside the picture equals the mean with a replicated edge. It needs no padded copy, and
@@ -231,8 +231,8 @@ class SelfAttention(nn.Module):
         tokens = x.flatten(2).transpose(1, 2).unsqueeze(1)
         q, k, v = (layer(tokens) for layer in (self.query, self.key, self.value))
         if torch.is_grad_enabled() and on_tensor_cores(x) and tokens.shape[2] <= MAX_MAP:
-            # PyTorch's fused kernels are slow with values this wide, five times on the way back. Softmax computes in
-            # float32 in any case; under autocast it would also write that.
+            # PyTorch's fused kernels are slow with values this wide, five times slower in the backward pass. Softmax
+            # computes in float32 in any case; under autocast its result would be float32, too.
             with torch.autocast(x.device.type, enabled=False):
                 mixed = torch.softmax(k @ q.transpose(-1, -2), dim=-1) @ v
         else:
@@ -243,7 +243,7 @@ class SelfAttention(nn.Module):
 def join(x: Tensor, other: Tensor, multiple: int = 1) -> Tensor:
     """Channels of ``x``, then of ``other``, in the memory format of ``x``; ``torch.cat`` of two formats gives NCHW.
 
-    Behind them come channels of zeros, up to a multiple of ``multiple``.
+    After them come channels of zeros, up to a multiple of ``multiple``.
     """
     extra = -(x.shape[1] + other.shape[1]) % multiple
     parts = [x, other, *([other.new_zeros(len(x), extra, *x.shape[2:])] if extra else [])]

@@ -1,7 +1,7 @@
 """ReLU, pixel shuffle and blur of an upsampling in one kernel, forwards and backwards, on GPUs with channels last.
 
-PyTorch has a kernel for each, none of which is made for channels last: together they took a third of the time of a
-training step (benchmarks/gpu.md).
+PyTorch has a kernel for each, but none for channels last: together they took a third of the time of a training step
+(benchmarks/gpu.md).
 """
 
 from functools import cache
@@ -54,7 +54,7 @@ class _Fused(torch.autograd.Function):
         if x.numel():
             _, backward = _kernels()
             grid = (batch * height, -(-width * channels // BLOCK))
-            strides = (grad.stride(0), grad.stride(2), grad.stride(3))  # it may be a part of the channels of another
+            strides = (grad.stride(0), grad.stride(2), grad.stride(3))  # it may be a part of a wider tensor
             backward[grid](grad, x, found, *strides, height, width, channels // 4, BLOCK=BLOCK)
         return found
 

@@ -6,8 +6,8 @@ import triton.language as tl
 
 @triton.jit
 def forward(x, y, height, width, channels, BLOCK: tl.constexpr):
-    """A block of one row of the result: each element is the mean of four, which are up and left of it, and its own."""
-    row = tl.program_id(0).to(tl.int64)  # of all images, one below the other
+    """A block of one row of the result; each element is the mean of those at, above, left, and above left of its place."""
+    row = tl.program_id(0).to(tl.int64)  # counted through all images
     inner = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = inner < 2 * width * channels
     channel, across = inner % channels, inner // channels
@@ -27,7 +27,7 @@ def forward(x, y, height, width, channels, BLOCK: tl.constexpr):
 
 @triton.jit
 def backward(grad, x, found, of_image, of_row, of_pixel, height, width, channels, BLOCK: tl.constexpr):
-    """A block of one row of the gradient: each element gets of four of the result's."""
+    """A block of one row of the gradient: each element sums its shares in four of the result's gradients."""
     row = tl.program_id(0).to(tl.int64)
     inner = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = inner < width * 4 * channels

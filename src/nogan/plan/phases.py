@@ -23,7 +23,7 @@ class Phase:
     """What every phase has."""
 
     kind: ClassVar[PhaseKind]
-    relative_cost: ClassVar[float] = 1.0  # of one image, for its number of pixels; only ratios matter
+    relative_cost: ClassVar[float] = 1.0  # of a pixel of one image; only ratios matter
 
     name: str  # unique within a plan
     cycle: int  # 0: generator pretraining; 1 and up: the critic/GAN cycles
@@ -122,7 +122,7 @@ class CriticPhase(OneCyclePhase):
 
     fakes: int  # generated pictures on disk
     fakes_size: int  # px, square
-    held_out: int = 0  # of the fakes, and as many photographs, that the critic is only measured on
+    held_out: int = 0  # fakes, and as many photographs, that the critic is only measured on
 
     @property
     def trained_part(self) -> TrainedPart:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MOMENTS = 2  # that Adam keeps of each parameter that trains
 SPARED = 3  # snapshots of a GAN phase that are never thinned out: the first, the last and the best
 EXPORTS = 3  # of the generator: as it stands, pretrained, at the inflection point
-CRITICS = 2  # likewise: before and after the GAN phase
+CRITICS = 2  # exports of the critic: before and after the GAN phase
 
 
 class DiskUse(NamedTuple):

@@ -232,7 +232,7 @@ class RunFolder:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run has ended."""
         return self.records_file.is_file()
 
     @property
@@ -308,7 +308,7 @@ class RunFolder:
         write_json(self.environment_file, {**first, "resumed": [*first.get("resumed", []), now]} if first else now)
 
     def write_records(self, records: Iterable[PhaseRecord]) -> None:
-        """Write what each phase cost and how it ended; the run has then come to its end."""
+        """Write what each phase cost and how it ended; that marks the run as ended."""
         write_json(self.records_file, [record.to_dict() for record in records])
 
     def forget_end(self) -> None:

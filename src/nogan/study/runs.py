@@ -31,7 +31,7 @@ PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
 ORACLE_IMAGES = 256
 ORACLE_SCENES = 10_000_019  # seed of the oracle's scenes; a run draws its own from its small seed
 STABILITY_IMAGES = 64
-HELD_OUT_SHARE, REALS_SHARE = 0.05, 0.25  # of the photographs, as of scenes
+HELD_OUT_SHARE, REALS_SHARE = 0.05, 0.25  # of the photographs; the same as of scenes
 # A GAN phase that is two and a half times as long, after the same pretraining.
 LONG = ("nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064")
 PHOTOGRAPHS = (
@@ -209,7 +209,7 @@ def cut(photographs: Path, folder: Path, count: int) -> Path:
 
 
 def _cut_into(files: list[Path], count: int, folder: Path) -> None:
-    """Cut ``count`` squares, as many from each file. By name, every file comes once before any comes twice."""
+    """Cut ``count`` squares, equally many from each file. By name, every file comes once before any comes twice."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from nogan.training.state import RunState
 log = logging.getLogger(__name__)
 
 STARVED_AFTER = 3  # hand-overs by the cap in one phase, before the log says what to do
-LONG_RUN = 300  # critic batches in a row, where there is no cap, likewise
+LONG_RUN = 300  # the same without a cap: critic batches in a row
 
 
 class GANBatches:

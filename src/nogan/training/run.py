@@ -51,7 +51,7 @@ INTENDED = (
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be run, where, and who is told."""
+    """What to run, in which folder, and where its output goes."""
 
     config: RunConfig
     folder: RunFolder
@@ -75,7 +75,7 @@ def train(
         folder: the run folder; ``config.resume`` says that it holds an interrupted run.
         choices: the config groups that were chosen, for dashboards.
         console: where tables and the progress bar go.
-        write_report: makes a page of the run folder, when the run ends or is cut.
+        write_report: makes a page of the run folder, when the run ends or is interrupted.
 
     Returns:
         The held-out metrics at the end, as ``val/…``.

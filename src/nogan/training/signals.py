@@ -42,7 +42,7 @@ class StopOnSignal(pl.Callback):
             signal.signal(signum, self._receive)
 
     def raise_if_received(self) -> None:
-        """Raise :class:`Interrupted` on every rank if a signal has come to any; for work that is saved as it goes."""
+        """Raise :class:`Interrupted` on every rank if one has received a signal; for work that is saved as it goes."""
         (signum,) = distributed.all_reduce_max(self.received)
         if signum:
             raise Interrupted(signum)

@@ -1,4 +1,4 @@
-"""What a run has come to, beside its networks: what a checkpoint keeps and callbacks report."""
+"""The state of a run, apart from its networks: what a checkpoint keeps and callbacks report."""
 
 import time
 from typing import Any
@@ -58,7 +58,7 @@ class RunState:
         self._clock = time.monotonic()
 
     def count_batch(self, phase: Phase, steps: int) -> None:
-        """Count a batch, of which ``phase`` now has ``steps``, and the time since the last one."""
+        """Count one more batch (``phase`` now has had ``steps``), and the time since the last one."""
         now = time.monotonic()
         self.record.seconds += now - self._clock
         self.record.steps = steps

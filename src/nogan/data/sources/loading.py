@@ -29,7 +29,7 @@ def load_batch(source: Source, indices: Sequence[int] | np.ndarray, size: int, p
 
     A photograph that cannot be read is replaced by the first readable one of an order keyed by its index, out of
     ``pool`` (the indices that this phase may see; by default those of the batch itself), so that a run with a bad file
-    is repeatable, too, and no held-out photograph gets into training.
+    is repeatable, and no held-out photograph gets into training.
 
     Raises:
         UserError: none of the replacements can be read either.

@@ -11,7 +11,7 @@ from nogan.training.signals import StopOnSignal
 
 
 class TimeLimit(pl.Callback):
-    """Asks the run to stop, as SIGTERM would, at the end of the batch in which the time is over.
+    """Asks the run to stop, as SIGTERM would, at the end of the batch in which the time runs out.
 
     Lightning's own ``max_time`` would end the phase as if it were complete.
 

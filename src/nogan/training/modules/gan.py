@@ -200,7 +200,7 @@ class GANModule(pl.LightningModule):
         return metrics
 
     def _clip(self, training: list[nn.Parameter], norm: float) -> None:
-        """Scale the gradient down to ``norm``; one that a gradient scaler has multiplied, to as many times that."""
+        """Scale the gradient down to ``norm``, multiplied by the factor of a gradient scaler where there is one."""
         scale = self._scaler.get_scale() if self._scales_gradients else 1.0
         nn.utils.clip_grad_norm_(training, norm * scale)
 
