@@ -6,7 +6,7 @@ import triton.language as tl
 
 @triton.jit
 def forward(x, y, height, width, channels, BLOCK: tl.constexpr):
-    """A block of one row of the result; each element is the mean of those at, above, left, and above left of its place."""
+    """A block of one row of the result; each element is the mean of those in, above, left, and above left of it."""
     row = tl.program_id(0).to(tl.int64)  # counted through all images
     inner = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = inner < 2 * width * channels
