@@ -1,14 +1,26 @@
 """Checks before anything is built, made by a run and by a dry run alike."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
+from nogan.plan import GeneratorPhase, Plan
 from nogan.plan.config import RunConfig
-from nogan.training.own_parts import check_own_parts
+from nogan.training.own_parts import build_critic, build_generator, check_own_parts
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Those of the recipes are known to exist; checking any other imports timm, which takes seconds.
 ENCODERS = ("tiny", "resnet34", "resnet101")
 FEATURE_NETWORKS = (None, "vgg16_bn")
+
+# Networks within these fit into memory anywhere; measuring others imports torch.
+USUAL_WIDTH = 4.0
+USUAL_CRITIC_WIDTH = 1024
+BYTES_A_WEIGHT = 16  # itself, its gradient and two moments of Adam, in float32
 
 
 def check_networks(config: RunConfig, fresh: bool) -> None:
@@ -40,6 +52,55 @@ def check_networks(config: RunConfig, fresh: bool) -> None:
         from nogan.networks.losses import check_feature_network
 
         check_feature_network(loss.network)
+
+
+def check_sizes(config: RunConfig, plan: Plan) -> None:
+    """Refuse phases whose pictures are too small for the critic, and networks that are too large for this machine.
+
+    Raises:
+        UserError: names the key.
+    """
+    model = config.model
+    if model.networks.critic is None:
+        least = 2 ** (model.critic.doublings + 3)
+        for phase in plan:
+            if not isinstance(phase, GeneratorPhase) and phase.size < least:
+                raise UserError(
+                    f"{phase.key}.size={phase.size}: a critic with model.critic.doublings={model.critic.doublings} "
+                    f"needs {least} px or more; expected larger pictures, or fewer doublings"
+                )
+        if model.critic.width > USUAL_CRITIC_WIDTH:
+            _check_memory(f"model.critic.width={model.critic.width}", build_critic, config)
+    if model.networks.generator is None and model.width > USUAL_WIDTH:
+        _check_memory(f"model.width={model.width:g}", build_generator, config)
+
+
+def _check_memory(setting: str, build: Callable[[RunConfig], "nn.Module"], config: RunConfig) -> None:
+    if not hasattr(os, "sysconf"):  # Windows
+        return
+    import torch
+
+    without_weights = config.model_copy(
+        update={"model": config.model.model_copy(update={"pretrained": False, "encoder_weights": None})}
+    )
+    there_is = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    try:
+        with torch.device("meta"):  # shapes, and no memory
+            weights = sum(parameter.numel() for parameter in build(without_weights).parameters())
+        needed = weights * BYTES_A_WEIGHT / 1e9
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        needed = float("inf")
+    if needed > there_is:
+        raise UserError(
+            f"{setting}: training would take {_gigabytes(needed)} of memory for the weights alone, and this machine "
+            f"has {there_is:,.0f} GB: expected a smaller one"
+        )
+
+
+def _gigabytes(number: float) -> str:
+    return "more than 9 billion GB" if number == float("inf") else f"{number:,.0f} GB"
 
 
 def _check_effect(config: RunConfig) -> None:

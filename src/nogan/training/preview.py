@@ -6,7 +6,7 @@ from nogan.common.targets import TARGET
 from nogan.plan import build_plan
 from nogan.plan.config import Data, RunConfig
 from nogan.runs.summary import plan_table
-from nogan.training.preflight import check_networks
+from nogan.training.preflight import check_networks, check_sizes
 
 
 def show_plan(config: RunConfig, console: Console) -> None:
@@ -25,7 +25,9 @@ def show_plan(config: RunConfig, console: Console) -> None:
     counted = data.source is not None or data.kind == "scenes" or data.path not in (None, "hub")
     assumed = None if counted else data.images
     images = assumed or len(open_photographs(data))
-    console.print(plan_table(build_plan(config, images)))
+    plan = build_plan(config, images)
+    check_sizes(config, plan)
+    console.print(plan_table(plan))
     console.print(photographs(data, images, assumed is not None), soft_wrap=True)
 
 

@@ -32,7 +32,7 @@ from nogan.training.launch import check_devices, is_rank_zero
 from nogan.training.loggers import check_logger, finish, sync_hint
 from nogan.training.modules import GANModule
 from nogan.training.modules.step import TooManySkippedBatches
-from nogan.training.preflight import check_networks
+from nogan.training.preflight import check_networks, check_sizes
 from nogan.training.preview import photographs
 from nogan.training.resume import check_changes
 
@@ -99,6 +99,7 @@ def _train(job: Job) -> dict[str, float]:
     check_networks(job.config, fresh=checkpoint is None)
     sources = Photographs(open_photographs(job.config.data), open_held_out(job.config.data))
     plan = build_plan(job.config, len(sources.train))
+    check_sizes(job.config, plan)
     if checkpoint:
         check_changes(job.folder, job.config, plan, checkpoint)
     job.console.print(plan_table(plan))
