@@ -1,5 +1,6 @@
 """What the user typed to start this program, so that the commands in its messages can be copied."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -27,3 +28,16 @@ def retyped(argv: Sequence[str]) -> str:
     started, *arguments = argv
     again = ["nogan"] if Path(started).name in ENTRIES else ["python", started]
     return shlex.join([*again, *arguments])
+
+
+def setting(key: str, value: object) -> str:
+    """``KEY=VALUE`` as a shell and Hydra both take it, whatever characters are in ``value``."""
+    return shlex.quote(f"{key}={for_hydra(str(value))}")
+
+
+def for_hydra(value: str) -> str:
+    """``value`` in Hydra's own quotes, if it needs them."""
+    if re.fullmatch(r"[A-Za-z0-9_/.+@%~-]+", value):
+        return value
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and '\\"'), value)
+    return f'"{escaped}"'

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from nogan.common.program import command
+from nogan.common.program import command, setting
 from nogan.common.version import __version__
 from nogan.evaluation.measures import MEASURES, Measure
 from nogan.plan import Phase
@@ -90,7 +90,7 @@ def _header(run: RunData) -> dict[str, Any]:
         "facts": facts,
         "command": repeat_command(run.folder),
         "progress": run.progress if run.status == "unfinished" else "",
-        "resume": f"{command('train')} {shlex.quote(f'resume={from_here(run.folder)}')}",
+        "resume": f"{command('train')} {setting('resume', from_here(run.folder))}",
         "version": __version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

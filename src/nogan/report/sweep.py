@@ -37,7 +37,7 @@ def conclude(folder: Path, console: Console) -> bool:
             console.print(f"failed: {entry.place}: {entry.failure}", soft_wrap=True, markup=False)
     try:
         page = write_comparison([folder], folder / "compare.html", objective)
-        console.print(f"Side by side: {os.path.relpath(page)}", soft_wrap=True)
+        console.print(f"Side by side: {os.path.relpath(page)}", soft_wrap=True, markup=False)
     except Exception as error:  # a page that fails must not lose the rest
         log.warning("no compare.html: %s; to try again: nogan compare %s", error, os.path.relpath(folder))
     winner = best(entries, objective)
@@ -46,7 +46,7 @@ def conclude(folder: Path, console: Console) -> bool:
         return False
     measure = measure_of(objective)
     value = measure.show(winner.value(objective))
-    console.print(f"Best: trial {winner.place} ({winner.label}), {measure.label} {value}", soft_wrap=True)
+    console.print(f"Best: trial {winner.place} ({winner.label}), {measure.label} {value}", soft_wrap=True, markup=False)
     console.print(repeat_command(winner.folder), soft_wrap=True, markup=False)
     return True
 

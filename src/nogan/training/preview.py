@@ -28,7 +28,7 @@ def show_plan(config: RunConfig, console: Console) -> None:
     plan = build_plan(config, images)
     check_sizes(config, plan)
     console.print(plan_table(plan))
-    console.print(photographs(data, images, assumed is not None), soft_wrap=True)
+    console.print(photographs(data, images, assumed is not None), soft_wrap=True, markup=False)
 
 
 def photographs(data: Data, images: int, assumed: bool = False) -> str:

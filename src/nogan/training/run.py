@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import signal
 import time
 import warnings
@@ -17,7 +18,7 @@ from nogan.common.errors import Interrupted, Occupied, UserError
 from nogan.common.failures import explained
 from nogan.common.files import remove_temporary
 from nogan.common.lock import only_one
-from nogan.common.program import command
+from nogan.common.program import command, setting
 from nogan.data.sources import open_held_out, open_photographs
 from nogan.plan import Plan, build_plan
 from nogan.plan.config import RunConfig
@@ -103,7 +104,7 @@ def _train(job: Job) -> dict[str, float]:
     if checkpoint:
         check_changes(job.folder, job.config, plan, checkpoint)
     job.console.print(plan_table(plan))
-    job.console.print(photographs(job.config.data, len(sources.train)), soft_wrap=True)
+    job.console.print(photographs(job.config.data, len(sources.train)), soft_wrap=True, markup=False)
     started = time.monotonic()
     run = _fit(job, plan, sources, checkpoint)
     with _known_failures_explained(job.folder):
@@ -128,8 +129,8 @@ def _find_checkpoint(config: RunConfig, folder: RunFolder) -> Path | None:
         return newest_whole_checkpoint(folder)
     if folder.has_checkpoints:
         raise Occupied(
-            f"{folder} holds a run already: go on with it by resume={folder}, or give this one another folder, "
-            "hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
+            f"{folder} holds a run already: go on with it by {setting('resume', folder)}, or give this one another "
+            "folder, hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
         )
     return None
 
@@ -143,7 +144,7 @@ def _fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | None) ->
         return _try_to_fit(job, plan, sources, checkpoint, first=True)
     except TooManySkippedBatches as error:
         checkpoint = newest_whole_checkpoint(job.folder, finite=True)
-        job.console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True)
+        job.console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True, markup=False)
     try:
         return _try_to_fit(job, plan, sources, checkpoint, first=False)
     except TooManySkippedBatches as error:
@@ -154,7 +155,7 @@ def _try_to_fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | N
     module = build_module(job.config)
     if checkpoint is None:
         for line in start_from(module, job.config.model):
-            job.console.print(line, soft_wrap=True)
+            job.console.print(line, soft_wrap=True, markup=False)
     _check_disk(job, plan, module)
     run = build_run(job.config, module, plan, sources, job.folder, job.choices, job.console)
     try:
@@ -164,7 +165,9 @@ def _try_to_fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | N
                 job.folder.forget_end()
             _run_lightning(run, checkpoint)
     except Interrupted as interrupted:
-        job.console.print(f"{interrupted}: saved. To go on: {_resume_command(job.folder)}", soft_wrap=True)
+        job.console.print(
+            f"{interrupted}: saved. To go on: {_resume_command(job.folder)}", soft_wrap=True, markup=False
+        )
         if run.trainer.is_global_zero:
             _write_report(job)
         raise
@@ -182,7 +185,7 @@ def _check_disk(job: Job, plan: Plan, module: GANModule) -> None:
         plan, **module.networks, snapshot_budget=nogan.snapshot_budget_gb * 1e9, averaged=nogan.ema is not None
     )
     check_disk(job.folder.path, use)
-    job.console.print(f"The run takes {use}.", soft_wrap=True)
+    job.console.print(f"The run takes {use}.", soft_wrap=True, markup=False)
 
 
 def _run_lightning(run: Run, checkpoint: Path | None) -> None:
@@ -207,7 +210,7 @@ def _known_failures_explained(folder: RunFolder) -> Iterator[None]:
 
 
 def _resume_command(folder: RunFolder) -> str:
-    return f"{command('train')} resume={os.path.relpath(folder)}"
+    return f"{command('train')} {setting('resume', os.path.relpath(folder))}"
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
@@ -221,13 +224,13 @@ def _sum_up(job: Job, run: Run, seconds: float) -> dict[str, float]:
         job.folder.write_records(records)
         job.console.print(summary_table(run.plan, records))
         folder = os.path.relpath(job.folder)
-        job.console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True)
+        job.console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True, markup=False)
         if _write_report(job):
-            job.console.print(f"Look at it: {os.path.relpath(job.folder.report_file)}", soft_wrap=True)
-        colorize = f"{command('colorize')} PHOTO -o OUT --checkpoint {folder} --render-factor auto"
-        job.console.print(f"Next: {colorize}", soft_wrap=True)
+            job.console.print(f"Look at it: {os.path.relpath(job.folder.report_file)}", soft_wrap=True, markup=False)
+        colorize = f"{command('colorize')} PHOTO -o OUT --checkpoint {shlex.quote(folder)} --render-factor auto"
+        job.console.print(f"Next: {colorize}", soft_wrap=True, markup=False)
         if hint := sync_hint(job.folder):
-            job.console.print(hint, soft_wrap=True)
+            job.console.print(hint, soft_wrap=True, markup=False)
     return {f"val/{name}": value for name, value in final_metrics(records).items()}
 
 

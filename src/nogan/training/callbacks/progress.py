@@ -106,7 +106,7 @@ class PlanProgress(ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar, and say where a resumed run goes on."""
         if trainer.ckpt_path and trainer.current_epoch < len(self.plan):
-            self.console.print(self._restored(trainer, Path(trainer.ckpt_path)), soft_wrap=True)
+            self.console.print(self._restored(trainer, Path(trainer.ckpt_path)), soft_wrap=True, markup=False)
         if self.console.is_terminal:
             self._start_bar(trainer)
         if trainer.current_epoch < len(self.plan) and position.batches_done(trainer):
@@ -126,7 +126,9 @@ class PlanProgress(ProgressBar):
         self._begin(trainer)
         if not self.console.is_terminal:
             phase = self.plan[trainer.current_epoch]
-            self.console.print(f"[{trainer.current_epoch + 1}/{len(self.plan)}] {phase.title}: {phase.steps} batches")
+            self.console.print(
+                f"[{trainer.current_epoch + 1}/{len(self.plan)}] {phase.title}: {phase.steps} batches", markup=False
+            )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int

@@ -18,7 +18,7 @@ from nogan.training.compose.folders import Folders
 from nogan.training.compose.help import help_text
 from nogan.training.compose.job import Task
 from nogan.training.compose.messages import Refusal, one_line
-from nogan.training.compose.reading import check_choices
+from nogan.training.compose.reading import check_choices, with_quoted_paths
 from nogan.training.compose.recipes import recipes, register
 
 NO_TRIALS = "No trials are completed yet."  # Optuna's words
@@ -45,6 +45,7 @@ def run_program(task: Task, arguments: Sequence[str], conclude: Callable[[Path, 
         return 0
     try:
         with _users_mistakes():
+            arguments = with_quoted_paths(arguments)
             check_choices(arguments)
             _compose_and_run(task, arguments)
     finally:

@@ -1,6 +1,6 @@
 """The config that Hydra composed for a job, checked and as a plain ``RunConfig``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,18 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from nogan.common.errors import UserError, shown
-from nogan.common.program import command
+from nogan.common.program import command, for_hydra
 from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.run_folder import RunFolder
 from nogan.training import sweeps
 from nogan.training.compose.recipes import groups, recipes, register
 from nogan.training.own_parts import check_trusted
+
+PATHS = (
+    *("data.path", "data.val_path", "model.init", "model.init_critic", "model.encoder_weights", "loss.network_weights"),
+    *("resume", "hydra.run.dir", "hydra.sweep.dir"),
+)
+"""Keys whose values are paths."""
 
 
 def read_config(*overrides: str) -> RunConfig:
@@ -96,3 +102,20 @@ def check_choices(arguments: Iterable[str]) -> None:
                 f"{override.key_or_group}={shown(value)}: expected the name of one; "
                 f"{command('train')} --help lists them"
             )
+
+
+def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
+    """``arguments``, with Hydra's quotes around paths that it would not take for one text: ``album (1)``."""
+    return [_quoted(argument) for argument in arguments]
+
+
+def _quoted(argument: str) -> str:
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") not in PATHS or not value or "${" in value:
+        return argument
+    try:
+        (override,) = OverridesParser.create().parse_overrides([argument])
+    except OverrideParseException:
+        return f"{key}={for_hydra(value)}"
+    is_text = not override.is_sweep_override() and isinstance(override.value(), str)
+    return argument if is_text or not Path(value).exists() else f"{key}={for_hydra(value)}"
