@@ -30,7 +30,7 @@ def data(smallest, tmp_path):
     def built(*overrides: str) -> NoGANData:
         config = smallest("trainer.limit_batches=20", *overrides)
         source = open_source("scenes", None, images=config.data.images, seed=0)
-        parts = split(len(source), 0, config.data.val_share, config.data.reals_share)
+        parts = split(source, 0, config.data.val_share, config.data.reals_share)
         reader = Reader(0, BadImages(len(source), 0.0))
         return NoGANData(config, build_plan(config), source, parts, reader, NoFakes(), lambda trainer, plan: (0, 0))
 

@@ -82,7 +82,7 @@ def data(smallest, tmp_path) -> Callable[..., NoGANData]:
     def built(*overrides: str, all_alike: bool = False) -> NoGANData:
         config = smallest(*OVERRIDES, *overrides)
         source = Photographs(all_alike)
-        parts = split(len(source), config.seed, config.data.val_share, config.data.reals_share)
+        parts = split(source, config.seed, config.data.val_share, config.data.reals_share)
         plan, reader = build_plan(config), Reader(config.data.workers, BadImages(len(source), 0.0))
         maker = FakeMaker(config, Colorizer(), source, parts, reader, RunFolder(tmp_path), lambda done, count: None)
         return NoGANData(config, plan, source, parts, reader, maker, loader_start)

@@ -17,6 +17,7 @@ from nogan.data.sources import (
     FolderSource,
     HubSource,
     PreparedSource,
+    fingerprint,
     hub_imagenet,
     ilsvrc_folder,
     load_batch,
@@ -60,16 +61,56 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_split_is_disjoint_whole_and_the_same_in_every_run():
-    parts = split(1000, 7, val_share=0.1, reals_share=0.25)
+    parts = split(range(1000), 7, val_share=0.1, reals_share=0.25)
     assert [len(part) for part in parts] == [650, 250, 100]
     assert sorted(np.concatenate(parts).tolist()) == list(range(1000))
-    assert all(np.array_equal(*pair) for pair in zip(parts, split(1000, 7, 0.1, 0.25), strict=True))
-    assert not np.array_equal(parts.val, split(1000, 8, 0.1, 0.25).val)
+    assert all(np.array_equal(*pair) for pair in zip(parts, split(range(1000), 7, 0.1, 0.25), strict=True))
+    assert not np.array_equal(parts.val, split(range(1000), 8, 0.1, 0.25).val)
     assert parts.val[:5].tolist() == [720, 348, 84, 588, 251]  # as it was when runs were first split
 
 
+class Named(list):
+    """A source that only has names."""
+
+    def name(self, index: int) -> str:
+        return self[index]
+
+
+@pytest.mark.parametrize("gone", [0, 7, 199])
+def test_one_photograph_more_or_less_moves_at_most_one_other_into_each_part(gone):
+    names = [f"album/{number:03d}.jpg" for number in range(200)]
+    fewer = names[:gone] + names[gone + 1 :]
+
+    def parts(source: Named) -> list[set[str]]:
+        return [{source[index] for index in part} for part in split(source, 0, 0.1, 0.2)]
+
+    before, after = parts(Named(names)), parts(Named(fewer))
+    assert [len(part) for part in before] == [140, 40, 20]  # as split_sizes() says
+    for was, now in zip(before, after, strict=True):
+        assert len(now - was) <= 1
+    assert after[2] - before[2] <= before[1]  # what is newly held out has not been trained on
+
+
+def test_photographs_of_one_name_are_spread_over_all_parts():
+    parts = split(Named(["image.jpg"] * 1000), 0, 0.1, 0.2)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(1000))
+    assert parts.val.min() < 100 and parts.val.max() > 900
+
+
+def test_a_fingerprint_tells_names_sizes_and_number(folder):
+    def now() -> dict:
+        return fingerprint(FolderSource(folder))
+
+    first = now()
+    assert first["photographs"] == 6 and first == now()
+    (folder / "c.png").write_bytes(b"x")
+    assert now() == {**first, "sizes": now()["sizes"]} != first
+    (folder / "c.png").rename(folder / "cc.png")
+    assert now()["names"] != first["names"]
+
+
 def test_what_is_held_out_does_not_depend_on_how_many_are_the_critics():
-    assert np.array_equal(split(500, 0, 0.1, 0.0).val, split(500, 0, 0.1, 0.3).val)
+    assert np.array_equal(split(range(500), 0, 0.1, 0.0).val, split(range(500), 0, 0.1, 0.3).val)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +124,7 @@ def test_what_is_held_out_does_not_depend_on_how_many_are_the_critics():
 )
 def test_a_split_that_leaves_a_part_empty_names_the_key(length, val, reals, key):
     with pytest.raises(UserError, match=key):
-        split(length, 0, val, reals)
+        split(range(length), 0, val, reals)
 
 
 def test_a_share_is_a_fixed_subset_and_smaller_ones_are_inside_larger_ones():

@@ -21,7 +21,7 @@ from nogan.data.augment import NONE, AugmentConfig, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
 from nogan.data.batches import Labeled, Pair
 from nogan.data.fakes import FakeStore
-from nogan.data.sources import Source, Split, load_batch, subset
+from nogan.data.sources import Source, Split, load_batch, shuffled, subset
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
 from nogan.plan.config import RunConfig
 
@@ -60,6 +60,8 @@ class StepSampler:
             epoch, batch = divmod(step, per_epoch)
             if batch == 0 or step == self.start:
                 order = numpy_rng("order", *self.keys, epoch).permutation(self.pool)
+                if self.pool < per_epoch * size:  # photographs have gone since the plan was made: others come again
+                    order = np.resize(order, per_epoch * size)
             whole = order[batch * size : (batch + 1) * size]
             yield step, whole[distributed.part(size, self.rank, self.world)]
 
@@ -327,7 +329,7 @@ class NoGANData(pl.LightningDataModule):
         """What the critic trains on in ``phase``, or is measured on; the photographs are divided once for the run."""
         critic, seed = self.config.nogan.critic, self.config.data.seed
         reals = self.split.reals if critic.reals == "heldout" else self.split.train
-        photographs = numpy_rng("critic split", seed).permutation(reals)
+        photographs = shuffled(self.source, reals, "critic split", seed)
         fakes = numpy_rng("critic split", seed, phase.cycle).permutation(store.count)
         kept = max(round(len(reals) * critic.val_share), 1) if phase.held_out else 0
         if held_out:

@@ -311,6 +311,7 @@ class Data(Section):
     augment: bool
     workers: Natural
     max_bad_share: Fraction
+    changed: Literal["refuse", "allow"] = "refuse"
 
     @model_validator(mode="after")
     def _a_source_that_there_is(self) -> "Data":

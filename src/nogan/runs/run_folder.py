@@ -3,6 +3,7 @@
 =============================  =====================================================================================
 ``config.yaml``                the composed config, as the run used it
 ``plan.json``                  every phase
+``data.json``                  how many photographs there were when the run began, and a digest of them
 ``environment.json``           git commit, package versions, the command, when
 ``metrics.csv``                every logged step
 ``records.json``               each phase: what it cost, how it ended, held-out metrics
@@ -107,6 +108,11 @@ class RunFolder:
     def plan_file(self) -> Path:
         """Every phase."""
         return self.path / "plan.json"
+
+    @property
+    def data_file(self) -> Path:
+        """How many photographs the run has, and what tells whether they are still the same."""
+        return self.path / "data.json"
 
     @property
     def environment_file(self) -> Path:

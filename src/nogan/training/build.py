@@ -33,6 +33,7 @@ from nogan.training.modules import CriticModule, GANModule, GeneratorModule
 from nogan.training.modules.compiled import compile_for_training
 from nogan.training.modules.layer_sync import SyncedGenerator
 from nogan.training.own_parts import build_callbacks, build_critic, build_generator, build_loss, lightning_arguments
+from nogan.training.same_data import DataRecord
 from nogan.training.scheduler import NoGANScheduler
 from nogan.training.signals import StopOnSignal
 from nogan.training.state import RunState
@@ -57,6 +58,12 @@ class Photographs:
 
     train: Source
     held_out: Source | None  # None: a part of ``train`` is held out
+    record: DataRecord | None = None  # what is kept of them in the run folder
+
+    @property
+    def planned_for(self) -> int:
+        """How many the plan was made for: when the run began, there may have been more or fewer."""
+        return self.record.planned_for if self.record else len(self.train)
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def build_run(
         UserError: Lightning refuses the trainer's settings, or a batch is too small for the devices.
     """
     state = build_state(config, plan)
-    gan = build_gan(config, module, state, folder, len(photographs.train))
+    gan = build_gan(config, module, state, folder, photographs.planned_for)
     scheduler = NoGANScheduler(module, state, gan, folder, restart=config.nogan.critic.restart)
     telemetry = Telemetry(module, state, config.trainer.log_every_n_steps)
     progress, stop = PlanProgress(state, telemetry.latest, console), StopOnSignal()
@@ -201,7 +208,7 @@ def build_data(
         stop.raise_if_received()
 
     source = photographs.train
-    parts = split(len(source), config.data.seed, config.data.held_out_share, config.data.reals_share)
+    parts = split(source, config.data.seed, config.data.held_out_share, config.data.reals_share)
     reader = Reader(config.data.workers, BadImages(len(source), config.data.max_bad_share))
     fakes = FakeMaker(config, module.generator, source, parts, reader, folder, report)
     return fakes, NoGANData(config, plan, source, parts, reader, fakes, position.loader_start, photographs.held_out)

@@ -90,7 +90,8 @@ class FakeMaker(pl.Callback):
     def _colorize(self, phase: CriticPhase) -> Callable[[list[np.ndarray]], Iterator[Tensor]]:
         assert self._trainer is not None
         precision, device = self._trainer.precision_plugin, self._trainer.strategy.root_device
-        indices = subset(self.split.train, self.settings.share, self.seed, "fakes", phase.cycle)[: phase.fakes]
+        chosen = subset(self.split.train, self.settings.share, self.seed, "fakes", phase.cycle)
+        indices = np.resize(chosen, phase.fakes)  # the first of them; where photographs have gone, some come again
 
         def colorize(batches: list[np.ndarray]) -> Iterator[Tensor]:
             for photographs in self.reader.squares(self.source, indices, batches, phase.fakes_size, device):

@@ -22,6 +22,7 @@ FREE = {
     ("data", "path"),
     ("data", "workers"),
     ("data", "max_bad_share"),
+    ("data", "changed"),
     ("model", "init"),
     ("model", "init_critic"),
     ("nogan", "repeats"),
@@ -53,7 +54,8 @@ def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """``config`` with the schema's defaults, for comparing; None if it is invalid, which is reported elsewhere."""
     try:
-        return parse_config(config).model_dump(exclude={"resume", "dry_run", "trust"})
+        left_out: Any = {"resume": True, "dry_run": True, "trust": True, "data": {"changed"}}
+        return parse_config(config).model_dump(exclude=left_out)
     except UserError:
         return None
 

@@ -36,6 +36,7 @@ from nogan.training.modules.step import TooManySkippedBatches
 from nogan.training.preflight import check_networks, check_sizes
 from nogan.training.preview import photographs
 from nogan.training.resume import check_changes
+from nogan.training.same_data import check_same_data, record_of
 
 log = logging.getLogger(__name__)
 
@@ -98,13 +99,18 @@ def train(
 def _train(job: Job) -> dict[str, float]:
     checkpoint = _find_checkpoint(job.config, job.folder)
     check_networks(job.config, fresh=checkpoint is None)
-    sources = Photographs(open_photographs(job.config.data), open_held_out(job.config.data))
-    plan = build_plan(job.config, len(sources.train))
+    data = job.config.data
+    train, held_out = open_photographs(data), open_held_out(data)
+    record = record_of(data, train, held_out)
+    if checkpoint:
+        record = check_same_data(job.folder, data, record)
+    sources = Photographs(train, held_out, record)
+    plan = build_plan(job.config, record.planned_for)
     check_sizes(job.config, plan)
     if checkpoint:
         check_changes(job.folder, job.config, plan, checkpoint)
     job.console.print(plan_table(plan))
-    job.console.print(photographs(job.config.data, len(sources.train)), soft_wrap=True, markup=False)
+    job.console.print(photographs(data, len(train)), soft_wrap=True, markup=False)
     started = time.monotonic()
     run = _fit(job, plan, sources, checkpoint)
     with _known_failures_explained(job.folder):
@@ -161,6 +167,8 @@ def _try_to_fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | N
     try:
         with _known_failures_explained(job.folder):
             if is_rank_zero() and first:  # this late, so that a run that cannot begin leaves nothing behind
+                if sources.record is not None:
+                    sources.record.write(job.folder)
                 job.folder.describe(job.config, plan)
                 job.folder.forget_end()
             _run_lightning(run, checkpoint)

@@ -13,8 +13,8 @@ a branch in :func:`open_source`, its name in ``BUILT_IN_DATA`` (:mod:`nogan.plan
 """
 
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
-from nogan.data.sources.base import FileSource, Source
-from nogan.data.sources.dividing import Split, split, subset
+from nogan.data.sources.base import FileSource, Source, fingerprint
+from nogan.data.sources.dividing import Split, shuffled, split, subset
 from nogan.data.sources.folders import FolderSource, ilsvrc_folder
 from nogan.data.sources.hub import HubSource, hub_imagenet
 from nogan.data.sources.loading import Batch, load_batch
@@ -30,12 +30,14 @@ __all__ = [
     "Source",
     "Split",
     "arrow_folder",
+    "fingerprint",
     "hub_imagenet",
     "ilsvrc_folder",
     "load_batch",
     "open_held_out",
     "open_photographs",
     "open_source",
+    "shuffled",
     "split",
     "subset",
 ]

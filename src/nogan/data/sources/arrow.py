@@ -8,6 +8,7 @@ import numpy as np
 
 from nogan.common.errors import UserError
 from nogan.data.images import BadImage, decode
+from nogan.data.sources.base import short_digest
 
 # The file that says what a prepared copy was begun with. A copy with this file and no ``state.json`` is unfinished.
 PREPARING = "prepare.json"
@@ -32,7 +33,9 @@ class PreparedSource:
         path = self.path
         try:
             state = json.loads((self.path / "state.json").read_text())
-            self._open([self.path / entry["filename"] for entry in state["_data_files"]])
+            self._shards = [self.path / entry["filename"] for entry in state["_data_files"]]
+            self._copy = str(state.get("_fingerprint"))
+            self._open(self._shards)
         except FileNotFoundError as error:
             raise UserError(f"{setting}={path} is not a whole prepared copy: {error.filename or error}") from error
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors derive from these
@@ -76,6 +79,11 @@ class PreparedSource:
         if data is None:
             raise BadImage("no bytes in its row")
         return data
+
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of what the copy was made with and of its shards: see :func:`nogan.data.sources.fingerprint`."""
+        shards = [(shard.name, shard.stat().st_size) for shard in self._shards]
+        return {"copy": short_digest(repr((self._copy, shards)).encode())}
 
     def load(self, index: int, size: int) -> np.ndarray:
         """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""

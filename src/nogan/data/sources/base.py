@@ -1,6 +1,8 @@
 """What a source of photographs must offer."""
 
-from typing import Protocol
+import hashlib
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -37,3 +39,17 @@ class FileSource(Source, Protocol):
             OSError: the disk failed to read it.
         """
         ...
+
+
+def fingerprint(source: Source) -> dict[str, Any]:
+    """What tells later whether ``source`` is still the same: how many photographs, and digests where it offers them.
+
+    A source offers them by a method ``fingerprint()``, which gives a digest for each aspect of it, by name.
+    """
+    digests: Callable[[], dict[str, str]] = getattr(source, "fingerprint", dict)
+    return {"photographs": len(source), **digests()}
+
+
+def short_digest(data: bytes) -> str:
+    """16 hexadecimal digits that stand for ``data``."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()

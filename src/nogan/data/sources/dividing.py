@@ -1,10 +1,13 @@
 """Which photographs train, which are the critic's "real" ones, and which are held out."""
 
+import hashlib
 from typing import NamedTuple
 
 import numpy as np
 
 from nogan.common.errors import UserError
+from nogan.common.rng import Key, numpy_rng
+from nogan.data.sources.base import Source
 from nogan.plan import split_sizes
 
 
@@ -16,20 +19,47 @@ class Split(NamedTuple):
     val: np.ndarray
 
 
-def split(length: int, seed: int, val_share: float, reals_share: float) -> Split:
-    """Divide ``length`` photographs by a permutation that depends on ``seed`` alone, so the same in every run.
+def split(source: Source, seed: int, val_share: float, reals_share: float) -> Split:
+    """Divide the photographs of ``source``, the same in every run: see :func:`shuffled`.
+
+    Where photographs have names, one more or less moves at most one other across each border. What moves into the
+    held-out part comes from the critic's pool, which the generator has not seen.
 
     Raises:
         UserError: a share leaves its part, or training, without a single photograph.
     """
-    from nogan.common.rng import numpy_rng
-
-    _, reals, val = split_sizes(length, val_share, reals_share)
-    order = numpy_rng("split", seed).permutation(length)
+    _, reals, val = split_sizes(len(source), val_share, reals_share)
+    order = shuffled(source, np.arange(len(source)), "split", seed)
     return Split(train=order[val + reals :], reals=order[val : val + reals], val=order[:val])
 
 
-def subset(indices: np.ndarray, share: float, *keys: int | str) -> np.ndarray:
+def shuffled(source: Source, indices: np.ndarray, *keys: Key) -> np.ndarray:
+    """``indices`` of ``source`` in an order that depends on ``keys``.
+
+    It is by a hash of each photograph's name where the source has names, so that one more or less leaves the order of
+    all others; else it is a permutation of as many.
+    """
+    name = getattr(source, "name", None)
+    if name is None:
+        return numpy_rng(*keys).permutation(indices)
+    names = [name(index).encode("utf-8", "surrogateescape") for index in indices.tolist()]
+    hashes = _hashes(names, keys)
+    order = np.argsort(hashes, kind="stable")
+    places = np.arange(len(order))
+    first = np.append(True, np.diff(hashes[order]) != 0)
+    again = places - np.maximum.accumulate(np.where(first, places, 0))
+    for place in np.flatnonzero(again).tolist():  # several of one name must not all fall into one part
+        hashes[order[place]] = _hashes([names[order[place]]], (*keys, int(again[place])))[0]
+    return indices[np.argsort(hashes, kind="stable")]
+
+
+def _hashes(names: list[bytes], keys: tuple[Key, ...]) -> np.ndarray:
+    key = hashlib.blake2b(repr(keys).encode(), digest_size=16).digest()
+    digests = b"".join(hashlib.blake2b(name, digest_size=8, key=key).digest() for name in names)
+    return np.frombuffer(digests, "<u8").copy()
+
+
+def subset(indices: np.ndarray, share: float, *keys: Key) -> np.ndarray:
     """The first ``share`` of a permutation of ``indices`` keyed by ``keys``.
 
     The same keys give nested subsets: a larger share holds the smaller one.
@@ -37,8 +67,6 @@ def subset(indices: np.ndarray, share: float, *keys: int | str) -> np.ndarray:
     Raises:
         UserError: the share is so small that nothing is left.
     """
-    from nogan.common.rng import numpy_rng
-
     count = round(len(indices) * share)
     if count == 0:
         raise UserError(

@@ -59,6 +59,7 @@ def _fresh(cfg: DictConfig) -> RunConfig:
 
 def _resumed(folder: Path) -> RunConfig:
     saved = OmegaConf.create({**RunFolder(folder).config().model_dump(mode="json"), "trust": []})
+    saved.data.changed = "refuse"  # allowed once is not allowed for ever
     chosen = HydraConfig.get().runtime.choices
     for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
         if override.key_or_group in chosen:

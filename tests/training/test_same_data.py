@@ -1,0 +1,98 @@
+"""A resumed run finds the photographs that it began with, or is refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+import nogan.training.run
+from nogan.common.errors import UserError
+from nogan.plan import as_rows
+from nogan.runs.run_folder import RunFolder
+from nogan.training.run import train
+
+QUIET = Console(quiet=True)
+RUN = ("trainer.limit_batches=3", "data=folder", "data.images=null", "data.workers=0", "nogan.repeats=0")
+
+
+@pytest.fixture(scope="module")
+def begun(smallest, tmp_path_factory) -> tuple[Path, Path]:
+    """60 photographs, and a finished run on them: copy both, do not change them."""
+    photographs, run = tmp_path_factory.mktemp("data") / "photos", tmp_path_factory.mktemp("runs") / "run"
+    photographs.mkdir()
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photographs / f"{number:03d}.png")
+    train(smallest(*RUN, f"data.path={photographs}"), run, console=QUIET)
+    return photographs, run
+
+
+@pytest.fixture
+def copies(begun, tmp_path) -> tuple[Path, Path]:
+    return tuple(shutil.copytree(folder, tmp_path / folder.name) for folder in begun)
+
+
+def go_on(smallest, photographs: Path, run: Path, *overrides: str) -> dict[str, Any]:
+    config = smallest(*RUN, f"data.path={photographs}", "nogan.repeats=1", f"resume={run}", *overrides)
+    return train(config, run, console=QUIET)
+
+
+def test_photographs_elsewhere_are_still_the_same(smallest, copies):
+    go_on(smallest, *copies)  # at another data.path
+    record = json.loads((copies[1] / "data.json").read_text())
+    assert record["planned_for"] == record["train"]["photographs"] == 60
+
+
+def remove(photographs: Path, run: Path) -> None:
+    (photographs / "017.png").unlink()
+
+
+def rename(photographs: Path, run: Path) -> None:
+    (photographs / "017.png").rename(photographs / "another.png")
+
+
+def edit(photographs: Path, run: Path) -> None:
+    Image.new("RGB", (50, 50), "red").save(photographs / "017.png")
+
+
+def of_an_older_version(photographs: Path, run: Path) -> None:
+    (run / "data.json").unlink()
+
+
+def damage(photographs: Path, run: Path) -> None:
+    (run / "data.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (remove, r"holds 59 photographs, and held 60"),
+        (rename, r"as many as when it began, but others \(names differ\)"),
+        (edit, r"as many as when it began, but others \(sizes differ\)"),
+        (of_an_older_version, r"older version"),
+        (damage, r"data\.json cannot be read"),
+    ],
+)
+def test_others_are_refused_with_what_changed(smallest, copies, change, said):
+    change(*copies)
+    with pytest.raises(UserError, match=rf"resume=.*{said}.*data\.changed=allow") as refused:
+        go_on(smallest, *copies)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_allowed_ones_are_trained_on_by_the_plan_that_was(smallest, copies, monkeypatch):
+    photographs, run = copies
+    before = as_rows(RunFolder(run).plan())
+    for number in range(10):
+        (photographs / f"{number:03d}.png").unlink()
+    go_on(smallest, *copies, "data.changed=allow")
+    assert as_rows(RunFolder(run).plan())[: len(before)] == before
+    record = json.loads((run / "data.json").read_text())
+    assert (record["planned_for"], record["train"]["photographs"]) == (60, 50)
+    monkeypatch.setattr(nogan.training.run, "_fit", lambda *_: pytest.skip("it goes on"))
+    go_on(smallest, *copies)  # what was allowed is now the run's own
