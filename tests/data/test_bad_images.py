@@ -13,7 +13,7 @@ from rich.console import Console
 import nogan.training.run
 from nogan.common import distributed
 from nogan.common.errors import UserError
-from nogan.data.bad_images import EXCHANGED_EVERY, SPARE, BadImages
+from nogan.data.bad_images import EXCHANGED_EVERY, FEW, SPARE, BadImages
 from nogan.runs.checkpoints import newest_first
 from nogan.runs.run_folder import RunFolder
 from nogan.training.run import train
@@ -41,16 +41,32 @@ def test_each_is_counted_and_logged_once(caplog):
 
 
 def test_more_than_the_share_of_all_are_too_many():
-    counter = BadImages(length=200, max_share=0.01)
-    counter.note(names(2), good=0)
+    counter = BadImages(length=400, max_share=0.01)
+    counter.note(names(4), good=0)
     counter.heed()
-    counter.note(["c.jpg: not an image"], good=7)
-    with pytest.raises(UserError, match=r"3 of the 10 .* data\.max_bad_share=0\.01 .* c\.jpg: not an image"):
+    counter.note(["c.jpg: not an image"], good=5)
+    with pytest.raises(UserError, match=r"5 of the 10 .* data\.max_bad_share=0\.01 .* c\.jpg: not an image"):
         counter.heed()
     none = BadImages(length=1_000_000, max_share=0.0)
-    none.note(names(1), good=99)
-    with pytest.raises(UserError, match=r"1 of the 100 "):
+    none.note(names(FEW), good=0)
+    none.heed()  # a few are allowed whatever the share, for one in a set of forty is more than any share
+    none.note(names(FEW + 1), good=93)
+    with pytest.raises(UserError, match=r"4 of the 100 "):
         none.heed()
+
+
+def test_gray_photographs_are_counted_apart_and_stop_nothing(caplog):
+    counter = BadImages(length=40, max_share=0.01)
+    counter.note([f"{number}.jpg: gray photograph" for number in range(12)], good=0)
+    counter.heed()
+    assert len(counter) == 0 and len(counter.gray) == 12
+    assert [record.getMessage() for record in caplog.records] == [
+        "skipped a gray photograph, 0.jpg (1 of 12 seen so far)",
+        "skipped a gray photograph, 9.jpg (10 of 12 seen so far)",
+    ]
+    resumed = BadImages(length=40, max_share=0.01)
+    resumed.load_state_dict(counter.state_dict())
+    assert resumed.gray == counter.gray
 
 
 def batches_until_stopped(share: float, length: int = 1_000_000) -> float:
@@ -177,7 +193,7 @@ def test_a_run_over_too_many_stops_in_one_line_and_goes_on_with_a_higher_limit(s
         train(smallest(*overrides, "data.max_bad_share=0.02"), tmp_path, console=QUIET)
     line, to_go_on = str(stopped.value).splitlines()
     assert re.fullmatch(
-        r"[34] of the \d+ photographs seen so far cannot be read, more than data\.max_bad_share=0\.02 allows;"
+        r"[4-7] of the \d+ photographs seen so far cannot be read, more than data\.max_bad_share=0\.02 allows;"
         r" the last one: \d\d7\.png: zero bytes",
         line,
     )

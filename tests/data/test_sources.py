@@ -21,6 +21,7 @@ from nogan.data.sources import (
     hub_imagenet,
     ilsvrc_folder,
     load_batch,
+    open_held_out,
     open_source,
     split,
     subset,
@@ -315,6 +316,22 @@ def test_without_a_pool_a_replacement_comes_from_the_batch(folder):
 def test_nothing_readable_at_all_is_an_error(folder):
     with pytest.raises(UserError, match=r"in a row.*data\.path"):
         load_batch(FolderSource(folder), [2, 4], 32)
+
+
+def test_gray_photographs_are_skipped_and_only_gray_ones_are_refused(folder):
+    (folder / "c.png").write_bytes(encoded(picture(80, 60).convert("L"), "PNG"))
+    source = FolderSource(folder)
+    assert load_batch(source, [0, 4], 32, pool=np.array([0, 1])).bad == ["c.png: gray photograph"]
+    with pytest.raises(UserError, match=r"in a row are gray.*data\.path.*c\.png") as refused:
+        load_batch(source, [4], 32)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("val", "said"), [("", "the same folder as"), ("a", "inside"), ("..", "around")])
+def test_what_is_held_out_must_not_be_trained_on(folder, configure, val, said):
+    data = configure("data=folder", f"data.path={folder}", f"data.val_path={folder / val}").data
+    with pytest.raises(UserError, match=rf"data\.val_path=.* is {said} data\.path="):
+        open_held_out(data)
 
 
 class Steps(Dataset):

@@ -40,7 +40,7 @@ from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.lock import NAME as LOCK
 from nogan.common.lock import only_one
-from nogan.data.images import BadImage, decode, is_gray
+from nogan.data.images import GRAY, BadImage, decode, is_gray
 from nogan.data.sources import (
     PREPARING,
     FileSource,
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
     import datasets
-
-GRAY = "gray photograph"
 
 # Limits of a record batch. Opening a copy costs time and memory for each batch, writing it for each row.
 BATCH_ROWS = 1024

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nogan.common.errors import UserError
-from nogan.data.images import BadImage, decode
+from nogan.data.images import BadImage, decode, decode_color
 from nogan.data.sources.base import short_digest
 
 # The file that says what a prepared copy was begun with. A copy with this file and no ``state.json`` is unfinished.
@@ -35,6 +35,7 @@ class PreparedSource:
             state = json.loads((self.path / "state.json").read_text())
             self._shards = [self.path / entry["filename"] for entry in state["_data_files"]]
             self._copy = str(state.get("_fingerprint"))
+            self._without_gray = (self.path / PREPARING).is_file()  # which `nogan prepare` has left out
             self._open(self._shards)
         except FileNotFoundError as error:
             raise UserError(f"{setting}={path} is not a whole prepared copy: {error.filename or error}") from error
@@ -87,7 +88,7 @@ class PreparedSource:
 
     def load(self, index: int, size: int) -> np.ndarray:
         """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
-        return decode(self.read(index), size)
+        return (decode if self._without_gray else decode_color)(self.read(index), size)
 
 
 def arrow_folder(path: str | Path) -> Path | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple, overload
 import numpy as np
 
 from nogan.common.errors import UserError
-from nogan.data.images import BadImage, decode
+from nogan.data.images import BadImage, decode_color
 from nogan.data.sources.base import short_digest
 
 IMAGE_SUFFIXES = (
@@ -79,12 +79,12 @@ class FolderSource:
         return sizes.tobytes()
 
     def load(self, index: int, size: int) -> np.ndarray:
-        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
+        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode_color`."""
         try:
             data = self.read(index)
         except OSError as error:
             raise BadImage(error.strerror or str(error)) from error
-        return decode(data, size)
+        return decode_color(data, size)
 
 
 class Strings(Sequence[str]):
@@ -152,7 +152,13 @@ def _scan(root: Path, folder: str, setting: str) -> _Listing:
 
 
 def ilsvrc_folder(path: str | Path) -> FolderSource | None:
-    """The training photographs of an ILSVRC download: ``ILSVRC/Data/CLS-LOC/train/n01440764/*.JPEG``, …
+    """The training photographs of an ILSVRC download: see :func:`ilsvrc_root`."""
+    root = ilsvrc_root(path)
+    return None if root is None else FolderSource(root)
+
+
+def ilsvrc_root(path: str | Path) -> Path | None:
+    """Where the training photographs of an ILSVRC download are: ``ILSVRC/Data/CLS-LOC/train/n01440764/*.JPEG``, …
 
     ``path`` may be any of these folders, down to ``train``. None where it is none of them.
     """
@@ -160,7 +166,7 @@ def ilsvrc_folder(path: str | Path) -> FolderSource | None:
     for depth in range(len(inner) + 1):
         root = Path(path).expanduser().joinpath(*inner[depth:])
         if root.is_dir() and any(_WORDNET_ID.fullmatch(entry.name) for entry in os.scandir(root)):
-            return FolderSource(root)
+            return root
     return None
 
 

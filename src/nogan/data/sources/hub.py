@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nogan.common.errors import UserError
-from nogan.data.images import BadImage, decode
+from nogan.data.images import BadImage, decode_color
 
 if TYPE_CHECKING:
     import datasets
@@ -39,8 +39,8 @@ class HubSource:
         return data
 
     def load(self, index: int, size: int) -> np.ndarray:
-        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode`."""
-        return decode(self.read(index), size)
+        """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode_color`."""
+        return decode_color(self.read(index), size)
 
 
 def hub_imagenet(name: str = HUB_IMAGENET, part: str = "train") -> HubSource:

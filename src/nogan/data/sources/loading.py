@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nogan.common.errors import UserError
-from nogan.data.images import BadImage
+from nogan.data.images import GRAY, BadImage
 from nogan.data.sources.base import Source
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ def _load_or_replace(
             return source.load(candidate, size)
         except BadImage as error:
             bad.append(f"{source.name(candidate) if hasattr(source, 'name') else candidate}: {error}")
+    if all(entry.endswith(f": {GRAY}") for entry in bad):
+        raise UserError(
+            f"{_REPLACEMENTS} photographs in a row are gray, which would teach gray: give photographs with color, "
+            f"data.path=DIR (and data.val_path), the last one: {bad[-1].removesuffix(f': {GRAY}')}"
+        )
     raise UserError(f"{_REPLACEMENTS} photographs in a row cannot be read: is data.path still there? ({bad[-1]})")
 
 

@@ -8,7 +8,7 @@ from nogan.common import targets
 from nogan.common.errors import UserError
 from nogan.data.sources.arrow import PREPARING, PreparedSource, arrow_folder
 from nogan.data.sources.base import Source
-from nogan.data.sources.folders import FolderSource, ilsvrc_folder
+from nogan.data.sources.folders import FolderSource, ilsvrc_folder, ilsvrc_root
 from nogan.data.sources.hub import BUILT_IN, HUB_IMAGENET, hub_imagenet
 from nogan.plan.config import Data
 
@@ -88,7 +88,25 @@ def open_held_out(data: Data) -> Source | None:
     Raises:
         UserError: the photographs are not there.
     """
-    return open_source("folder", data.val_path, setting="data.val_path") if data.val_path else None
+    if not data.val_path:
+        return None
+    _check_apart(data, Path(data.val_path).expanduser())
+    return open_source("folder", data.val_path, setting="data.val_path")
+
+
+def _check_apart(data: Data, val_path: Path) -> None:
+    if data.source is not None or data.path in (None, "hub") or data.kind == "scenes":
+        return
+    assert data.path is not None
+    root = arrow_folder(data.path) or (ilsvrc_root(data.path) if data.kind == "imagenet" else None) or Path(data.path)
+    train, val = root.expanduser().resolve(), val_path.resolve()
+    copies = arrow_folder(train) or arrow_folder(val)  # which hold nothing of the folders in them
+    if train == val or (not copies and (train in val.parents or val in train.parents)):
+        where = "the same folder as" if train == val else "inside" if train in val.parents else "around"
+        raise UserError(
+            f"data.val_path={data.val_path} is {where} data.path={data.path}, so what is held out would be trained on: "
+            "expected two folders apart, or data.val_share alone"
+        )
 
 
 def _no_imagenet(path: str | Path | None) -> UserError:
