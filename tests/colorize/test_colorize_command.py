@@ -158,13 +158,14 @@ def test_a_file_without_a_suffix_goes_to_the_file_that_is_named(tmp_path, colori
 
 
 def test_a_folder_is_searched_for_all_that_can_be_read_and_the_rest_is_named(tmp_path, colorize, capsys):
-    for name in ("a.gif", "b.avif", "c.jp2"):
+    for name in ("a.gif", "b.avif", "c.jp2", "d.ppm", "e.jfif"):
         save(tmp_path / "in" / name)
     for name in ("d.heic", "e.HEIC", "f.txt", "README"):
         (tmp_path / "in" / name).write_text("?")
+    (tmp_path / "in/round.jpg").symlink_to("round.jpg")
     assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 0
-    assert files(tmp_path / "out") == ["a.png", "b.png", "c.png"]
-    assert "4 files skipped: .heic (2), .txt, without suffix." in capsys.readouterr().out
+    assert files(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    assert "5 files skipped: .heic (2), .txt, broken link, without suffix." in capsys.readouterr().out
     (tmp_path / "text").mkdir()
     (tmp_path / "text/f.txt").touch()
     assert colorize(tmp_path / "text", "-o", tmp_path / "out") == 1

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import pickle
 import time
 from pathlib import Path
@@ -268,6 +269,42 @@ def test_a_bad_file_says_why(data, reason, size):
         decode(data, size)
 
 
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n%%EOF\n"
+
+
+def test_a_postscript_file_never_starts_a_program(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("started"))
+    with pytest.raises(BadImage, match="not an image"):
+        decode(POSTSCRIPT, 64)
+
+
+def solid_png(side: int, color_type: int = 2) -> bytes:
+    """A PNG of ``side`` x ``side`` zeros, compressed a thousandfold."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    packer, row = zlib.compressobj(1), bytes(1 + side * {2: 3, 6: 4}[color_type])
+    body = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 8, color_type, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
+    from PIL import ImageFile
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("decoded"))
+    blank = jpeg(16, 16)
+    start = blank.index(b"\xff\xc0") + 5  # height and width in its frame header
+    for data in (solid_png(8000), blank[:start] + b"\xff\xf0\xff\xf0" + blank[start + 4 :]):
+        with pytest.raises(BadImage, match="too large"):
+            decode(data, 64)
+
+
 def test_gray_is_told_from_color():
     gray = picture(120, 80).convert("L")
     assert is_gray(decode(encoded(gray)))
@@ -385,10 +422,29 @@ def test_links_are_followed_once(folder, tmp_path):
     assert [source.name(i) for i in range(len(source))][-2:] == ["d.jpg", "e/5.jpg"] and len(source) == 7
 
 
-def test_what_cannot_be_listed_is_said_in_one_line(folder):
+def test_a_link_in_a_circle_is_one_bad_photograph_and_special_files_are_none(folder):
+    (folder / "b/round.jpg").symlink_to("round.jpg")
     (folder / "b/round").symlink_to("round")
-    with pytest.raises(UserError, match=r"cannot list .*b/round of data\.path: Too many levels"):
-        FolderSource(folder)
+    (folder / "b/gone.jpg").symlink_to("nowhere")
+    os.mkfifo(folder / "b/pipe.jpg")
+    (folder / "b/zero.jpg").symlink_to("/dev/zero")
+    source = FolderSource(folder)
+    names = [source.name(index) for index in range(len(source))]
+    assert names == ["a/1.jpg", "a/2.JPEG", "b/3.jpg", "b/4.png", "b/gone.jpg", "b/round.jpg", "c.png", "d.jpg"]
+    for name, reason in {"b/round.jpg": "circle", "b/gone.jpg": "No such file"}.items():
+        with pytest.raises(BadImage, match=reason):
+            source.load(names.index(name), 32)
+    with pytest.raises(BadImage, match="circle"):
+        source.read(names.index("b/round.jpg"))  # so that `nogan prepare` leaves it out, too
+
+
+def test_names_that_are_not_utf8_are_read_divided_and_named(folder):
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.jpg")).write_bytes(b"")
+    source = FolderSource(folder)
+    (odd,) = (index for index in range(len(source)) if not source.name(index).isprintable())
+    bad = load_batch(source, [odd], 32, pool=np.array([0])).bad
+    assert bad == [r"\xff.jpg: zero bytes"] and fingerprint(source)
+    assert len(split(source, 0, 0.2, 0.2).train) == 5
 
 
 def test_a_photograph_deleted_meanwhile_is_a_bad_one(folder):

@@ -13,8 +13,9 @@ from types import MappingProxyType
 from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES
 from nogan.colorize.photos import PHOTO_SUFFIXES
 from nogan.common.errors import UserError
+from nogan.common.image_files import IMAGE_SUFFIXES
 
-READ_SUFFIXES = frozenset({".gif", ".avif", ".jp2"})
+READ_SUFFIXES = frozenset(IMAGE_SUFFIXES) - PHOTO_SUFFIXES
 """Photographs that can be read but not written; their results are PNG files."""
 
 
@@ -121,7 +122,11 @@ def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterato
         # Where OUT contains the input itself, results cannot be told from originals by their folder.
         inside = None if results in (here, *here.parents) else results
         for file in sorted(found):
-            if file.name.startswith(".") or not file.is_file():
+            if file.name.startswith("."):
+                continue
+            if not file.is_file():
+                if file.is_symlink() and not file.exists():
+                    skipped["broken link"] += 1
                 continue
             if inside is not None and inside in file.resolve().parents:
                 continue

@@ -14,6 +14,8 @@ from types import ModuleType
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from nogan.common.image_files import is_bomb, open_image
+
 # A picture whose longer side is more than this many times its shorter side is cut to its middle, to bound the memory of
 # a batch.
 MAX_ASPECT = 2
@@ -24,6 +26,13 @@ GRAY_SPREAD = 10
 
 GRAY = "gray photograph"
 """Why a photograph without color is left out, as :class:`BadImage` says it."""
+
+# Pixels of a file, and pixels that are decoded of it (JPEG is reduced while it is decoded), so that no file costs more
+# than about a gigabyte. Gray of more than 8 bits takes more for each.
+MAX_PIXELS = 180_000_000
+MAX_DECODED = 100_000_000
+MAX_DEEP = 25_000_000
+_STRIP = 1 << 24
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 
@@ -112,23 +121,38 @@ def _decode_jpeg(data: bytes, size: int | None) -> np.ndarray | None:
         if space not in ("YCbCr", "RGB", "Gray"):
             return None
         divisor = _scale_divisor(min(height, width), size)
+        _check_size(width, height, divisor, len(data))
         pixels = turbo.decode_jpeg(data, min_height=-(-height // divisor), min_width=-(-width // divisor))
     except ValueError:
         return None
     return _shrink(pixels, size)
 
 
+def _check_size(width: int, height: int, divisor: int, file_size: int, limit: int = MAX_DECODED) -> None:
+    """Refuse, before it is decoded, what would cost too much memory when reduced by ``divisor``."""
+    pixels = width * height
+    if pixels > MAX_PIXELS or pixels // divisor**2 > limit or is_bomb(width, height, file_size):
+        raise BadImage("too large")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
 def _is_turned(data: bytes) -> bool:
-    with _pillow_errors(), Image.open(io.BytesIO(data)) as image:
+    with _pillow_errors(), open_image(io.BytesIO(data)) as image:
         return image.getexif().get(0x0112, 1) != 1
 
 
 def _decode_any(data: bytes, size: int | None) -> np.ndarray:
-    with _pillow_errors(), Image.open(io.BytesIO(data)) as image:
+    with _pillow_errors(), open_image(io.BytesIO(data)) as image:
+        _check_size(*image.size, 1 if image.format != "JPEG" else 8, len(data))
         divisor = _scale_divisor(min(image.size), size)
         image.draft(None, (image.width // divisor, image.height // divisor))  # reduces JPEG, leaves the rest alone
+        _check_size(*image.size, 1, len(data), MAX_DEEP if _is_deep(image) else MAX_DECODED)
         image.load()
-        pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+        ImageOps.exif_transpose(image, in_place=True)
+        pixels = np.asarray(_to_rgb(image))
     return _shrink(pixels, size)
 
 
@@ -142,6 +166,8 @@ def _pillow_errors() -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
+        except BadImage:
+            raise
         except UnidentifiedImageError as error:
             raise BadImage("not an image") from error
         except Image.DecompressionBombError as error:
@@ -151,14 +177,24 @@ def _pillow_errors() -> Iterator[None]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F" or image.mode.startswith("I"):  # Pillow's own conversion clips to 255 instead of scaling
+    if _is_deep(image):  # Pillow's own conversion clips to 255 instead of scaling
         return Image.fromarray(_to_8_bit(np.asarray(image), image.mode)).convert("RGB")
     if image.mode == "CMYK" and image.info.get("icc_profile"):
         return _by_profile(image) or image.convert("RGB")
     if image.has_transparency_data:
-        opaque = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+        return _over_white(image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    """``image``, with transparency, laid on white; by strips, since it takes four copies."""
+    result = Image.new("RGB", image.size)
+    rows = max(_STRIP // image.width, 1)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, "white")
+        result.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return result
 
 
 def _to_8_bit(values: np.ndarray, mode: str) -> np.ndarray:

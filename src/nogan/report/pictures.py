@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from nogan.common.image_files import open_image
 from nogan.evaluation.held_out import GAP
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Grid:
 
 def read_grid(path: Path) -> Grid:
     """Read a grid that the probe drew, and cut it into its pictures."""
-    with Image.open(path) as picture:
+    with open_image(path) as picture:
         grid = picture.convert("RGB")
     size = (grid.height - 2 * GAP) // 3
     columns = (grid.width + GAP) // (size + GAP)
@@ -101,7 +102,7 @@ def by_truth(paths: Mapping[str, Path]) -> list[dict[str, Path]]:
 
 def _readable(path: Path) -> bool:
     try:
-        with Image.open(path) as picture:
+        with open_image(path) as picture:
             picture.verify()
     except (OSError, SyntaxError):
         return False

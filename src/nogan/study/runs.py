@@ -140,10 +140,10 @@ def _oracle_pictures(data: str, crops: Path | None) -> Any:
 
         pictures = [draw_scene(ORACLE_SCENES, index, SIZE) for index in range(ORACLE_IMAGES)]
     else:
-        from PIL import Image
+        from nogan.common.image_files import open_image
 
         assert crops is not None
-        pictures = [np.asarray(Image.open(file).convert("RGB")) for file in sorted((crops / "oracle").glob("*.png"))]
+        pictures = [np.asarray(open_image(file).convert("RGB")) for file in sorted((crops / "oracle").glob("*.png"))]
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -212,9 +212,11 @@ def _cut_into(files: list[Path], count: int, folder: Path) -> None:
     """Cut ``count`` squares, equally many from each file. By name, every file comes once before any comes twice."""
     from PIL import Image
 
+    from nogan.common.image_files import open_image
+
     folder.mkdir(parents=True, exist_ok=True)
     for number, file in enumerate(files):
-        with Image.open(file) as opened:
+        with open_image(file) as opened:
             photograph = opened.convert("RGB")
         for turn, index in enumerate(range(number, count, len(files))):
             rng = numpy_rng("study-crop", folder.name, number, turn)

@@ -1,5 +1,6 @@
 """Photographs in and out: every kind of file, what travels with the pixels, and files that are none."""
 
+import os
 import struct
 import sys
 import types
@@ -189,6 +190,8 @@ def png_of(width, height):
         ("cut.png", png_of(300, 200)[:60], "truncated or damaged"),
         ("cut.tif", b"II*\x00\x08\x00\x00\x00\x05\x00", "damaged|no image"),
         ("bomb.png", png_of(60_000, 60_000), "--max-megapixels"),
+        ("smaller-bomb.png", png_of(10_000, 10_000), "decompression bomb"),
+        ("program.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n%%EOF\n", "not an image"),
     ],
 )
 def test_what_is_no_photograph_is_said_in_one_line(tmp_path, name, content, reason):
@@ -199,6 +202,14 @@ def test_what_is_no_photograph_is_said_in_one_line(tmp_path, name, content, reas
         read_photo(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     assert Image.MAX_IMAGE_PIXELS is not None
+
+
+def test_a_pipe_is_no_photograph_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("b.jpg")
+    for name, said in {"a.jpg": "not a file, but a pipe", "b.jpg": "cannot be read: Too many levels"}.items():
+        with pytest.raises(UserError, match=said):
+            read_photo(tmp_path / name)
 
 
 def test_a_folder_and_a_float_image_are_no_photographs(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from nogan.colorize.photos.metadata import image_metadata, tiff_metadata
 from nogan.colorize.photos.photo import Photo, upright
 from nogan.colorize.photos.tags import Directory
 from nogan.common.errors import UserError
+from nogan.common.image_files import is_bomb, open_image
 
 MAX_MEGAPIXELS = 500
 """More megapixels than these are refused: a scan of 20,000 x 20,000 px passes, a decompression bomb does not."""
@@ -38,7 +40,10 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
         UserError: in one line: the file is missing, empty, truncated, damaged, not an image, or too large.
     """
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise UserError(f"{path}: not a file, but a pipe, a socket or a device.")
+        if status.st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes).")
         with path.open("rb") as file:
             start = file.read(64)
@@ -47,10 +52,12 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
             size = tiff.integer(tiff16.WIDTH, 0), tiff.integer(tiff16.HEIGHT, 0)
             _check_size(path, size, max_megapixels)
             return _read_tiff16(path, tiff)
+        more: tuple[str, ...] = ()
         if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS and b"avif" not in start:
             _open_heic(path)
-        with _any_size(), Image.open(path) as image:
-            _check_size(path, image.size, max_megapixels)
+            more = ("HEIF",)
+        with _any_size(), open_image(path, *more) as image:
+            _check_size(path, image.size, max_megapixels, status.st_size)
             if image.mode in ("I", "F"):
                 raise UserError(f"{path}: an image {_NO_WHITE.format(mode=image.mode)}")
             flat, orientation = _read_png16(path, image) if _is_png16(image) else _flat(image, tiff)
@@ -60,11 +67,11 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
         raise
     except UnidentifiedImageError as error:
         raise UserError(f"{path}: not an image that can be read (whatever its name says).") from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
     except MemoryError as error:
         raise UserError(f"{path}: not enough memory to read it.") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of a decoder
+            raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
         # For damaged files the decoders raise nearly any error: struct.error, KeyError, zlib.error.
         raise UserError(
             f"{path}: truncated or damaged: {' '.join(str(error).split()) or type(error).__name__}"
@@ -133,9 +140,11 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_size(path: Path, size: tuple[int, int], max_megapixels: float) -> None:
+def _check_size(path: Path, size: tuple[int, int], max_megapixels: float, file_size: int | None = None) -> None:
+    """Refuse what is too large; up to the usual limit also what is too large for a file of ``file_size`` bytes."""
     width, height = size
-    if width * height > max_megapixels * 1e6:
+    suspicious = file_size is not None and max_megapixels <= MAX_MEGAPIXELS and is_bomb(width, height, file_size)
+    if suspicious or width * height > max_megapixels * 1e6:
         raise UserError(
             f"{path}: {width} x {height} px, {width * height / 1e6:,.0f} megapixels, may be a decompression bomb; "
             f"--max-megapixels (now {max_megapixels:g}) allows more."

@@ -1,6 +1,7 @@
 """Photographs as files below a folder."""
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,13 +12,9 @@ from typing import NamedTuple, overload
 import numpy as np
 
 from nogan.common.errors import UserError
+from nogan.common.image_files import IMAGE_SUFFIXES
 from nogan.data.images import BadImage, decode_color
 from nogan.data.sources.base import short_digest
-
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"),
-    *(".gif", ".avif", ".jp2", ".ppm", ".pgm", ".tga"),
-)
 
 
 class FolderSource:
@@ -62,6 +59,10 @@ class FolderSource:
             path.stat()  # fails, too, if the whole folder may not be read, and not only this file
             os.scandir(self.path).close()
             raise BadImage(error.strerror) from error
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # which will not pass
+                raise BadImage("a link that leads in a circle") from error
+            raise
 
     def fingerprint(self) -> dict[str, str]:
         """Digests of the names and of the sizes of all files: see :func:`nogan.data.sources.fingerprint`."""
@@ -142,13 +143,32 @@ def _scan(root: Path, folder: str, setting: str) -> _Listing:
         for entry in os.scandir(root / folder):
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES) and _is_file(entry):
                 listing.files.append(prefix + entry.name)
     except OSError as error:  # skipping it would silently leave out photographs
         raise UserError(f"cannot list {error.filename or root / folder} of {setting}: {error.strerror}") from error
     return listing
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        if entry.is_symlink():  # a link that leads in a circle is no folder
+            return False
+        raise
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is one to be read: no pipe, socket or device. A link that leads nowhere is; reading it says so."""
+    try:
+        return entry.is_file() or not Path(entry).exists()
+    except OSError:
+        if entry.is_symlink():
+            return True
+        raise
 
 
 def ilsvrc_folder(path: str | Path) -> FolderSource | None:

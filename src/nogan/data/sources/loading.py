@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nogan.common.errors import UserError
+from nogan.common.image_files import printable
 from nogan.data.images import GRAY, BadImage
 from nogan.data.sources.base import Source
 
@@ -56,7 +57,7 @@ def _load_or_replace(
         try:
             return source.load(candidate, size)
         except BadImage as error:
-            bad.append(f"{source.name(candidate) if hasattr(source, 'name') else candidate}: {error}")
+            bad.append(f"{printable(getattr(source, 'name', str)(candidate))}: {error}")
     if all(entry.endswith(f": {GRAY}") for entry in bad):
         raise UserError(
             f"{_REPLACEMENTS} photographs in a row are gray, which would teach gray: give photographs with color, "
