@@ -332,6 +332,35 @@ def test_a_shard_whose_notes_a_power_cut_took_is_made_again(mixed, tmp_path, con
     assert changed == ["data-00001-of-00003.arrow"]
 
 
+def test_a_damaged_copy_is_found_and_repaired(mixed, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    command = ["prepare", str(mixed), str(copy), "--shard", "5", "--workers", "1"]
+    assert main(command) == 0 and main(["prepare", "--check", str(copy)]) == 0
+    rows, shard = contents(copy), copy / "data-00001-of-00003.arrow"
+    whole = shard.read_bytes()
+    assert "is whole: 9 photographs" in capsys.readouterr().out
+    damage = {
+        "damaged": lambda: shard.write_bytes(whole[:-2000] + bytes([whole[-2000] ^ 1]) + whole[-1999:]),
+        "missing": shard.unlink,
+    }
+    for said, spoil in damage.items():
+        spoil()
+        assert main(["prepare", "--check", str(copy)]) == 1
+        assert f"{shard.name} is {said}; to repair it: nogan prepare SRC {copy}" in capsys.readouterr().err
+        assert main(command) == 0 and contents(copy) == rows and shard.read_bytes() == whole
+        assert ("damaged shards made again: 1" in capsys.readouterr().out) == (said == "damaged")
+
+
+def test_damaged_offsets_are_an_error_and_do_not_end_the_process(mixed, tmp_path):
+    prepare(FolderSource(mixed), tmp_path / "copy", workers=1)
+    (shard,) = (tmp_path / "copy").glob("*.arrow")
+    whole = shard.read_bytes()
+    place = whole.index(np.array([0, len(PreparedSource(tmp_path / "copy").read(0))], "<i4").tobytes())
+    shard.write_bytes(whole[: place + 4] + np.array([2**31 - 1], "<i4").tobytes() + whole[place + 8 :])
+    with pytest.raises(UserError, match=r"not a prepared copy that can be read.*repaired by"):
+        PreparedSource(tmp_path / "copy")
+
+
 def test_a_record_that_a_power_cut_took_is_written_again_where_nothing_is_lost(mixed, tmp_path):
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.commands import parser_of
+from nogan.common.image_files import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,8 @@ def main(argv: Sequence[str]) -> None:
     parser = parser_of("prepare", description=__doc__.partition(": ")[2].capitalize())
     add = parser.add_argument
     add("src", metavar="SRC", help="folder of photographs, ILSVRC download, or hub (ILSVRC/imagenet-1k)")
-    add("dest", metavar="DEST", help="new folder for the copy, or one to go on with")
+    add("dest", metavar="DEST", nargs="?", help="new folder for the copy, or one to go on with, or to repair")
+    add("--check", action="store_true", help="only compare a copy with its checksums: nogan prepare --check DEST")
     add("--size", type=int, default=defaults.size, help="shorter side in pixels (%(default)s)")
     add("--quality", type=int, default=defaults.quality, help="JPEG quality, 1 to 100 (%(default)s)")
     add("--shard", type=int, default=defaults.shard, help="photographs to a shard (%(default)s)")
@@ -37,6 +39,11 @@ def main(argv: Sequence[str]) -> None:
         if value is not None and not low <= value <= high:
             parser.error(f"--{flag} {value} is out of range; expected {low} to {high}")
     console = Console()
+    if args.check:
+        _check(console, args.dest or args.src)
+        return
+    if args.dest is None:
+        parser.error("the following arguments are required: DEST")
     with console.status(f"looking through {args.src}"):
         source = find_source(args.src)
     began = time.monotonic()
@@ -44,6 +51,15 @@ def main(argv: Sequence[str]) -> None:
         settings = Settings(args.size, args.quality, args.shard)
         report = prepare(source, args.dest, settings, args.workers, bar.show)
     _print_report(console, report, len(source), args.dest, time.monotonic() - began)
+
+
+def _check(console: "Console", dest: str) -> None:
+    from nogan.data.prepare import check
+
+    with console.status(f"reading {dest}"):
+        report = check(dest)
+    found = f"{dest} is whole: {report.kept} photographs, {report.bytes / 1e9:.2f} GB"
+    console.print(found, markup=False, highlight=False, soft_wrap=True)
 
 
 class _Bar:
@@ -85,11 +101,13 @@ def _print_report(console: "Console", report: "Report", total: int, dest: str, s
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     say(f"{report.kept} of {total} photographs prepared in {seconds:.0f} s: {report.bytes / 1e9:.2f} GB in {dest}")
+    if report.repaired:
+        say(f"damaged shards made again: {report.repaired}")
     for reason, count in report.reasons().most_common():
         say(f"left out, {reason}: {count}")
         names = [name for name, why in report.left_out if why == reason]
         for name in names[:SHOWN]:
-            say(f"    {name}")
+            say(f"    {printable(name)}")
         if count > SHOWN:
             say(f"    … all of them in {Path(dest) / 'left_out.tsv'}")
     say(f"to train on it: data.path={dest}")

@@ -7,9 +7,11 @@ where it stopped when the same command is given again::
 
     DEST/prepare.json               what the copy was begun with
     DEST/data-00012-of-00626.arrow  a shard of 2048 photographs, less those left out
-    DEST/data-00012-of-00626.json   what was left out of it, and why
+    DEST/data-00012-of-00626.json   its checksum; what was left out of it, and why
     DEST/left_out.tsv               all of that in one file, once every shard is there
     DEST/state.json, dataset_info.json   last of all: the copy is whole
+
+The same command given again checks every shard against its checksum, and makes those that are damaged once more.
 
 Files that cannot be decoded and photographs that are gray themselves, which would teach a colorizer gray, are left out
 and listed with their reasons. If the disk fails to deliver a file, the command stops, since the failure may be
@@ -27,9 +29,9 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +85,8 @@ class Report:
     """(name, reason) of each, in the order of the source."""
     bytes: int
     """Size of the copy."""
+    repaired: int = 0
+    """Shards that were damaged and have been made again."""
 
     def reasons(self) -> Counter:
         """How many were left out for each reason."""
@@ -115,17 +119,59 @@ def prepare(
         try:
             _begin(dest, source, settings)
             total = len(source)
-            shards = math.ceil(total / settings.shard)
-            jobs = [_Job(dest, number, shards, total, settings) for number in range(shards)]
-            missing = [job for job in jobs if not job.is_done]
+            jobs = _jobs(dest, total, settings)
+            faults = _faults(jobs)
+            missing = [job for job, fault in zip(jobs, faults, strict=True) if fault]
             before = sum(job.stop - job.start for job in jobs) - sum(job.stop - job.start for job in missing)
             _run(missing, source, workers or _cores(), lambda done: progress(before + done, total))
-            return _finish(dest, jobs)
+            repaired = [fault for fault in faults if fault and fault.endswith("damaged")]
+            return replace(_finish(dest, jobs), repaired=len(repaired))
         except OSError as error:  # of writing: _read explains those of reading
             raise UserError(
                 f"cannot write to DEST {dest}: {error.strerror or error}; finished shards are kept,"
                 " give the same command again to go on"
             ) from error
+
+
+def check(dest: str | Path) -> Report:
+    """Read the whole prepared copy ``dest``, and compare each shard with its checksum.
+
+    Raises:
+        UserError: it is no prepared copy, or not a whole one: says what is damaged or missing.
+    """
+    dest = Path(dest).expanduser()
+    try:
+        begun = json.loads((dest / PREPARING).read_text())
+        settings = Settings(**{name: begun[name] for name in asdict(Settings())})
+        jobs = _jobs(dest, begun["photographs"], settings)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{dest} is not a prepared copy: its {PREPARING} is missing or damaged") from error
+    faults = [fault for fault in _faults(jobs) if fault]
+    faults += [
+        f"{name} is missing or damaged" for name in ("state.json", "dataset_info.json") if not _is_json(dest / name)
+    ]
+    if faults:
+        more = f" and {len(faults) - 1} more faults" * (len(faults) > 1)
+        raise UserError(f"{dest} is not whole: {faults[0]}{more}; to repair it: nogan prepare SRC {dest}")
+    return _report(jobs)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _jobs(dest: Path, total: int, settings: Settings) -> "list[_Job]":
+    shards = math.ceil(total / settings.shard)
+    return [_Job(dest, number, shards, total, settings) for number in range(shards)]
+
+
+def _faults(jobs: "list[_Job]") -> list[str | None]:
+    with ThreadPoolExecutor(_cores()) as pool:  # hashing lets other threads run
+        return list(pool.map(_Job.fault, jobs))
 
 
 # ---------------------------------------------------------------------------------------------------- a shard
@@ -151,27 +197,53 @@ class _Job:
     def arrow(self) -> Path:
         return self.dest / f"data-{self.number:05d}-of-{self.shards:05d}.arrow"
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the shard is there and its notes can be read, which a power cut may have damaged."""
+    def fault(self) -> str | None:
+        """Why the shard has to be made, or made again; None if it is whole: its checksum is the one in its notes."""
         try:
-            self.read_notes()
-        except (FileNotFoundError, ValueError):
-            return False
-        return self.arrow.exists()
+            notes = self.read_notes()
+            with self.arrow.open("rb") as file:
+                found = hashlib.file_digest(file, _checksum).hexdigest()
+        except FileNotFoundError as error:
+            return f"{Path(error.filename).name} is missing"
+        except (ValueError, KeyError, TypeError):
+            return f"{self._notes.name} is damaged"
+        if "checksum" in notes:  # which older versions did not note
+            return None if notes["checksum"] == found else f"{self.arrow.name} is damaged"
+        return None if _rows(self.arrow) == notes["kept"] else f"{self.arrow.name} is damaged"
 
     def read_notes(self) -> dict:
         """How many photographs were ``kept``, and those ``left_out`` with their reasons."""
-        return json.loads(self._notes.read_text())
+        notes = json.loads(self._notes.read_text())
+        _ = notes["kept"], notes["left_out"]
+        return notes
 
-    def write_notes(self, left_out: list[tuple[str, str]]) -> None:
-        """Inverse of :meth:`read_notes`."""
+    def write_notes(self, left_out: list[tuple[str, str]], written: Path) -> None:
+        """Inverse of :meth:`read_notes`; ``written`` is the shard, which does not have its name yet."""
         kept = self.stop - self.start - len(left_out)
-        _write_text(self._notes, json.dumps({"kept": kept, "left_out": left_out}))
+        with written.open("rb") as file:
+            checksum = hashlib.file_digest(file, _checksum).hexdigest()
+        _write_text(self._notes, json.dumps({"kept": kept, "checksum": checksum, "left_out": left_out}))
 
     @property
     def _notes(self) -> Path:
         return self.arrow.with_suffix(".json")
+
+
+def _checksum() -> "hashlib.blake2b":
+    return hashlib.blake2b(digest_size=16)
+
+
+def _rows(shard: Path) -> int | None:
+    """How many rows a shard has; None if it cannot be read."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(os.fspath(shard)) as file:
+            table = pa.ipc.open_stream(file).read_all()
+            table.validate(full=True)
+            return table.num_rows
+    except (ValueError, OSError):  # pyarrow's errors derive from these
+        return None
 
 
 def _features() -> "datasets.Features":
@@ -194,7 +266,7 @@ def _write_shard(job: _Job, source: FileSource, tick: Callable[[], None]) -> Non
 
     def write(temporary: Path) -> None:
         write_rows(temporary, kept())
-        job.write_notes(left_out)
+        job.write_notes(left_out, temporary)
 
     write_atomically(job.arrow, write)  # a shard that has its name is done
 
@@ -369,15 +441,19 @@ def _digest(source: FileSource) -> str:
     return digest.hexdigest()
 
 
-def _finish(dest: Path, jobs: list[_Job]) -> Report:
-    from datasets import DatasetInfo
-
+def _report(jobs: list[_Job]) -> Report:
     notes = [job.read_notes() for job in jobs]
-    report = Report(
+    return Report(
         kept=sum(note["kept"] for note in notes),
         left_out=[(name, reason) for note in notes for name, reason in note["left_out"]],
         bytes=sum(job.arrow.stat().st_size for job in jobs),
     )
+
+
+def _finish(dest: Path, jobs: list[_Job]) -> Report:
+    from datasets import DatasetInfo
+
+    report = _report(jobs)
     _write_text(dest / "left_out.tsv", "".join(f"{name}\t{reason}\n" for name, reason in report.left_out))
     if not report.kept:
         raise UserError(f"none of the {len(report.left_out)} photographs can be used: see {dest / 'left_out.tsv'}")

@@ -40,13 +40,18 @@ class PreparedSource:
         except FileNotFoundError as error:
             raise UserError(f"{setting}={path} is not a whole prepared copy: {error.filename or error}") from error
         except (ValueError, KeyError, TypeError, OSError) as error:  # pyarrow's errors derive from these
-            raise UserError(f"{setting}={path} is not a prepared copy that can be read: {error}") from error
+            raise UserError(
+                f"{setting}={path} is not a prepared copy that can be read ({' '.join(str(error).split())}); "
+                f"a damaged one is repaired by `nogan prepare SRC {path}`"
+            ) from error
 
     def _open(self, shards: list[Path]) -> None:
         import pyarrow as pa
 
         tables = [pa.ipc.open_stream(pa.memory_map(os.fspath(shard))).read_all() for shard in shards]
         batches = [batch for table in tables for batch in table.to_batches()]
+        for batch in batches:
+            batch.validate(full=True)  # damaged offsets would end the process when a row is read
         self._files = [batch.column("image").field("bytes") for batch in batches]
         named = bool(batches) and "name" in batches[0].schema.names
         self._labels = [batch.column("name") if named else batch.column("image").field("path") for batch in batches]
