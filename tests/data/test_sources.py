@@ -2,7 +2,9 @@ import io
 import json
 import os
 import pickle
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -205,15 +207,18 @@ def oddities() -> dict[str, bytes]:
 
 def sixteen_bit_png() -> bytes:
     """Pillow cannot write 16-bit RGB, so by hand: a PNG of 80x60 orange."""
-    import struct
-    import zlib
+    row = b"\0" + struct.pack(">3H", *(value * 257 for value in ORANGE)) * 80
+    return png_of(80, 60, 16, row * 60)
+
+
+def png_of(width: int, height: int, depth: int, rows: bytes) -> bytes:
+    """A PNG with these ``rows`` of RGB, whatever its header says."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    row = b"\0" + struct.pack(">3H", *(value * 257 for value in ORANGE)) * 80
-    header = struct.pack(">IIBBBBB", 80, 60, 16, 2, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row * 60)) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -280,27 +285,13 @@ def test_a_postscript_file_never_starts_a_program(tmp_path, monkeypatch):
         decode(POSTSCRIPT, 64)
 
 
-def solid_png(side: int, color_type: int = 2) -> bytes:
-    """A PNG of ``side`` x ``side`` zeros, compressed a thousandfold."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    packer, row = zlib.compressobj(1), bytes(1 + side * {2: 3, 6: 4}[color_type])
-    body = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
-    header = struct.pack(">IIBBBBB", side, side, 8, color_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
-
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
     from PIL import ImageFile
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda *_: pytest.fail("decoded"))
     blank = jpeg(16, 16)
     start = blank.index(b"\xff\xc0") + 5  # height and width in its frame header
-    for data in (solid_png(8000), blank[:start] + b"\xff\xf0\xff\xf0" + blank[start + 4 :]):
+    for data in (png_of(8000, 8000, 8, bytes(24001)), blank[:start] + b"\xff\xf0\xff\xf0" + blank[start + 4 :]):
         with pytest.raises(BadImage, match="too large"):
             decode(data, 64)
 

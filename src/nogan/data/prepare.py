@@ -124,7 +124,7 @@ def prepare(
             missing = [job for job, fault in zip(jobs, faults, strict=True) if fault]
             before = sum(job.stop - job.start for job in jobs) - sum(job.stop - job.start for job in missing)
             _run(missing, source, workers or _cores(), lambda done: progress(before + done, total))
-            repaired = [fault for fault in faults if fault and fault.endswith("damaged")]
+            repaired = [fault for fault in faults if fault and fault.endswith(".arrow is damaged")]
             return replace(_finish(dest, jobs), repaired=len(repaired))
         except OSError as error:  # of writing: _read explains those of reading
             raise UserError(
