@@ -157,6 +157,14 @@ def test_a_file_without_a_suffix_goes_to_the_file_that_is_named(tmp_path, colori
     assert files(tmp_path) == ["new.png", "scan"]
 
 
+def test_names_that_are_not_utf8_are_kept(tmp_path, colorize, capsys):
+    odd = os.fsdecode(b"caf\xe9.jpg")
+    save(tmp_path / "in" / odd)
+    (tmp_path / "in" / f"empty {odd}").touch()
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert files(tmp_path / "out") == [odd] and "the file is empty" in capsys.readouterr().err
+
+
 def test_a_folder_is_searched_for_all_that_can_be_read_and_the_rest_is_named(tmp_path, colorize, capsys):
     for name in ("a.gif", "b.avif", "c.jp2", "d.ppm", "e.jfif"):
         save(tmp_path / "in" / name)

@@ -11,6 +11,7 @@ Nothing here imports more than argparse before a command is chosen.
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,9 @@ CONTINUABLE = ("colorize", "prepare", "study")
 
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run command ``name``; returns the exit code, and prints what the user can mend in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold bytes that are not UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         return importlib.import_module(f"nogan.commands.{name}").main(arguments) or 0
     except Interrupted as interrupted:
