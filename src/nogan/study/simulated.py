@@ -28,7 +28,6 @@ from nogan.study.rows import Found, Key, PlayedCurve
 NAMES = tuple(name for name in DETECTORS if name != "probe")  # a simulated curve has no pictures
 JUDGED = DEFAULT  # the detector that is measured against the targets
 Context = dict[str, dict[str, Any]]  # the settings of each detector
-SPLITS = ("test", "tune")
 
 
 def run(out: Path, *, per_family: int = 200, split: str = "test", workers: int = 1, record: Path | None = None) -> None:
