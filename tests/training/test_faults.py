@@ -214,8 +214,8 @@ def test_a_generator_whose_pictures_are_not_finite_is_not_silent(smallest, tmp_p
     assert "pretrain g1 · 32 px, batch 0: the generator's held-out pictures have values not finite" in caplog.text
 
 
-def test_a_grid_that_cannot_be_written_stops_nothing(smallest, tmp_path, caplog):
-    (tmp_path / "samples").write_text("in the way")
+def test_a_grid_that_cannot_be_written_stops_nothing(smallest, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(Image.Image, "save", no_room)
     train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
     assert (tmp_path / "records.json").is_file()
     assert "no grid of samples: " in caplog.text

@@ -20,6 +20,7 @@
                                that the latest GAN phase trained
 ``wandb/``, ``tensorboard/``   where asked for
 ``.lock``                      while a process is using it
+``.checkpointed``              there from the first checkpoint on: without any, such a run cannot go on
 ``.hydra/``                    what the command line said
 ``failed.txt``                 of a sweep's trial that failed: why, in one line
 =============================  =====================================================================================
@@ -38,7 +39,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from nogan.common.errors import UserError
+from nogan.common.errors import Occupied, UserError
 from nogan.common.files import write_atomically
 from nogan.plan import Plan, as_rows, from_rows
 from nogan.plan.config import RunConfig, parse_config
@@ -52,6 +53,8 @@ CriticStage = Literal["final", "gan"]
 SWEEP_MARK = "sweep.json"
 SNAPSHOT = re.compile(r"step-(\d+)\.safetensors")
 CHECKPOINT = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
+NOTES_AND_LOGS = re.compile(r"\.hydra|\.lock|failed\.txt|.*\.(log|out|err)")  # no run, and none's outputs
+NAMED = 3  # files that a message names, of those that a folder holds
 
 
 class CheckpointName(NamedTuple):
@@ -138,6 +141,11 @@ class RunFolder:
     def failure_file(self) -> Path:
         """Why a sweep's trial failed."""
         return self.path / "failed.txt"
+
+    @property
+    def checkpointed_file(self) -> Path:
+        """There once the run has had a checkpoint."""
+        return self.path / ".checkpointed"
 
     @property
     def overrides_file(self) -> Path:
@@ -251,6 +259,47 @@ class RunFolder:
         """The folder of the sweep that this run is a trial of; None if it is of none."""
         parent = self.path.resolve().parent
         return parent if (parent / SWEEP_MARK).is_file() else None
+
+    def occupants(self) -> list[str]:
+        """What a new run would overwrite or be mixed with; of notes and logs of its start there may be some."""
+        if not self.path.is_dir():
+            return []
+        return sorted(path.name for path in self.path.iterdir() if not NOTES_AND_LOGS.fullmatch(path.name))
+
+    def check_is_free(self) -> None:
+        """Refuse the folder to a new run, if it holds another run or anybody's files.
+
+        Raises:
+            Occupied: says which.
+        """
+        if self.has_begun or self.has_checkpoints:
+            raise Occupied(
+                f"{self} holds a run already: go on with it by resume={self}, or give this one another folder, "
+                "hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
+            )
+        if there := self.occupants():
+            named = ", ".join(there[:NAMED]) + (f" and {len(there) - NAMED} more" if len(there) > NAMED else "")
+            raise Occupied(
+                f"{self} holds files already ({named}), which a run must not mix with: expected a new or an empty "
+                "folder, hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
+            )
+
+    def note_checkpoint(self) -> None:
+        """Keep that the run has had a checkpoint."""
+        self.checkpointed_file.touch()
+
+    def check_may_begin_again(self) -> None:
+        """Refuse to go on with a run that has no checkpoint, unless it never had one, and so has nothing to lose.
+
+        Raises:
+            Occupied: its checkpoints were removed, or what is in the folder is not a run's.
+        """
+        if self.has_ended or self.checkpointed_file.is_file():
+            raise Occupied(
+                f"resume={self}: its checkpoints are gone, and it cannot go on without: bring one back; or begin a new "
+                f"run with its networks, model.init={self}"
+            )
+        self.config()
 
     def check_is_run(self) -> None:
         """Refuse a ``resume=FOLDER`` that holds no run.

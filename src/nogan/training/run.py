@@ -14,7 +14,7 @@ from pathlib import Path
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
-from nogan.common.errors import Interrupted, Occupied, UserError
+from nogan.common.errors import Interrupted, UserError
 from nogan.common.failures import explained
 from nogan.common.files import remove_temporary
 from nogan.common.lock import only_one
@@ -127,18 +127,18 @@ def _find_checkpoint(config: RunConfig, folder: RunFolder) -> Path | None:
     """The checkpoint that the run goes on from; None if it begins.
 
     Raises:
-        Occupied: a run is there, and the config does not say to go on with it.
+        Occupied: the folder holds a run or files, and the config does not say to go on; or the checkpoints are gone.
     """
-    if config.resume:
-        if is_rank_zero():
-            remove_temporary(folder.path)
-        return newest_whole_checkpoint(folder)
-    if folder.has_checkpoints:
-        raise Occupied(
-            f"{folder} holds a run already: go on with it by {setting('resume', folder)}, or give this one another "
-            "folder, hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
-        )
-    return None
+    if not config.resume:
+        if is_rank_zero():  # who alone sees the folder before anything is written
+            folder.check_is_free()
+        return None
+    if is_rank_zero():
+        remove_temporary(folder.path)
+    checkpoint = newest_whole_checkpoint(folder)
+    if checkpoint is None and is_rank_zero():
+        folder.check_may_begin_again()
+    return checkpoint
 
 
 # --- fit --------------------------------------------------------------------------------------------------------------

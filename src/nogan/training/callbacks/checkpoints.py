@@ -84,6 +84,7 @@ class RunCheckpoints(Checkpoint):
         trainer.save_checkpoint(path)  # every rank must call it; rank 0 writes
         self._saved_at = time.monotonic()
         if trainer.is_global_zero:
+            self.folder.note_checkpoint()
             self._link_last(path)
             self._prune(path)
 

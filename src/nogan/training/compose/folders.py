@@ -14,10 +14,10 @@ from rich.console import Console
 
 from nogan.common.errors import UserError, shown
 from nogan.plan.config import Trainer
-from nogan.runs.run_folder import mark_sweep
+from nogan.runs.run_folder import RunFolder, mark_sweep
 from nogan.training import sweeps
 from nogan.training.compose.messages import refusing
-from nogan.training.launch import text_of_rank_zero
+from nogan.training.launch import is_rank_zero, text_of_rank_zero
 
 
 class Folders(Callback):
@@ -32,7 +32,7 @@ class Folders(Callback):
             if config.dry_run:
                 config.hydra.run.dir, config.hydra.output_subdir = _passing_folder(), None
             else:
-                config.hydra.run.dir = text_of_rank_zero(lambda: str(config.hydra.run.dir), "run folder")
+                config.hydra.run.dir = text_of_rank_zero(lambda: str(_run_folder(config)), "run folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder, which a study's storage needs, and refuse what no job of the sweep could do."""
@@ -46,7 +46,12 @@ class Folders(Callback):
             check_devices(config, config.hydra.runtime.choices["hydra/launcher"])
             _check_sweeper(config)
             folder = Path(config.hydra.sweep.dir)
-            Folders.sweep, Folders.sweep_is_new = folder, not folder.exists()
+            is_new = not folder.exists()
+            if not is_new and not _is_given(config, "hydra.sweep.dir"):  # another sweep that began in this second
+                folder, is_new = _claimed(folder), True
+                config.hydra.sweep.dir = str(folder)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
+            Folders.sweep, Folders.sweep_is_new = folder, is_new
             mark_sweep(folder, config.objective)
 
     @classmethod
@@ -62,6 +67,50 @@ class Folders(Callback):
             return False
         terminal = Console()
         return summarize(cls.sweep, terminal if terminal.is_terminal else Console(width=160))
+
+
+def _run_folder(config: DictConfig) -> Path:
+    """The folder of the run: that of the one to go on with, the one that the command line gives, or a new one.
+
+    Raises:
+        UserError: two runs are meant, or the folder given holds files.
+    """
+    folder, resume = Path(config.hydra.run.dir), config.resume
+    if not is_rank_zero():  # what the first process has settled
+        return folder
+    if resume and resume != "auto":
+        if folder.resolve() != Path(resume).resolve():
+            raise UserError(
+                f"resume={resume} with hydra.run.dir={folder}: a run goes on in its own folder; leave hydra.run.dir "
+                f"out, or begin a new run with its networks, model.init={resume}"
+            )
+        return folder
+    if resume and RunFolder(folder).has_begun:
+        return folder
+    if not _is_given(config, "hydra.run.dir"):
+        return _claimed(folder)
+    RunFolder(folder).check_is_free()
+    return folder
+
+
+def _is_given(config: DictConfig, key: str) -> bool:
+    """Whether the command line sets ``key``, one of Hydra's."""
+    return any(override.lstrip("+").startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+
+
+def _claimed(folder: Path) -> Path:
+    """``folder``, made here; if another process was faster, the first of ``folder-2``, ``folder-3``, … that is free."""
+    candidate, number = folder, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            candidate = folder.with_name(f"{folder.name}-{number}")
+        except OSError:
+            return candidate  # Hydra will find the same, and it is said then
+        else:
+            return candidate
 
 
 def check_devices(config: DictConfig, launcher: str) -> None:

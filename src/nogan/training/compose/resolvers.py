@@ -47,5 +47,5 @@ def hydra_dir(resume: str | None, *, _root_: DictConfig) -> str | None:
     if (launch := launched()) and launch.rank > 0:
         return None
     folder = OmegaConf.select(_root_, "hydra.runtime.output_dir")
-    occupied = folder is not None and (RunFolder(Path(folder)).has_checkpoints or is_held(Path(folder)))
+    occupied = folder is not None and (RunFolder(Path(folder)).occupants() or is_held(Path(folder)))
     return ".hydra/resumed" if resume else ".hydra/refused" if occupied else ".hydra"
