@@ -26,6 +26,7 @@ from nogan.runs.checkpoints import damage_of, newest_first, newest_whole_checkpo
 from nogan.runs.run_folder import RunFolder
 from nogan.training.callbacks.checkpoints import AtomicCheckpointIO
 from nogan.training.callbacks.progress import PlanProgress
+from nogan.training.loggers import MetricsCSV
 from nogan.training.resume import newest_unfinished
 from nogan.training.run import train
 from tests.metrics import computed
@@ -464,6 +465,40 @@ def test_a_finished_run_that_goes_on_and_is_cut_is_found_again(smallest, uncut, 
     with pytest.raises(Cut):
         train(smallest(*more, f"resume={tmp_path / 'run'}"), tmp_path / "run", console=QUIET)
     assert newest_unfinished(tmp_path, smallest(*more).model_dump(mode="json")) == tmp_path / "run"
+
+
+def torn(content: bytes) -> bytes:
+    return content + b"000,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26"
+
+
+@pytest.mark.parametrize("damage", [None, torn, lambda c: c[: len(c) // 2], lambda c: bytes(len(c)), lambda c: b""])
+def test_damaged_metrics_come_back_from_the_checkpoint(smallest, uncut, cutting, tmp_path, caplog, damage):
+    cutting("on_train_batch_end", 23)
+    with pytest.raises(Cut):
+        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+    cutting()
+    file = tmp_path / "metrics.csv"
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage(file.read_bytes()))
+    RunFolder(tmp_path).metrics()  # which a report reads
+    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+    assert computed(uncut) == computed(tmp_path)
+    assert ("metrics.csv is damaged: its rows are restored" in caplog.text) == (damage is not torn)
+
+
+def test_the_rows_that_a_checkpoint_counts_are_on_the_disk(tmp_path, monkeypatch):
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    log = MetricsCSV(tmp_path / "metrics.csv")
+    log.log_metrics({"loss": 1.0}, step=1)
+    synced.clear()
+    content = log.content()
+    assert content.count(b"\n") == 2 and synced == [log.path.stat().st_ino]
+    log.path.write_bytes(content[:-3])
+    with pytest.raises(UserError, match="was changed while the run writes it: expected 1 rows"):
+        log.content()
 
 
 def test_damage_to_every_checkpoint_is_no_silent_new_start(smallest, uncut, tmp_path):

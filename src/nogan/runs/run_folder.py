@@ -33,7 +33,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -340,11 +340,16 @@ class RunFolder:
         return [PhaseRecord.from_dict(values) for values in json.loads(self.records_file.read_text())]
 
     def metrics(self) -> list[Row]:
-        """``metrics.csv``, each row without its empty cells and what is not finite; no row before there is any."""
+        """``metrics.csv``, each row without its empty cells and what is not finite; no row before there is any.
+
+        A row that is damaged, as the last one of a run that was killed may be, is left out.
+        """
         if not self.metrics_file.is_file():
             return []
-        with self.metrics_file.open(newline="") as file:
-            return [_finite(row) for row in csv.DictReader(file)]
+        lines = self.metrics_file.read_bytes().decode(errors="replace").replace("\0", "").splitlines()
+        columns, *rows = list(csv.reader(lines)) or [[]]
+        whole = (_finite(columns, cells) for cells in rows if len(cells) == len(columns))
+        return [row for row in whole if row is not None]
 
     def overrides(self) -> list[str]:
         """What the command line said, without Hydra's own settings; empty if the run was not started from one."""
@@ -406,6 +411,10 @@ def write_json(path: Path, content: Any) -> None:
     write_atomically(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
 
 
-def _finite(row: Mapping[str, str]) -> Row:
-    values = {name: float(cell) for name, cell in row.items() if cell}
+def _finite(columns: list[str], cells: list[str]) -> Row | None:
+    """The cells that are finite, by column; None if one is no number."""
+    try:
+        values = {name: float(cell) for name, cell in zip(columns, cells, strict=True) if cell}
+    except ValueError:
+        return None
     return {name: value for name, value in values.items() if math.isfinite(value)}

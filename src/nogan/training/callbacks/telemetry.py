@@ -18,6 +18,7 @@
 
 import math
 import sys
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from nogan.common import distributed
 from nogan.common.smoothing import DebiasedEMA
 from nogan.plan import GANPhase, Phase
 from nogan.training.loggers import MetricsCSV
@@ -48,14 +50,13 @@ class Telemetry(pl.Callback):
         self.smooth = DebiasedEMA()
         self.latest: dict[str, float] = {}  # the newest value of each metric of the phase
         self._loggers: list[Logger] = []
-        self._csv_rows = 0
+        self._logged = b""  # metrics.csv as the checkpoint has it
         self._speed_from = (0, 0.0)  # batches and seconds of the phase at the last measurement of speed
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drop the rows that the interrupted run wrote after the checkpoint."""
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsCSV):
-                logger.truncate(self._csv_rows)
+        """Go on behind the rows of the checkpoint, without those that the interrupted run wrote after it."""
+        for logger in self._csv:
+            logger.restore(self._logged)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start smoothing and the measurement of speed again."""
@@ -111,12 +112,13 @@ class Telemetry(pl.Callback):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The smoothing, and how far the CSV is written."""
-        return {"smooth": self.smooth.state_dict(), "csv_rows": self._rows_written}
+        """The smoothing, and the rows of the CSV."""
+        logged = b"".join(logger.content() for logger in self._csv) if distributed.rank() == 0 else b""
+        return {"smooth": self.smooth.state_dict(), "csv": packed(logged)}
 
     @property
-    def _rows_written(self) -> int:
-        return next((logger.rows for logger in self._loggers if isinstance(logger, MetricsCSV)), 0)
+    def _csv(self) -> list[MetricsCSV]:
+        return [logger for logger in self._loggers if isinstance(logger, MetricsCSV)]
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Keep the loggers, whose state a checkpoint needs."""
@@ -125,7 +127,20 @@ class Telemetry(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self.smooth.load_state_dict(state_dict["smooth"])
-        self._csv_rows = state_dict["csv_rows"]
+        if "csv" in state_dict:
+            self._logged = unpacked(state_dict["csv"])
+        else:  # a checkpoint of 0.1.0 has the number of rows
+            self._logged = b"".join(logger.first_rows(state_dict["csv_rows"]) for logger in self._csv)
+
+
+def packed(content: bytes) -> torch.Tensor:
+    """``content``, compressed, as a checkpoint can hold it."""
+    return torch.frombuffer(bytearray(zlib.compress(content, 1)), dtype=torch.uint8)
+
+
+def unpacked(content: torch.Tensor) -> bytes:
+    """Inverse of :func:`packed`."""
+    return zlib.decompress(content.cpu().numpy().tobytes())
 
 
 def _of_one(phase: Phase, values: Mapping[str, float], done: int) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import csv
 import functools
 import logging
+import os
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,8 +33,10 @@ class MetricsCSV(Logger):
 
     Lightning's own ``CSVLogger`` removes the files of an earlier run in the same folder, which a resumed run must not.
 
+    A checkpoint holds the :meth:`content`, so that a resumed run has its rows whatever became of the file.
+
     Args:
-        path: the file; an existing one is continued.
+        path: the file; it begins anew, unless :meth:`restore` is called first.
     """
 
     def __init__(self, path: Path) -> None:
@@ -41,11 +44,6 @@ class MetricsCSV(Logger):
         self.path = path
         self.rows = 0
         self.columns: list[str] = ["step"]
-        if path.is_file():
-            with path.open(newline="") as file:
-                reader = csv.reader(file)
-                self.columns = next(reader, self.columns)
-                self.rows = sum(1 for _ in reader)
 
     @property
     def name(self) -> str:
@@ -69,8 +67,9 @@ class MetricsCSV(Logger):
         new = [name for name in metrics if name not in self.columns]
         if new:
             self.columns += new
-            self._rewrite(self.rows)
-        with noticing_a_full_disk(self.path), self.path.open("a", newline="") as file:
+            self._rewrite()
+        with noticing_a_full_disk(self.path), self.path.open("r+", newline="") as file:  # not "a": it must be there
+            file.seek(0, os.SEEK_END)
             csv.DictWriter(file, self.columns, restval="").writerow({"step": step, **metrics})
         self.rows += 1
 
@@ -78,26 +77,69 @@ class MetricsCSV(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config is written beside the metrics, not into them."""
 
-    @rank_zero_only
-    def truncate(self, rows: int) -> None:
-        """Keep the first ``rows`` rows: a resumed run writes the later ones again."""
-        if self.rows > rows:
-            self._rewrite(rows)
+    def content(self) -> bytes:
+        """The file with all rows so far, which are then on the disk; empty before the first.
 
-    def _rewrite(self, rows: int) -> None:
-        kept: list[dict[str, str]] = []
-        if self.path.is_file():
-            with self.path.open(newline="") as file:
-                kept = [row for row, _ in zip(csv.DictReader(file), range(rows), strict=False)]
+        Raises:
+            UserError: somebody else has written to it.
+        """
+        if not self.rows:
+            return b""
+        with noticing_a_full_disk(self.path), self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+            content = file.read()
+        if content.count(b"\n") != self.rows + 1:
+            raise UserError(f"{self.path} was changed while the run writes it: expected {self.rows} rows and a header")
+        return content
+
+    def first_rows(self, rows: int) -> bytes:
+        """The file as it was with its first ``rows`` rows."""
+        if not self.path.is_file():
+            return b""
+        return b"".join(self.path.read_bytes().splitlines(keepends=True)[: rows + 1])
+
+    @rank_zero_only
+    def restore(self, content: bytes) -> None:
+        """Go on behind ``content``: a resumed run writes the later rows again.
+
+        What is missing in the file or damaged comes back, and the log says so.
+        """
+        if content and not _begins_with(self.path, content):
+            log.error("%s is damaged: its rows are restored from the checkpoint", self.path)
+        if content:
+            write_atomically(self.path, lambda path: path.write_bytes(content))
+        else:
+            self.path.unlink(missing_ok=True)
+        lines = list(csv.reader(content.decode().splitlines()))
+        self.columns, self.rows = (lines[0], len(lines) - 1) if lines else (["step"], 0)
+
+    def _rewrite(self) -> None:
+        """Write the rows so far again, with a cell for each of the columns."""
+        rows = _rows(self.path.read_bytes()) if self.rows else []
 
         def write(path: Path) -> None:
             with path.open("w", newline="") as file:
                 writer = csv.DictWriter(file, self.columns, restval="")
                 writer.writeheader()
-                writer.writerows(kept)
+                writer.writerows(rows)
 
         write_atomically(self.path, write)
-        self.rows = len(kept)
+
+
+def _rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(content.decode().splitlines()))
+
+
+def _begins_with(path: Path, content: bytes) -> bool:
+    """Whether the file holds the rows of ``content``; it may have more rows, and more columns."""
+    try:
+        there = _rows(path.read_bytes())
+    except (OSError, ValueError, csv.Error):  # ValueError: not UTF-8
+        return False
+    rows = _rows(content)
+    return len(there) >= len(rows) and all(
+        row.items() <= found.items() for row, found in zip(rows, there, strict=False)
+    )
 
 
 def _never_raising(method: Callable[..., None]) -> Callable[..., None]:
