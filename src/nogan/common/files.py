@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 QUOTA = getattr(errno, "EDQUOT", None)  # not on Windows
-TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
+TEMPORARY = re.compile(r"\.nogan-[0-9a-f]{32}(\.\w+)?")  # a name that nobody else gives to a file
 
 
 class DiskFull(OSError):
@@ -58,6 +58,11 @@ def bytes_of(content: Any) -> int:
     return getattr(content, "nbytes", 64)
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name for a temporary file in the folder of ``path``, with the same suffix."""
+    return path.with_name(f".nogan-{uuid.uuid4().hex}{path.suffix}")
+
+
 def write_atomically(path: Path, write: Callable[[Path], Any], *, needed: int = 0) -> None:
     """Write a temporary file beside ``path``, flush it to the disk, then rename it to ``path``.
 
@@ -73,7 +78,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any], *, needed: int = 
     Raises:
         DiskFull: there is no room for it.
     """
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    temporary = temporary_beside(path)
     try:
         with noticing_a_full_disk(path, needed):
             temporary.touch()

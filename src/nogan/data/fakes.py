@@ -22,6 +22,7 @@ from nogan.common.files import noticing_a_full_disk, write_atomically
 
 Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
 
+NOTED = {"done", "count", "size", "fingerprint"}
 NOTE_SECONDS = 5.0  # between notes of how many are done: each waits for the disk; fakes not yet noted are made again
 
 
@@ -53,7 +54,9 @@ class FakeStore:
         """How many pictures by the generator with this ``fingerprint`` are on disk."""
         try:
             note = json.loads(self._progress.read_text())
-        except (OSError, json.JSONDecodeError):
+        except (OSError, ValueError):  # not there, or damaged: then they are made again
+            return 0
+        if not isinstance(note, dict) or not note.keys() >= NOTED:
             return 0
         matches = note["fingerprint"] == fingerprint and (note["count"], note["size"]) == (self.count, self.size)
         return note["done"] if matches and self._file.is_file() else 0

@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -20,8 +21,37 @@ def environment() -> dict[str, Any]:
         "git": git_commit(),
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "threads": _threads(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def check_environment(noted: Any) -> None:
+    """Check that ``noted`` is of the kind that :func:`environment` makes.
+
+    Raises:
+        ValueError: it is not.
+    """
+    kinds = {"command": str, "packages": dict, "resumed": list}
+    for one in [noted, *(noted.get("resumed") or [] if isinstance(noted, dict) else [])]:
+        if not isinstance(one, dict) or not all(isinstance(one.get(key, kind()), kind) for key, kind in kinds.items()):
+            raise ValueError("expected what a run notes of where it is made")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of ``now`` may make results differ from those that ``before`` gave, in words."""
+    pairs = (
+        ("PyTorch", before.get("packages", {}).get("torch"), now["packages"]["torch"]),
+        ("commit", before.get("git"), now["git"]),
+        ("threads (OMP_NUM_THREADS)", before.get("threads"), now["threads"]),
+    )
+    return [f"{name} {new}, before {old}" for name, old, new in pairs if old is not None and old != new]
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
 
 
 def git_commit() -> str | None:

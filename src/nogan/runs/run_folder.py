@@ -28,12 +28,14 @@
 The folder of a sweep holds its trials' run folders and ``sweep.json``, which names what the sweep optimizes.
 """
 
+import contextlib
 import csv
 import json
+import logging
 import math
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -43,15 +45,18 @@ from nogan.common.errors import Occupied, UserError
 from nogan.common.files import write_atomically
 from nogan.plan import Plan, as_rows, from_rows
 from nogan.plan.config import RunConfig, parse_config
-from nogan.runs.environment import environment
+from nogan.runs.environment import check_environment, environment
 from nogan.runs.records import PhaseRecord
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, float]
 GeneratorStage = Literal["final", "pretrained", "inflection", "ema"]
 CriticStage = Literal["final", "gan"]
 
 SWEEP_MARK = "sweep.json"
-SNAPSHOT = re.compile(r"step-(\d+)\.safetensors")
+SNAPSHOT = re.compile(r"step-([0-9]+)\.safetensors")
+SNAPSHOT_NOTE = re.compile(r"step-([0-9]+)\.json")
 CHECKPOINT = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
 NOTES_AND_LOGS = re.compile(r"\.hydra|\.lock|failed\.txt|.*\.(log|out|err)")  # no run, and none's outputs
 NAMED = 3  # files that a message names, of those that a folder holds
@@ -201,8 +206,7 @@ class RunFolder:
 
     def snapshot_folders(self) -> list[Path]:
         """The folders of all GAN phases that have snapshots, in the order of the cycles."""
-        folders = [folder for folder in (self.path / "snapshots").glob("gan@*") if folder.is_dir()]
-        return sorted(folders, key=lambda folder: int(folder.name.removeprefix("gan@")))
+        return _numbered_folders(self.path / "snapshots", "gan@")
 
     def critic_before(self, cycle: int) -> Path:
         """The critic as it was before the GAN phase of ``cycle``."""
@@ -214,7 +218,7 @@ class RunFolder:
 
     def fakes_folders(self) -> list[Path]:
         """The folders of all cycles that have fakes on disk."""
-        return list((self.path / "fakes").glob("cycle-*"))
+        return _numbered_folders(self.path / "fakes", "cycle-")
 
     def generator(self, stage: GeneratorStage = "final") -> Path:
         """The generator's weights: as the run ended, before the first GAN phase, at the latest inflection point, …"""
@@ -252,7 +256,11 @@ class RunFolder:
     @property
     def failure(self) -> str | None:
         """Why the trial failed, in one line; None if it did not, or was then run to its end."""
-        return self.failure_file.read_text().strip() if self.failure_file.is_file() and not self.has_ended else None
+        return (
+            self.failure_file.read_text(errors="replace").strip()
+            if self.failure_file.is_file() and not self.has_ended
+            else None
+        )
 
     @property
     def sweep(self) -> Path | None:
@@ -322,22 +330,52 @@ class RunFolder:
         return parse_config(self.plain_config())
 
     def plain_config(self) -> dict[str, Any]:
-        """The config of the run as it was written, perhaps by an older version."""
-        return yaml.safe_load(self.config_file.read_text())
+        """The config of the run as it was written, perhaps by an older version.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        with _damage_named(self.config_file, "bring back a copy"):
+            config = yaml.safe_load(self.config_file.read_bytes())
+            if not isinstance(config, dict):
+                raise ValueError("expected keys with values")
+        return config
 
     def plan(self) -> Plan:
-        """The plan of the run as it was when the run began, or was last resumed."""
-        return from_rows(json.loads(self.plan_file.read_text()))
+        """The plan of the run as it was when the run began, or was last resumed.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        with _damage_named(self.plan_file, "bring back a copy"):
+            return from_rows(json.loads(self.plan_file.read_bytes()))
 
     def environment(self) -> dict[str, Any]:
-        """Where and with what the run was made, as :func:`~nogan.runs.environment.environment` says; empty without."""
-        return json.loads(self.environment_file.read_text()) if self.environment_file.is_file() else {}
+        """Where and with what the run was made, as :func:`~nogan.runs.environment.environment` says; empty without.
+
+        Nothing that a run computes depends on it: a damaged one is as none, and the log says so.
+        """
+        if not self.environment_file.is_file():
+            return {}
+        try:
+            with _damage_named(self.environment_file, "it is as if there were none"):
+                noted = json.loads(self.environment_file.read_bytes())
+                check_environment(noted)
+        except UserError as error:
+            log.warning("%s", error)
+            return {}
+        return noted
 
     def records(self) -> list[PhaseRecord]:
-        """What each phase cost and how it ended; empty before the run has ended."""
+        """What each phase cost and how it ended; empty before the run has ended.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         if not self.has_ended:
             return []
-        return [PhaseRecord.from_dict(values) for values in json.loads(self.records_file.read_text())]
+        with _damage_named(self.records_file, f"resume={self} writes it again"):
+            return [PhaseRecord.from_dict(values) for values in json.loads(self.records_file.read_bytes())]
 
     def metrics(self) -> list[Row]:
         """``metrics.csv``, each row without its empty cells and what is not finite; no row before there is any.
@@ -353,7 +391,11 @@ class RunFolder:
 
     def overrides(self) -> list[str]:
         """What the command line said, without Hydra's own settings; empty if the run was not started from one."""
-        return (yaml.safe_load(self.overrides_file.read_text()) or []) if self.overrides_file.is_file() else []
+        if not self.overrides_file.is_file():
+            return []
+        with _damage_named(self.overrides_file, "bring back a copy, or remove it"):
+            overrides = yaml.safe_load(self.overrides_file.read_bytes()) or []
+            return [str(override) for override in overrides]
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -389,6 +431,25 @@ class RunFolder:
         return self.wandb_id_file.read_text().strip()
 
 
+@contextlib.contextmanager
+def _damage_named(path: Path, then: str) -> Iterator[None]:
+    """Raise a :class:`UserError` in one line where ``path`` cannot be read as what it should be."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} is damaged ({reason}): {then}") from error
+
+
+def _numbered_folders(parent: Path, prefix: str) -> list[Path]:
+    """The folders ``prefix`` + number, by number; what else is there is not the run's, and left alone."""
+    found = {folder: folder.name.removeprefix(prefix) for folder in parent.glob(f"{prefix}*") if folder.is_dir()}
+    ours = [folder for folder, number in found.items() if re.fullmatch("[0-9]+", number)]
+    return sorted(ours, key=lambda folder: int(found[folder]))
+
+
 def snapshot_name(step: int) -> str:
     """The file name of the snapshot after ``step`` batches of a GAN phase."""
     return f"step-{step:06d}.safetensors"
@@ -403,7 +464,10 @@ def mark_sweep(folder: Path, objective: str | None) -> None:
 def sweep_objective(folder: Path) -> str | None:
     """What the sweep in ``folder`` optimizes; None if that was not said, or ``folder`` is of no sweep."""
     mark = folder / SWEEP_MARK
-    return json.loads(mark.read_text())["objective"] if mark.is_file() else None
+    if not mark.is_file():
+        return None
+    with _damage_named(mark, "bring back a copy, or remove it"):
+        return json.loads(mark.read_bytes())["objective"]
 
 
 def write_json(path: Path, content: Any) -> None:

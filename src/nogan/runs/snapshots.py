@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from nogan.common.errors import UserError
 from nogan.common.files import bytes_of, write_atomically
 from nogan.inflection.quality import quality
-from nogan.runs.run_folder import SNAPSHOT, RunFolder, snapshot_name
+from nogan.runs.run_folder import SNAPSHOT, SNAPSHOT_NOTE, RunFolder, snapshot_name
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,13 +52,16 @@ class SnapshotStore:
 
     def metrics(self, step: int) -> dict[str, float]:
         """The probe's metrics of snapshot ``step``; empty if it was not probed."""
-        note = self._note(step)
-        return json.loads(note.read_text()) if note.is_file() else {}
+        try:
+            metrics = json.loads(self._note(step).read_bytes())
+        except (OSError, ValueError):  # not there, or damaged
+            return {}
+        return metrics if isinstance(metrics, dict) else {}
 
     def all_metrics(self) -> dict[int, dict[str, float]]:
         """The probe's metrics by step, ascending; those of snapshots that have been thinned out are still there."""
-        notes = sorted(self.folder.glob("step-*.json"))
-        return {int(note.stem.removeprefix("step-")): json.loads(note.read_text()) for note in notes}
+        names = (match for note in self.folder.glob("step-*.json") if (match := SNAPSHOT_NOTE.fullmatch(note.name)))
+        return {step: self.metrics(step) for step in sorted(int(match[1]) for match in names)}
 
     def note_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keep the probe's metrics beside snapshot ``step``."""

@@ -6,8 +6,10 @@ from typing import Any
 
 from nogan.common.errors import UserError, shown
 from nogan.common.lock import is_held
-from nogan.plan import Plan, as_rows
+from nogan.plan import Plan, as_rows, build_plan
 from nogan.plan.config import RunConfig, parse_config
+from nogan.runs.environment import differences as differences_of_environment
+from nogan.runs.environment import environment
 from nogan.runs.run_folder import CheckpointName, RunFolder
 
 # Keys that may change when a run is resumed: they say where it runs and what it reports, not what it computes.
@@ -40,15 +42,23 @@ CYCLES = {
 
 
 def newest_unfinished(parent: Path, config: Mapping[str, Any]) -> Path | None:
-    """The newest run folder under ``parent`` with the same config that has not ended and that no process is using."""
-    wanted = _comparable(config)
+    """The newest run folder under ``parent`` with the same config that has not ended and that no process is using.
+
+    One that cannot be read is passed over, and the log says so.
+    """
+    if (wanted := _comparable(config)) is None:
+        return None
     for folder in sorted(parent.glob("*/"), key=lambda path: path.name, reverse=True):
-        run = RunFolder(folder)
-        if run.has_ended or is_held(folder) or not run.config_file.is_file():
-            continue
-        if wanted is not None and wanted == _comparable(run.plain_config()):
-            return folder
+        try:
+            if _can_go_on(RunFolder(folder)) and wanted == _comparable(RunFolder(folder).plain_config()):
+                return folder
+        except (OSError, UserError) as error:
+            log.warning("resume=auto: %s is passed over: %s", folder, getattr(error, "strerror", None) or error)
     return None
+
+
+def _can_go_on(run: RunFolder) -> bool:
+    return not run.has_ended and not is_held(run.path) and run.config_file.is_file()
 
 
 def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -60,15 +70,38 @@ def _comparable(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
-def check_changes(run: RunFolder, config: RunConfig, plan: Plan, checkpoint: Path) -> None:
+def changed_environment(run: RunFolder) -> str | None:
+    """A line that says why a resumed run may not end the same to the bit; None if nothing that matters has changed."""
+    noted = run.environment()
+    latest = (noted.get("resumed") or [noted])[-1]
+    changed = differences_of_environment(latest, environment())
+    return (
+        f"Resumed with {'; '.join(changed)}: results may differ slightly from those of a run that was not interrupted"
+        if changed
+        else None
+    )
+
+
+def check_changes(run: RunFolder, config: RunConfig, plan: Plan, checkpoint: Path, images: int) -> None:
     """Refuse a config that changes the part of the run that is already done.
+
+    Args:
+        run: the run.
+        config: the config now.
+        plan: the plan now.
+        checkpoint: what the run goes on from.
+        images: in the data, for a plan of before that has to be made again because its file is damaged.
 
     Raises:
         UserError: names the phase and the field, or the key, with both values.
     """
     position = CheckpointName.of(checkpoint)
     assert position is not None
-    before = run.plan()
+    try:
+        before = run.plan()
+    except UserError as damage:
+        log.warning("%s; the plan is made again from config.yaml", damage)
+        before = build_plan(run.config(), images)
     done = position.phase + 1
     was, now = as_rows(before)[:done], as_rows(plan)[:done]
     for index, old in enumerate(was):

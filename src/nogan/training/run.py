@@ -35,7 +35,7 @@ from nogan.training.modules import GANModule
 from nogan.training.modules.step import TooManySkippedBatches
 from nogan.training.preflight import check_networks, check_sizes
 from nogan.training.preview import photographs
-from nogan.training.resume import check_changes
+from nogan.training.resume import changed_environment, check_changes
 from nogan.training.same_data import check_same_data, record_of
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,9 @@ def _train(job: Job) -> dict[str, float]:
     plan = build_plan(job.config, record.planned_for)
     check_sizes(job.config, plan)
     if checkpoint:
-        check_changes(job.folder, job.config, plan, checkpoint)
+        check_changes(job.folder, job.config, plan, checkpoint, record.planned_for)
+        if changed := changed_environment(job.folder):
+            job.console.print(changed, soft_wrap=True)
     job.console.print(plan_table(plan))
     job.console.print(photographs(data, len(train)), soft_wrap=True, markup=False)
     started = time.monotonic()

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from nogan.common import distributed
 from nogan.common.errors import Interrupted, UserError
-from nogan.common.files import DiskFull, bytes_of, write_atomically
+from nogan.common.files import DiskFull, bytes_of, temporary_beside, write_atomically
 from nogan.plan import Plan
 from nogan.runs.checkpoints import KEPT_WITHIN_A_PHASE, newest_first
 from nogan.runs.run_folder import CheckpointName, RunFolder
@@ -90,8 +90,7 @@ class RunCheckpoints(Checkpoint):
 
     def _link_last(self, path: Path) -> None:
         last = self.folder.last_checkpoint
-        link = last.with_name(f".{last.name}.partial")
-        link.unlink(missing_ok=True)
+        link = temporary_beside(last)
         try:
             os.link(path, link)  # a hard link: works where symbolic links need a privilege
         except OSError:  # a disk without hard links
