@@ -68,12 +68,12 @@ def noted(monkeypatch, store) -> list[int]:
             if os.path.samestat(os.fstat(file), store._file.stat()):
                 on_disk, ranks = np.array(store.open()), ranks + 1
 
-    def checked(self: FakeStore, done: int, fingerprint: str) -> None:
+    def checked(self: FakeStore, done: int, *about: Any) -> None:
         nonlocal ranks
         assert np.array_equal(on_disk[:done], BYTES[:done]) and ranks == distributed.world_size()
         notes.append(done)
         ranks = 0
-        note(self, done, fingerprint)
+        note(self, done, *about)
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(FakeStore, "_note", checked)
@@ -173,3 +173,20 @@ def test_two_ranks_fill_one_file_and_note_together(store, noted, monkeypatch):
     assert noted == [16, 21]
     assert np.array_equal(store.open(), BYTES)
     assert asked[0] == [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18] and sorted(asked[0] + asked[1]) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("cut", [COUNT, 12])
+def test_a_flipped_bit_in_the_fakes_is_found_and_they_are_made_again(store, clock, caplog, monkeypatch, cut):
+    monkeypatch.setattr(fakes, "NOTE_SECONDS", 0)
+    try:
+        store.fill(colorizer(clock, cut), "one", BATCH)
+    except Cut:
+        assert store.done("one") == cut
+    content = bytearray(store._file.read_bytes())
+    content[1000] ^= 1
+    store._file.write_bytes(content)
+    store.fill(colorizer(clock), "one", BATCH)
+    assert "fakes.npy is damaged: the fakes are made again" in caplog.text
+    assert np.array_equal(store.open(), BYTES) and store.done("one") == COUNT
+    store._file.write_bytes(content[:-5])
+    assert store.done("one") == 0

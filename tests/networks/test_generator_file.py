@@ -83,6 +83,23 @@ def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path):
         assert name in str(caught.value) and "\n" not in str(caught.value), name
 
 
+def test_a_flipped_bit_and_weights_that_are_not_finite_are_refused(tmp_path):
+    weights = save_generator(tiny(), tmp_path)
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 0x40
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match="its weights do not match their checksum"):
+        load_generator(tmp_path)
+    broken = tiny()
+    torch.nn.init.constant_(next(broken.parameters()), float("nan"))
+    with pytest.raises(UserError, match="is not finite: expected the weights of a network that works"):
+        save_generator(broken, tmp_path / "broken")
+    assert not (tmp_path / "broken").exists()
+    torch.save({"model": {"weight": torch.tensor([float("inf")])}}, tmp_path / "inf.pth")
+    with pytest.raises(UserError, match="its tensor weight is not finite"):
+        load_generator(tmp_path / "inf.pth")
+
+
 def test_deoldify_format_comes_back(tmp_path):
     network = build_generator("resnet18", "deep", 0.1, pretrained=False).eval()
     save_generator(network, tmp_path)

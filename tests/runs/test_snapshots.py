@@ -10,6 +10,7 @@ from torch import nn
 
 from nogan import networks
 from nogan.cli import main
+from nogan.common.errors import UserError
 from nogan.networks import generator_file as exports
 from nogan.plan import build_plan
 from nogan.runs.run_folder import RunFolder
@@ -33,8 +34,29 @@ def run(tmp_path):
 
 def test_nearest_is_the_earlier_of_two_as_near(run):
     store = stores(run)["gan@1"]
-    assert [store.nearest(step) for step in (0, 4, 5, 6, 49, 1000)] == [0, 0, 0, 10, 50, 50]
-    assert SnapshotStore(run.path / "nowhere").nearest(3) is None
+    assert [store.nearest_whole(step) for step in (0, 4, 5, 6, 49, 1000)] == [0, 0, 0, 10, 50, 50]
+    with pytest.raises(UserError, match="no snapshot is whole"):
+        SnapshotStore(run.path / "nowhere").nearest_whole(3)
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 0x40
+    path.write_bytes(content)
+
+
+def test_a_flipped_bit_is_not_used(run, caplog):
+    store = stores(run)["gan@1"]
+    flip_a_bit(store.path(20))
+    with pytest.raises(UserError, match=r"step-000020.* is damaged \(its weights do not match their checksum\)"):
+        store.restore(20, filled(0))
+    assert store.nearest_whole(20) == 10 and "step-000020.safetensors is damaged" in caplog.text
+
+
+def test_what_is_not_finite_is_not_kept(tmp_path):
+    with pytest.raises(UserError, match="its tensor weight is not finite"):
+        SnapshotStore(tmp_path).save(0, filled(float("nan")))
+    assert not list(tmp_path.iterdir())
 
 
 def test_restore_brings_the_weights_back(run):

@@ -65,7 +65,7 @@ def test_a_run_goes_on_in_no_other_folder(finished_run, tmp_path):
 def test_runs_that_begin_in_one_second_have_a_folder_each(tmp_path):
     found = []
     for _ in range(4):
-        config = settings(dir=str(tmp_path / "name" / "12-00-00"))
+        config = settings(dir=str(tmp_path / "name" / "2026-01-01_12-00-00"))
         Folders().on_run_start(config)
         found.append(Path(config.hydra.run.dir).name)
-    assert found == ["12-00-00", "12-00-00-2", "12-00-00-3", "12-00-00-4"]
+    assert [name.removeprefix("2026-01-01_12-00-00") for name in found] == ["", "-2", "-3", "-4"]

@@ -229,8 +229,8 @@ def test_cut_many_times(smallest, uncut, cutting, tmp_path):
 def test_cut_while_the_fakes_are_made(smallest, uncut, tmp_path, monkeypatch, cycle):
     note = fakes.FakeStore._note
 
-    def cut_at(self: Any, done: int, fingerprint: str) -> None:
-        note(self, done, fingerprint)
+    def cut_at(self: Any, done: int, *about: Any) -> None:
+        note(self, done, *about)
         if self.folder.name == f"cycle-{cycle}" and 0 < done < self.count:
             raise Cut
 

@@ -6,9 +6,11 @@ with a hash of the generator. On several devices each makes its share of every r
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,9 +22,12 @@ from torch import Tensor, nn
 from nogan.common import distributed
 from nogan.common.files import noticing_a_full_disk, write_atomically
 
+log = logging.getLogger(__name__)
+
 Colorize = Callable[[list[np.ndarray]], Iterator[Tensor]]
 
 NOTED = {"done", "count", "size", "fingerprint"}
+CHUNK = 2**24
 NOTE_SECONDS = 5.0  # between notes of how many are done: each waits for the disk; fakes not yet noted are made again
 
 
@@ -47,6 +52,11 @@ class FakeStore:
         return self.folder / "progress.json"
 
     @property
+    def _bytes(self) -> int:
+        """Bytes of a picture."""
+        return 3 * self.size**2
+
+    @property
     def _shape(self) -> tuple[int, int, int, int]:
         return (self.count, 3, self.size, self.size)
 
@@ -56,10 +66,26 @@ class FakeStore:
             note = json.loads(self._progress.read_text())
         except (OSError, ValueError):  # not there, or damaged: then they are made again
             return 0
-        if not isinstance(note, dict) or not note.keys() >= NOTED:
+        if not isinstance(note, dict) or not note.keys() >= NOTED or ("crc" in note and "start" not in note):
             return 0
         matches = note["fingerprint"] == fingerprint and (note["count"], note["size"]) == (self.count, self.size)
-        return note["done"] if matches and self._file.is_file() else 0
+        if not matches or not self._file.is_file():
+            return 0
+        if "crc" in note and self._crc(note["start"], note["done"]) != note["crc"]:
+            log.error("%s is damaged: the fakes are made again", self._file)
+            return 0
+        return note["done"]
+
+    def _crc(self, start: int, pictures: int) -> int | None:
+        """A checksum of the first ``pictures``, which begin at byte ``start``; None if the file is too short."""
+        left, crc = start + pictures * self._bytes, 0
+        if self._file.stat().st_size != start + self.count * self._bytes:
+            return None
+        with self._file.open("rb") as file:
+            while left > 0:
+                chunk = file.read(min(left, CHUNK))
+                left, crc = left - len(chunk), zlib.crc32(chunk, crc)
+        return crc
 
     def fill(
         self, colorize: Colorize, fingerprint: str, batch_size: int, report: Callable[[int, int], None] | None = None
@@ -74,13 +100,15 @@ class FakeStore:
             report: called on every rank with (done, count) after each round of batches, one on each rank.
         """
         rank, world = distributed.rank(), distributed.world_size()
-        done = distributed.broadcast_from_rank_zero(self.done(fingerprint))
+        done = distributed.broadcast_from_rank_zero(self.done(fingerprint) if rank == 0 else 0)
         if done == self.count:
             return
         if done == 0 and rank == 0:
             self._begin()
         distributed.barrier()
         start = np.load(self._file, mmap_mode="r").offset
+        # Of one process's pictures, as they are written. Of several, all are read once, when nobody writes any more.
+        crc = self._crc(start, done) if world == 1 else None
         stride = batch_size * world
         rounds = [np.arange(first, min(first + stride, self.count)) for first in range(done, self.count, stride)]
         mine = [numbers[distributed.part(len(numbers), rank, world)] for numbers in rounds]
@@ -91,7 +119,8 @@ class FakeStore:
             noted = time.monotonic()
             for numbers, own in zip(rounds, mine, strict=True):
                 if len(own):
-                    self._write(file, start + int(own[0]) * 3 * self.size**2, next(pictures))
+                    content = self._write(file, start + int(own[0]) * self._bytes, next(pictures))
+                    crc = zlib.crc32(content, crc) if crc is not None else None
                 done = int(numbers[-1]) + 1
                 (due,) = distributed.all_reduce_max(done == self.count or time.monotonic() - noted >= NOTE_SECONDS)
                 if due:
@@ -100,7 +129,8 @@ class FakeStore:
                         os.fsync(file.fileno())
                     distributed.barrier()  # what is noted is on the disk, from every rank
                     if rank == 0:
-                        self._note(done, fingerprint)
+                        crc = self._crc(start, done) if done == self.count and crc is None else crc
+                        self._note(done, fingerprint, start, crc)
                     noted = time.monotonic()
                 if report:
                     report(done, self.count)
@@ -113,18 +143,21 @@ class FakeStore:
         with noticing_a_full_disk(self._file, math.prod(self._shape)):
             np.lib.format.open_memmap(self._file, mode="w+", dtype=np.uint8, shape=self._shape)
 
-    def _write(self, file: BinaryIO, offset: int, pictures: Tensor) -> None:
-        content = pictures.mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    def _write(self, file: BinaryIO, offset: int, pictures: Tensor) -> bytes:
+        content = pictures.mul(255).round().clamp(0, 255).to(torch.uint8).cpu().numpy().tobytes()
         with noticing_a_full_disk(self._file):
             file.seek(offset)
-            file.write(content.tobytes())
+            file.write(content)
+        return content
 
     def open(self) -> np.ndarray:
         """The pictures, ``(count, 3, size, size)`` uint8 RGB, memory-mapped."""
         return np.load(self._file, mmap_mode="r")
 
-    def _note(self, done: int, fingerprint: str) -> None:
+    def _note(self, done: int, fingerprint: str, start: int, crc: int | None) -> None:
         note = {"done": done, "count": self.count, "size": self.size, "fingerprint": fingerprint}
+        if crc is not None:
+            note |= {"start": start, "crc": crc}
         write_atomically(self._progress, lambda path: path.write_text(json.dumps(note)))
 
 

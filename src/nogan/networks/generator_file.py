@@ -19,6 +19,7 @@ from nogan.common.files import bytes_of, write_atomically
 from nogan.common.targets import TARGET, already_imported, arguments, has_target
 from nogan.common.version import __version__
 from nogan.networks.original import DEOLDIFY_SIZE
+from nogan.networks.tensor_file import DESCRIPTION, DIGEST, check_digest, check_finite, digest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,8 +31,6 @@ VERSION = 1
 WEIGHTS_NAME = "generator.safetensors"
 CHECKPOINT_SUFFIXES = (".safetensors", ".pth", ".onnx")
 """Suffixes of generators: ours, DeOldify's, and ONNX exports."""
-
-_HEADER_KEY = "nogan"
 
 
 def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_info: Any) -> Path:
@@ -47,28 +46,29 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
         The path of the ``.safetensors`` file.
 
     Raises:
-        UserError: ``path`` cannot be written.
+        UserError: ``path`` cannot be written, or a weight is not finite.
     """
     from safetensors.torch import save_file
 
     weights = weights_path(path)
     assert isinstance(network.config, dict)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    check_finite(tensors, weights)
     description = {
         "format": FORMAT,
         "version": VERSION,
         "network": dict(network.config),
         "training": training_info,
         "nogan_version": __version__,
+        DIGEST: digest(tensors),
     }
     text = json.dumps(description, indent=2) + "\n"
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-
     try:
         weights.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(weights.with_suffix(".json"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
         write_atomically(
             weights,
-            lambda temporary: save_file(tensors, temporary, metadata={_HEADER_KEY: text}),
+            lambda temporary: save_file(tensors, temporary, metadata={DESCRIPTION: text}),
             needed=bytes_of(tensors),
         )
     except OSError as error:
@@ -186,7 +186,7 @@ def _read(weights: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str
 
     try:
         with safe_open(weights, framework="pt") as file:
-            header = (file.metadata() or {}).get(_HEADER_KEY)
+            header = (file.metadata() or {}).get(DESCRIPTION)
             state = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118 (no mapping)
         beside = weights.with_suffix(".json")
         if header is None and not beside.is_file():
@@ -204,6 +204,8 @@ def _read(weights: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str
         )
     if not isinstance(description.get("network"), dict):
         raise UserError(f"{weights} does not say how to rebuild its network (its 'network' is missing).")
+    check_digest(state, description.get(DIGEST) if tensors else None, weights)
+    check_finite(state, weights)
     return description, state
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nogan.common.errors import UserError
+from nogan.networks import tensor_file
 
 _SCALAR = np.float64(0).__reduce__()[0]  # what NumPy pickles scalars by
 assert callable(_SCALAR)
@@ -42,7 +43,8 @@ def read_tensors(path: str | Path, *, setting: str) -> dict[str, Tensor]:
         setting: the config key or flag that names it, for the messages.
 
     Raises:
-        UserError: the file is missing, damaged, of another kind, or asks to run code.
+        UserError: the file is missing, damaged, of another kind, holds numbers that are not finite, or asks to run
+            code.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -54,17 +56,15 @@ def read_tensors(path: str | Path, *, setting: str) -> dict[str, Tensor]:
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not tensors:
         raise UserError(f"{setting}={path}: holds no named tensors; expected a state dict")
+    tensor_file.check_finite(tensors, path)
     return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 def _read_safetensors(path: Path, setting: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{setting}={path}: not a whole .safetensors file ({_first_line(error)})") from error
+        return tensor_file.read(path)
+    except UserError as error:
+        raise UserError(f"{setting}={error}") from error
 
 
 def _unpickle(path: Path, setting: str) -> object:

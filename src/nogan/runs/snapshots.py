@@ -8,19 +8,22 @@ the probe's metrics of that moment.
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
-from nogan.common.files import bytes_of, write_atomically
+from nogan.common.files import write_atomically
 from nogan.inflection.quality import quality
 from nogan.runs.run_folder import SNAPSHOT, SNAPSHOT_NOTE, RunFolder, snapshot_name
 
 if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 SHOWN = ("colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "change", "shift_variation", "scale_variation")
 
@@ -76,9 +79,25 @@ class SnapshotStore:
         save_state(network, path)
         return path
 
-    def nearest(self, step: int) -> int | None:
-        """The step of the snapshot nearest to ``step``, of two equally near the earlier; None without snapshots."""
-        return min(self.steps(), key=lambda have: (abs(have - step), have), default=None)
+    def nearest_whole(self, step: int) -> int:
+        """The step of the whole snapshot nearest to ``step``, the earlier of two as near; the log names damaged ones.
+
+        Raises:
+            UserError: there is none.
+        """
+        from nogan.networks import tensor_file
+
+        for have in sorted(self.steps(), key=lambda have: (abs(have - step), have)):
+            try:
+                tensor_file.read(self.path(have))
+            except UserError as error:
+                log.error("%s; the snapshot nearest to it is taken instead", error)
+            else:
+                return have
+        raise UserError(
+            f"{self.folder}: no snapshot is whole, and the generator has to go back to one: bring back a copy; or "
+            "remove the checkpoints of this phase, and resume the run to train it again"
+        )
 
     def restore(self, step: int, network: "nn.Module") -> None:
         """Put snapshot ``step`` back into ``network``."""
@@ -135,24 +154,30 @@ def prune(run: RunFolder, budget: float) -> list[Path]:
 
 
 def save_state(network: "nn.Module", path: Path) -> None:
-    """Write the state dict of ``network`` as safetensors, atomically."""
+    """Write the state dict of ``network`` as safetensors, atomically and with a checksum."""
     save_tensors(network.state_dict(), path)
 
 
 def save_tensors(tensors: "Mapping[str, Tensor]", path: Path) -> None:
-    """Write ``tensors`` as safetensors, atomically; the folder is made."""
-    from safetensors.torch import save_file
+    """Write ``tensors`` as safetensors, atomically and with a checksum; the folder is made.
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomically(path, lambda temporary: save_file(plain, temporary), needed=bytes_of(plain))
+    Raises:
+        UserError: one of them is not finite.
+    """
+    from nogan.networks import tensor_file
+
+    tensor_file.write(tensors, path)
 
 
 def load_state(network: "nn.Module", path: Path) -> None:
-    """Read what :func:`save_state` wrote."""
-    from safetensors.torch import load_file
+    """Read what :func:`save_state` wrote.
 
-    network.load_state_dict(load_file(path))
+    Raises:
+        UserError: the file is not there or damaged.
+    """
+    from nogan.networks import tensor_file
+
+    network.load_state_dict(tensor_file.read(path))
 
 
 def pick(run: RunFolder, step: int, cycle: int | None = None, output: Path | None = None) -> Path:

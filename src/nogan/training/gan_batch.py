@@ -155,8 +155,8 @@ class GANBatches:
     def _roll_back(self, phase: GANPhase, inflection: int) -> None:
         """Put the snapshot nearest to batch ``inflection`` back into the generator, and record which one it is."""
         store = self.snapshots(phase)
-        back_to = distributed.broadcast_from_rank_zero(store.nearest(inflection))  # rank zero has written them all
-        assert back_to is not None  # snapshot 0 is always there
+        whole = store.nearest_whole(inflection) if distributed.rank() == 0 else 0  # rank zero has written them all
+        back_to = distributed.broadcast_from_rank_zero(whole)
         store.restore(back_to, self.module.generator.network)
         self.state.record.end, self.state.record.rolled_back_to = "inflection", back_to
 

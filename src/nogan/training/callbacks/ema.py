@@ -4,7 +4,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import STEP_OUTPUT
-from safetensors.torch import load_file
 from timm.utils import ModelEmaV3
 from torch import Tensor
 
@@ -103,7 +102,7 @@ class GeneratorEMA(pl.Callback):
             return
         network = self.follower.module
         if isinstance(phase, GANPhase) and record.rolled_back_to is not None:
-            network.load_state_dict(load_file(self._snapshots(phase).path(record.rolled_back_to)))
+            self._snapshots(phase).restore(record.rolled_back_to, network)
         exports.save_generator(network, self.folder.generator("ema"), **self.about, after=phase.name, size=phase.size)
 
     def _snapshots(self, phase: GANPhase) -> SnapshotStore:

@@ -1,6 +1,7 @@
 """The Hydra callback that prepares the folder of a run or a sweep when one begins."""
 
 import atexit
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from nogan.runs.run_folder import RunFolder, mark_sweep
 from nogan.training import sweeps
 from nogan.training.compose.messages import refusing
 from nogan.training.launch import is_rank_zero, text_of_rank_zero
+
+DATE = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
 
 class Folders(Callback):
@@ -47,7 +50,7 @@ class Folders(Callback):
             _check_sweeper(config)
             folder = Path(config.hydra.sweep.dir)
             is_new = not folder.exists()
-            if not is_new and not _is_given(config, "hydra.sweep.dir"):  # another sweep that began in this second
+            if not is_new and _is_dated(folder, config, "hydra.sweep.dir"):  # another's that began in this second
                 folder, is_new = _claimed(folder), True
                 config.hydra.sweep.dir = str(folder)
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={folder}")
@@ -87,15 +90,16 @@ def _run_folder(config: DictConfig) -> Path:
         return folder
     if resume and RunFolder(folder).has_begun:
         return folder
-    if not _is_given(config, "hydra.run.dir"):
+    if _is_dated(folder, config, "hydra.run.dir"):
         return _claimed(folder)
     RunFolder(folder).check_is_free()
     return folder
 
 
-def _is_given(config: DictConfig, key: str) -> bool:
-    """Whether the command line sets ``key``, one of Hydra's."""
-    return any(override.lstrip("+").startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+def _is_dated(folder: Path, config: DictConfig, key: str) -> bool:
+    """Whether ``folder`` has its name from the clock, and neither from the command line nor from a recipe."""
+    given = any(override.lstrip("+").startswith(f"{key}=") for override in config.hydra.overrides.hydra)
+    return not given and DATE.fullmatch(folder.name) is not None
 
 
 def _claimed(folder: Path) -> Path:
