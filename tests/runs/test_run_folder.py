@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from nogan.common.errors import UserError
-from nogan.common.files import remove_temporary
+from nogan.common.errors import Occupied, UserError
+from nogan.common.files import remove_temporary, temporary_beside
 from nogan.data.fakes import FakeStore
 from nogan.plan import build_plan
 from nogan.runs import environment
@@ -73,6 +73,18 @@ def test_folders_and_files_of_others_are_left_alone(run):
         file.touch()
     remove_temporary(run.path)
     assert all(file.exists() for file in hidden)
+
+
+def test_what_a_start_left_that_was_killed_at_once_is_no_run(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    for name in ("train.log", ".lock", "slurm-1.out", temporary_beside(tmp_path / "config.yaml").name):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path).check_is_free()
+    (tmp_path / "config.yaml").write_text("mine: 1")
+    with pytest.raises(Occupied, match=r"holds files already \(config.yaml\)"):
+        RunFolder(tmp_path).check_is_free()
+    with pytest.raises(Occupied, match=r"config\.yaml is not a run's, or damaged"):
+        RunFolder(tmp_path).check_may_begin_again()
 
 
 def test_a_neighbor_that_cannot_be_read_is_passed_over(smallest, run, caplog):

@@ -250,7 +250,7 @@ def test_a_run_that_failed_says_where_to_look(tmp_path, capsys):
     assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "1"]) == 1
     error = capsys.readouterr().err
     assert "scenes, seed 0: train.py ended with code 1: no disk left" in error
-    assert "output.txt" in error
+    assert "output.log" in error
     assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "experiments")]) == 1
     assert "pass --root" in capsys.readouterr().err
 

@@ -42,7 +42,7 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from nogan.common.errors import Occupied, UserError
-from nogan.common.files import write_atomically
+from nogan.common.files import TEMPORARY, write_atomically
 from nogan.plan import Plan, as_rows, from_rows
 from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.environment import check_environment, environment
@@ -58,7 +58,7 @@ SWEEP_MARK = "sweep.json"
 SNAPSHOT = re.compile(r"step-([0-9]+)\.safetensors")
 SNAPSHOT_NOTE = re.compile(r"step-([0-9]+)\.json")
 CHECKPOINT = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
-NOTES_AND_LOGS = re.compile(r"\.hydra|\.lock|failed\.txt|.*\.(log|out|err)")  # no run, and none's outputs
+NOTES_AND_LOGS = re.compile(r"\.hydra|\.lock|failed\.txt|wandb|wandb-id\.txt|.*\.(log|out|err)")  # none's results
 NAMED = 3  # files that a message names, of those that a folder holds
 
 
@@ -272,7 +272,8 @@ class RunFolder:
         """What a new run would overwrite or be mixed with; of notes and logs of its start there may be some."""
         if not self.path.is_dir():
             return []
-        return sorted(path.name for path in self.path.iterdir() if not NOTES_AND_LOGS.fullmatch(path.name))
+        names = [path.name for path in self.path.iterdir()]
+        return sorted(name for name in names if not NOTES_AND_LOGS.fullmatch(name) and not TEMPORARY.fullmatch(name))
 
     def check_is_free(self) -> None:
         """Refuse the folder to a new run, if it holds another run or anybody's files.
@@ -307,7 +308,10 @@ class RunFolder:
                 f"resume={self}: its checkpoints are gone, and it cannot go on without: bring one back; or begin a new "
                 f"run with its networks, model.init={self}"
             )
-        self.config()
+        try:
+            self.config()
+        except UserError as error:
+            raise Occupied(f"{self.config_file} is not a run's, or damaged ({str(error).splitlines()[0]})") from error
 
     def check_is_run(self) -> None:
         """Refuse a ``resume=FOLDER`` that holds no run.

@@ -95,11 +95,11 @@ def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: 
     path = os.pathsep.join(filter(None, [str((root / "src").resolve()), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "output.txt").open("a") as output:
+    with (folder / "output.log").open("a") as output:
         command = [sys.executable, "train.py", *arguments]
         code = subprocess.run(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT).returncode
     if code:
-        lines = (folder / "output.txt").read_text().strip().splitlines() or [""]
+        lines = (folder / "output.log").read_text().strip().splitlines() or [""]
         raise UserError(f"{data}, seed {seed}: train.py ended with code {code}: {lines[-1]} (all of it: {output.name})")
 
 

@@ -134,6 +134,7 @@ def _find_checkpoint(config: RunConfig, folder: RunFolder) -> Path | None:
     if not config.resume:
         if is_rank_zero():  # who alone sees the folder before anything is written
             folder.check_is_free()
+            remove_temporary(folder.path)
         return None
     if is_rank_zero():
         remove_temporary(folder.path)

@@ -88,7 +88,7 @@ def _run_folder(config: DictConfig) -> Path:
                 f"out, or begin a new run with its networks, model.init={resume}"
             )
         return folder
-    if resume and RunFolder(folder).has_begun:
+    if resume and RunFolder(folder).config_file.is_file():
         return folder
     if _is_dated(folder, config, "hydra.run.dir"):
         return _claimed(folder)
