@@ -1,5 +1,6 @@
 """Resuming an interrupted run: which one, and which changes of its config are allowed."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.environment import differences as differences_of_environment
 from nogan.runs.environment import environment
 from nogan.runs.run_folder import CheckpointName, RunFolder
+
+log = logging.getLogger(__name__)
 
 # Keys that may change when a run is resumed: they say where it runs and what it reports, not what it computes.
 FREE = {
