@@ -43,6 +43,7 @@ import yaml
 
 from nogan.common.errors import Occupied, UserError
 from nogan.common.files import TEMPORARY, write_atomically
+from nogan.common.program import setting
 from nogan.plan import Plan, as_rows, from_rows
 from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.environment import check_environment, environment
@@ -283,8 +284,8 @@ class RunFolder:
         """
         if self.has_begun or self.has_checkpoints:
             raise Occupied(
-                f"{self} holds a run already: go on with it by resume={self}, or give this one another folder, "
-                "hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
+                f"{self} holds a run already: go on with it by {setting('resume', self)}, or give this one another "
+                "folder, hydra.run.dir=DIR (for a sweep: hydra.sweep.dir=DIR)"
             )
         if there := self.occupants():
             named = ", ".join(there[:NAMED]) + (f" and {len(there) - NAMED} more" if len(there) > NAMED else "")
@@ -306,7 +307,7 @@ class RunFolder:
         if self.has_ended or self.checkpointed_file.is_file():
             raise Occupied(
                 f"resume={self}: its checkpoints are gone, and it cannot go on without: bring one back; or begin a new "
-                f"run with its networks, model.init={self}"
+                f"run with its networks, {setting('model.init', self)}"
             )
         try:
             self.config()

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from nogan.common.errors import UserError, shown
+from nogan.common.program import setting
 from nogan.plan.config import Trainer
 from nogan.runs.run_folder import RunFolder, mark_sweep
 from nogan.training import sweeps
@@ -85,7 +86,7 @@ def _run_folder(config: DictConfig) -> Path:
         if folder.resolve() != Path(resume).resolve():
             raise UserError(
                 f"resume={resume} with hydra.run.dir={folder}: a run goes on in its own folder; leave hydra.run.dir "
-                f"out, or begin a new run with its networks, model.init={resume}"
+                f"out, or begin a new run with its networks, {setting('model.init', resume)}"
             )
         return folder
     if resume and RunFolder(folder).config_file.is_file():
