@@ -109,3 +109,20 @@ def test_devices_that_this_machine_has(configure, monkeypatch, overrides, gpus, 
         return
     with pytest.raises(UserError, match=message):
         check_devices(trainer)
+
+
+def test_debug_takes_a_few_batches_of_every_experiment_and_leaves_the_quickstart_as_it_is(configure):
+    quick = build_plan(configure("experiment=quickstart", "trainer=debug"), 20000)
+    assert quick == build_plan(configure("experiment=quickstart", "trainer.limit_batches=2"), 20000)
+    photographs = build_plan(configure("experiment=photographs", "trainer=debug"), 400)
+    assert max(phase.steps for phase in photographs) <= 4
+
+
+def test_the_share_to_enlarge_is_one_that_there_is(smallest):
+    with pytest.raises(UserError, match=r"nogan\.critic\.phases\.c1: .* a larger nogan\.critic\.fakes\.share"):
+        build_plan(smallest("nogan.critic.phases.c1.batch_size=400"))
+
+
+def test_similar_encoders_look_alike(smallest):
+    with pytest.raises(UserError, match="close: resnet34,"):
+        shown(smallest("model.encoder=resnet_34"))

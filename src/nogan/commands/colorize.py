@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nogan.colorize.film import FilmReport
 
 EXAMPLES = """examples:
-  {0} old.jpg -o new.jpg --checkpoint outputs/quickstart
+  {0} old.jpg -o new.jpg --checkpoint outputs/quickstart/DATE
   {0} album/ -o colored/ --checkpoint ColorizeArtistic_gen.pth --render-factor 30
   {0} "scans/**/*.tif" -o colored/ --blend vivid:0.6 stable:0.4
   {0} film.mkv -o film-color.mkv --checkpoint generator.safetensors --stabilize

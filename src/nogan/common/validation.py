@@ -106,6 +106,7 @@ def unknown_key(key: str, keys_at: KeysAt, beside: Iterable[str] = ()) -> str:
     allowed = sorted({*keys_at(parents), *(() if parents else beside)})
     deeper = [f"{section}.{name}" for section in allowed if name in keys_at([*parents, section])]
     close = difflib.get_close_matches(name, allowed, n=1) or deeper[:1]
+    close = [found for found in close if ".".join([*parents, found]) != key]  # known, but not here: +KEY=… of Hydra
     hint = f"did you mean {'.'.join([*parents, close[0]])}? " if close else ""
     where = ".".join(parents) or "the top level"
     return f"unknown key {key}: {hint}allowed in {where}: {', '.join(allowed)}"

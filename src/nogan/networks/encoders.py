@@ -5,6 +5,7 @@ the one before.
 """
 
 import contextlib
+import difflib
 import inspect
 import logging
 import socket
@@ -206,7 +207,7 @@ def check_encoder(name: str) -> bool:
     import timm
 
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name.split('.')[0].rstrip('0123456789')}*")[:5]
+        close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=5, cutoff=0.7)
         hint = f"; close: {', '.join(close)}" if close else ""
         raise UserError(f"model.encoder={name}: expected 'tiny' or a backbone that timm {timm.__version__} knows{hint}")
     try:

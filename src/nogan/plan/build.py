@@ -108,9 +108,9 @@ def _pretraining(cfg: RunConfig, train: int) -> Iterator[GeneratorPhase]:
             size=phase.size,
             batch_size=phase.batch_size,
             share=phase.share,
-            epochs=phase.epochs,
+            epochs=_epochs(cfg, phase.epochs),
             images=batches * phase.batch_size,
-            steps=batches * phase.epochs,
+            steps=batches * _epochs(cfg, phase.epochs),
             lr=layer_group_lr(phase.lr),
             beta2=cfg.nogan.optimizer.beta2,
             pct_start=phase.pct_start,
@@ -135,9 +135,9 @@ def _critic_phases(cfg: RunConfig, train: int, cycle: int) -> Iterator[CriticPha
             size=phase.size,
             batch_size=phase.batch_size,
             share=fakes.share,
-            epochs=phase.epochs,
+            epochs=_epochs(cfg, phase.epochs),
             images=batches * phase.batch_size,
-            steps=batches * phase.epochs,
+            steps=batches * _epochs(cfg, phase.epochs),
             lr=(phase.lr,),
             beta2=cfg.nogan.optimizer.beta2,
             pct_start=phase.pct_start,
@@ -167,14 +167,19 @@ def _gan_phase(cfg: RunConfig, train: int, cycle: int) -> GANPhase:
         size=gan.size,
         batch_size=gan.batch_size,
         share=gan.share,
-        epochs=gan.epochs,
+        epochs=_epochs(cfg, gan.epochs),
         images=batches * gan.batch_size,
-        steps=batches * gan.epochs,
+        steps=batches * _epochs(cfg, gan.epochs),
         lr=(gan.lr, gan.lr * gan.critic_lr_mult),
         betas=gan.betas,
         noise=gan.noise,
         snapshot_every=max(1, round(cfg.nogan.snapshot_every * train / gan.batch_size)),
     )
+
+
+def _epochs(cfg: RunConfig, epochs: int) -> int:
+    """``epochs``, within ``trainer.limit_epochs``."""
+    return min(epochs, cfg.trainer.limit_epochs or epochs)
 
 
 def _batches(cfg: RunConfig, key: str, images: float, batch_size: int) -> int:
@@ -187,8 +192,9 @@ def _whole_batches(key: str, images: float, batch_size: int) -> int:
     """Whole batches in ``images``; the last partial one is dropped."""
     batches = int(images) // batch_size
     if batches == 0:
+        share = "nogan.critic.fakes.share" if key.startswith("nogan.critic.") else f"{key}.share"
         raise UserError(
-            f"{key}: a share of {int(images)} images gives no batch of {batch_size}: expected a larger {key}.share, "
+            f"{key}: a share of {int(images)} images gives no batch of {batch_size}: expected a larger {share}, "
             "a smaller batch_size or more data"
         )
     return batches

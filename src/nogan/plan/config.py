@@ -336,6 +336,7 @@ class Trainer(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     compile: bool
     limit_batches: Count | None
+    limit_epochs: Count | None = None
     accumulate: Count
     max_bad_batches: Natural
     log_every_n_steps: Count
