@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 
@@ -29,6 +31,7 @@ from nogan.runs.run_folder import RunFolder
 from nogan.training.fake_maker import FakeMaker
 from nogan.training.position import loader_start
 from nogan.training.run import train
+from tests.conftest import ROOT
 from tests.styles import CRITIC, GENERATOR
 
 CPU = torch.device("cpu")
@@ -292,6 +295,22 @@ def test_workers_go_on_delivering_when_their_whole_process_group_is_told_to_stop
     assert len(rest) == 19 and all(batch.images.equal(first.images) for batch in rest), "one worker made them all"
     worker.join(10)
     assert worker.exitcode == 0
+
+
+def test_a_process_ends_though_its_loader_is_still_in_use():
+    program = (
+        "import numpy as np, torch\n"
+        "from nogan.data.bad_images import BadImages\n"
+        "from nogan.data.datamodule import PhotoBatches, Reader\n"
+        "from nogan.data.scenes import Scenes\n"
+        "dataset = PhotoBatches(Scenes(seed=0, length=200), np.arange(200), 32)\n"
+        "batches = Reader(2, BadImages(200, 0.1)).in_order(dataset, [np.arange(4)] * 50, torch.device('cpu'))\n"
+        "print(len(next(batches).images), flush=True)\n"
+        "raise SystemExit(7)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (7, "4\n"), ran.stderr
 
 
 def test_shared_memory_that_is_too_small_is_an_error_and_not_a_wait_without_end(monkeypatch):

@@ -4,10 +4,12 @@ Which images a batch holds is a pure function of (seed, phase, step). Workers de
 augmentation and the making of gray happen on the device, once, for input and target together.
 """
 
+import atexit
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
+from weakref import WeakSet
 
 import numpy as np
 import pytorch_lightning as pl
@@ -146,7 +148,24 @@ class Loader(DataLoader[RawBatch]):
     def __iter__(self) -> Any:
         """The batches; starts the workers."""
         with _signals_held_back():
-            return super().__iter__()
+            batches = super().__iter__()
+        _workers.update(getattr(batches, "_workers", ()))
+        # At exit, the function that was registered last runs first: before multiprocessing's own, which would send the
+        # workers a SIGTERM and wait for them forever.
+        atexit.unregister(_kill_workers)
+        atexit.register(_kill_workers)
+        return batches
+
+
+_workers: WeakSet[Any] = WeakSet()
+
+
+def _kill_workers() -> None:
+    """End the workers whose loader is still in use when this process ends, as after an exception in its loop."""
+    for worker in list(_workers):
+        with suppress(AssertionError):  # another process's, if this one was forked
+            if worker.is_alive():
+                worker.kill()
 
 
 @contextmanager
