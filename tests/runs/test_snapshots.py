@@ -1,11 +1,13 @@
 """Snapshots on disk: finding, thinning and exporting them."""
 
+import io
 import json
 import os
 import stat
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from nogan import networks
@@ -14,7 +16,7 @@ from nogan.common.errors import UserError
 from nogan.networks import generator_file as exports
 from nogan.plan import build_plan
 from nogan.runs.run_folder import RunFolder
-from nogan.runs.snapshots import SnapshotStore, prune, stores
+from nogan.runs.snapshots import SnapshotStore, prune, stores, tables
 
 
 def filled(value: float) -> nn.Module:
@@ -122,7 +124,7 @@ def test_list_and_pick_on_the_command_line(tmp_path, capsys, smallest):
 
     assert main(["snapshots", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
-    assert "gan@1" in listed and "21.500" in listed
+    assert "gan@1" in listed and "21.50" in listed
     assert main(["snapshots", str(tmp_path), "--pick", "8"]) == 0
     written = capsys.readouterr().out.strip()
     assert written.endswith("generator@cycle-1-step-8.safetensors")
@@ -154,3 +156,30 @@ def test_who_may_read_the_weights_is_the_umasks_word(tmp_path, umask, mode):
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_the_table_fits_into_80_columns_with_nothing_cut_off(run):
+    widest = {
+        "colorfulness_ratio": 1.255,
+        "psnr": 21.508,
+        "chroma_fd": 1234.56,
+        "orange_red": 0.1234,
+        "change": 12.345,
+        "shift_variation": 12.345,
+        "scale_variation": 12.345,
+    }
+    stores(run)["gan@2"].path(50).with_suffix(".json").write_text(json.dumps(widest))
+    said = io.StringIO()
+    for table in tables(run, 2):
+        Console(file=said, width=80).print(table)
+    assert "…" not in said.getvalue()
+    assert said.getvalue().splitlines()[-1].split() == [
+        "50",
+        "126%",
+        "21.51",
+        "1234.6",
+        "12.3%",
+        "12.35",
+        "12.35",
+        "12.35",
+    ]

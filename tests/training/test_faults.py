@@ -211,7 +211,9 @@ def test_a_generator_whose_pictures_are_not_finite_is_not_silent(smallest, tmp_p
     monkeypatch.setattr(probe, "colorize", lambda *given: colorize(*given) * float("nan"))
     values = train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
     assert np.isnan(values["val/chroma_fd"]) and np.isnan(values["val/psnr"])
-    assert "pretrain g1 · 32 px, batch 0: the generator's held-out pictures have values that are not finite" in caplog.text
+    assert (
+        "pretrain g1 · 32 px, batch 0: the generator's held-out pictures have values that are not finite" in caplog.text
+    )
 
 
 def test_a_grid_that_cannot_be_written_stops_nothing(smallest, tmp_path, caplog, monkeypatch):

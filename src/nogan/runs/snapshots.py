@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SHOWN = ("colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "change", "shift_variation", "scale_variation")
+COLUMNS = {  # of the table: a metric's heading, and how its value is written; all of it fits in 80 columns
+    "colorfulness_ratio": ("color", "{:.0%}"),
+    "psnr": ("PSNR", "{:.2f}"),
+    "chroma_fd": ("chroma FD", "{:.1f}"),
+    "orange_red": ("orange-red", "{:.1%}"),
+    "change": ("change", "{:.2f}"),
+    "shift_variation": ("shift", "{:.2f}"),
+    "scale_variation": ("scale", "{:.2f}"),
+}
 
 
 class SnapshotStore:
@@ -232,11 +240,17 @@ def tables(run: RunFolder, cycle: int | None = None) -> "Iterator[Table]":
     chosen = [_store(run, cycle)] if cycle is not None or not stores(run) else stores(run).values()
     for store in chosen:
         chosen_step = rolled_back_to.get(store.folder.name)
-        table = Table(title=store.folder.name, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
-        for column in ("step", *SHOWN, ""):
-            table.add_column(column.replace("_", " "), justify="right")
+        table = Table(
+            title=store.folder.name,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+            show_edge=False,
+            padding=(0, 1, 0, 0),
+        )
+        for heading in ("step", *(heading for heading, _ in COLUMNS.values()), ""):
+            table.add_column(heading, justify="right", no_wrap=True)
         for step in store.steps():
             metrics = store.metrics(step)
-            values = [f"{metrics[name]:.3f}" if name in metrics else "" for name in SHOWN]
+            values = [form.format(metrics[name]) if name in metrics else "" for name, (_, form) in COLUMNS.items()]
             table.add_row(str(step), *values, "← chosen" if step == chosen_step else "")
         yield table

@@ -79,11 +79,10 @@ def summary_table(plan: Plan, records: Iterable[PhaseRecord]) -> Table:
     )
     table.add_column("phase")
     for column in ("time", "images/s", "steps"):
-        table.add_column(column, justify="right")
-    table.add_column("inflection")
-    table.add_column("critic", justify="right")
-    for column in ("colorful", "PSNR", "chroma FD"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("inflection", no_wrap=True)
+    for column in ("critic", "color", "PSNR", "chroma FD"):
+        table.add_column(column, justify="right", no_wrap=True)
     phases = {phase.name: phase for phase in plan}
     for record in records:
         phase = phases[record.name]
