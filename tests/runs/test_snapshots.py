@@ -160,7 +160,7 @@ def test_who_may_read_the_weights_is_the_umasks_word(tmp_path, umask, mode):
 
 def test_the_table_fits_into_80_columns_with_nothing_cut_off(run):
     widest = {
-        "colorfulness_ratio": 1.255,
+        "colorfulness_ratio": 1.26,
         "psnr": 21.508,
         "chroma_fd": 1234.56,
         "orange_red": 0.1234,
