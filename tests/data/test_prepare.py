@@ -365,7 +365,7 @@ def test_a_record_that_a_power_cut_took_is_written_again_where_nothing_is_lost(m
     copy = tmp_path / "copy"
     copy.mkdir()
     (copy / "prepare.json").touch()
-    (copy / ".prepare.0123abcd.json").touch()
+    (copy / ".nogan-0123456789abcdef0123456789abcdef.json").touch()
     assert prepare(FolderSource(mixed), copy, workers=1).kept == 9
     assert sorted(path.name for path in copy.glob(".*")) == []
     (copy / "prepare.json").write_bytes(b"")

@@ -24,7 +24,6 @@ import json
 import math
 import multiprocessing.connection
 import os
-import re
 import signal
 import threading
 from collections import Counter
@@ -39,7 +38,7 @@ import numpy as np
 from PIL import Image
 
 from nogan.common.errors import UserError
-from nogan.common.files import write_atomically
+from nogan.common.files import remove_temporary, write_atomically
 from nogan.common.lock import NAME as LOCK
 from nogan.common.lock import only_one
 from nogan.data.images import GRAY, BadImage, decode, is_gray
@@ -406,9 +405,7 @@ def _cores() -> int:
 def _begin(dest: Path, source: FileSource, settings: Settings) -> None:
     begun_with = {**asdict(settings), "photographs": len(source), "names": _digest(source)}
     record = dest / PREPARING
-    for entry in list(dest.iterdir()):
-        if _LEFTOVER.fullmatch(entry.name):
-            entry.unlink()
+    remove_temporary(dest)
     others = sorted(entry.name for entry in dest.iterdir() if entry.name not in (LOCK, PREPARING))
     try:
         before = json.loads(record.read_text())
@@ -428,10 +425,6 @@ def _begin(dest: Path, source: FileSource, settings: Settings) -> None:
             f"DEST {dest} was begun with other {key} ({before.get(key)}, now {begun_with[key]});"
             " give the same source and settings to go on, or another DEST"
         )
-
-
-# Temporary files that a killed process leaves behind: see :func:`nogan.common.files.write_atomically`.
-_LEFTOVER = re.compile(r"\.(prepare|data-\d+-of-\d+|left_out|dataset_info|state)\.[0-9a-f]{8}\.(json|arrow|tsv)")
 
 
 def _digest(source: FileSource) -> str:
