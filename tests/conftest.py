@@ -1,5 +1,6 @@
 """What many tests need: configs composed as the command line would compose them, and runs that take seconds."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -73,6 +74,20 @@ def damaged(tmp_path_factory) -> Path:
         else:
             Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(path)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_they_were() -> Iterator[None]:
+    """Commands that run within a test configure logging for their process: here that is the other tests', too."""
+    root = logging.getLogger()
+    level, disabled_below = root.level, logging.root.manager.disable
+    yield
+    root.setLevel(level)
+    logging.disable(disabled_below)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.split(".")[0] == "nogan":
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)
