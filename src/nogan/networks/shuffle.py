@@ -22,7 +22,7 @@ def fits(x: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and x.is_contiguous(memory_format=torch.channels_last)
         and x.dtype in (torch.float32, torch.bfloat16, torch.float16)
-        and find_spec("triton") is not None  # it comes with PyTorch for Linux
+        and _has_triton()
     )
 
 
@@ -57,6 +57,12 @@ class _Fused(torch.autograd.Function):
             strides = (grad.stride(0), grad.stride(2), grad.stride(3))  # it may be a part of a wider tensor
             backward[grid](grad, x, found, *strides, height, width, channels // 4, BLOCK=BLOCK)
         return found
+
+
+@cache
+def _has_triton() -> bool:
+    """Whether Triton is installed; it comes with PyTorch for Linux."""
+    return find_spec("triton") is not None
 
 
 @cache
