@@ -24,6 +24,7 @@ from nogan.common.program import program
 COMMANDS = {
     "train": "train a colorizer with NoGAN, or go on with an interrupted run",
     "colorize": "colorize photographs and films",
+    "evaluate": "measure colorizers on photographs, as papers do",
     "prepare": "copy photographs into a form that loads fast",
     "snapshots": "list the snapshots of a run, or export one",
     "blend": "interpolate between the weights of two checkpoints",
@@ -35,7 +36,7 @@ COMMANDS = {
 }
 """Every command, in the order in which people come to need them, and its line in ``nogan --help``."""
 
-CONTINUABLE = ("colorize", "prepare", "study")
+CONTINUABLE = ("colorize", "evaluate", "prepare", "study")
 """Commands that, given again after an interruption, go on where they were."""
 
 

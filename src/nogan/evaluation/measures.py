@@ -1,4 +1,8 @@
-"""The held-out measures by which runs are compared: their names, their texts, and which values are better."""
+"""The measures of a colorizer: their names, their texts, and which values are better.
+
+What they are is in :mod:`nogan.evaluation.metrics` and :mod:`nogan.evaluation.per_image`; a run's probe and
+``nogan evaluate`` take the same ones.
+"""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +19,7 @@ SCALE = 1.25
 
 @dataclass(frozen=True)
 class Measure:
-    """One held-out measure, ``val/KEY`` in the metrics.
+    """One measure, ``val/KEY`` in the metrics of a run.
 
     Attributes:
         key: its name.
@@ -24,7 +28,10 @@ class Measure:
         better: which values are better; for a number, those nearer to it; None where neither is.
         unit: of its values.
         digits: decimals shown.
-        percent: whether it is shown in percent.
+        percent: whether it is shown in percent; in the files 0.2 stands for 20 %.
+        definition: what it is, in a sentence or two; empty for what only a run measures.
+        source: where it was defined.
+        per_image: whether single images have values of it; else it belongs to a whole set.
     """
 
     key: str
@@ -34,6 +41,9 @@ class Measure:
     unit: str = ""
     digits: int = 2
     percent: bool = False
+    definition: str = ""
+    source: str = ""
+    per_image: bool = True
 
     def show(self, value: float | None) -> str:
         """``value`` as text: ``93 %``, ``21.40 dB``; a dash where it is missing or not finite."""
@@ -61,13 +71,30 @@ class Measure:
         return f"best at {self.show(self.better)}"
 
 
+HASLER = "Hasler and Süsstrunk, Measuring colorfulness in natural images, 2003 (doi:10.1117/12.477378)"
+
 MEASURES = {
     measure.key: measure
     for measure in (
         Measure(
-            "colorfulness_ratio", "colorfulness", "of the output, to that of the truth", 1.0, digits=0, percent=True
+            "colorfulness_ratio",
+            "colorfulness",
+            "of the output, to that of the truth",
+            1.0,
+            digits=0,
+            percent=True,
+            definition="Mean colorfulness of the outputs divided by that of the truth.",
+            source=HASLER,
+            per_image=False,
         ),
-        Measure("psnr", "PSNR", "the right colors, pixel by pixel", "higher", "dB"),
+        Measure(
+            "psnr",
+            "PSNR",
+            "the right colors, pixel by pixel",
+            "higher",
+            "dB",
+            definition="Peak signal-to-noise ratio over the three channels of RGB; 100 dB for equal pictures.",
+        ),
         Measure("chroma_fd", "chroma FD", "Fréchet distance of the colors to the truth's", "lower", digits=1),
         Measure(
             "orange_red",
@@ -84,6 +111,15 @@ MEASURES = {
             "shift_variation", "shift variation", f"chroma distance when the input moves by {SHIFT} px", "lower", "ΔE"
         ),
         Measure("scale_variation", "scale variation", "chroma distance when colorized at another size", "lower", "ΔE"),
+        Measure(
+            "colorfulness",
+            "CF",
+            "colorfulness: 0 on gray, some 15 to 100",
+            None,
+            digits=1,
+            definition="Colorfulness M(3), with the signed opponents, on the scale of 0 to 255.",
+            source=HASLER,
+        ),
     )
 }
 

@@ -5,7 +5,8 @@ import re
 from hydra.core.config_store import ConfigStore
 
 from nogan.common.program import command, program
-from nogan.training.compose.recipes import groups, recipes
+from nogan.common.recipes import recipes
+from nogan.training.compose.recipes import groups
 
 HELP = """usage: {program} [KEY=VALUE ...] [-m] [--cfg job]
 

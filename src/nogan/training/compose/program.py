@@ -14,12 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from nogan.common.errors import UserError
+from nogan.common.recipes import recipes
 from nogan.training.compose.folders import Folders
 from nogan.training.compose.help import help_text
 from nogan.training.compose.job import Task
 from nogan.training.compose.messages import Refusal, one_line
 from nogan.training.compose.reading import check_choices, with_quoted_paths
-from nogan.training.compose.recipes import recipes, register
+from nogan.training.compose.recipes import register
 
 NO_TRIALS = "No trials are completed yet."  # Optuna's words
 

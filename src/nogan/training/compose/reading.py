@@ -12,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from nogan.common.errors import UserError, shown
 from nogan.common.program import command, for_hydra
+from nogan.common.recipes import recipes
 from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.run_folder import RunFolder
 from nogan.training import sweeps
-from nogan.training.compose.recipes import groups, recipes, register
+from nogan.training.compose.recipes import groups, register
 from nogan.training.own_parts import check_trusted
 
 PATHS = (

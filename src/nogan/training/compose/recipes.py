@@ -1,8 +1,4 @@
-"""Where the recipes are, and how Hydra comes to know them.
-
-In a checkout the recipes are its own ``conf/`` and ``experiments/``. In an installed package they lie within it, where
-the build puts copies of them (``setup.py``).
-"""
+"""How Hydra comes to know the recipes."""
 
 from functools import cache
 from pathlib import Path
@@ -11,21 +7,17 @@ import yaml
 from hydra.core.config_store import ConfigStore
 
 from nogan import inflection
+from nogan.common.recipes import recipes
 from nogan.training.compose import resolvers
 
-PACKAGE = Path(__file__).parents[2]
-
-
-def recipes() -> Path:
-    """The folder that holds ``conf/`` and ``experiments/``."""
-    checkout = PACKAGE.parents[1]
-    return checkout if (checkout / "conf" / "config.yaml").is_file() else PACKAGE / "_recipes"
+NOT_OF_A_RUN = {"protocol"}
+"""Folders of ``conf/`` that a run has nothing to choose from: ``nogan evaluate --protocol`` does."""
 
 
 @cache
 def groups() -> tuple[str, ...]:
     """What is chosen by name, as in ``model=artistic``: the folders of ``conf/``, and what :func:`register` adds."""
-    folders = {path.name for path in (recipes() / "conf").iterdir() if path.is_dir()}
+    folders = {path.name for path in (recipes() / "conf").iterdir() if path.is_dir()} - NOT_OF_A_RUN
     return tuple(sorted(folders | {"experiment", "inflection"}))
 
 

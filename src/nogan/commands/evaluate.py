@@ -1,0 +1,108 @@
+"""`nogan evaluate COLORIZER... --data DIR -o results/`: measure colorizers on photographs, as papers do."""
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nogan.commands import parser_of
+
+if TYPE_CHECKING:
+    from nogan.evaluation.results import Results
+
+EXAMPLES = """examples:
+  nogan evaluate outputs/quickstart/DATE --data PHOTOS -o results/
+  nogan evaluate mine=RUN theirs=their/pictures/ --data PHOTOS -o results/
+  nogan evaluate RUN "blend=RUN_A:0.5+RUN_B:0.5" deoldify.pth --data IMAGENET_VAL --protocol ddcolor -o results/
+"""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, with a progress bar, and print the table."""
+    arguments = parse_arguments(argv)
+    from nogan.evaluation.evaluate import Options, evaluate
+
+    options = Options(
+        protocol=arguments.protocol,
+        images=arguments.images,
+        render_factors=tuple(arguments.render_factor),
+        batch_size=arguments.batch_size,
+        device=arguments.device,
+        keep=arguments.keep,
+    )
+    results = evaluate(arguments.colorizers, arguments.data, arguments.output, options, Bar())
+    show(results)
+    print(f"{arguments.output}: results.json, images.csv")
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """The parsed command line."""
+    parser = parser_of("evaluate", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add(
+        "colorizers",
+        nargs="+",
+        metavar="COLORIZER",
+        help="run folder, .safetensors or .onnx export, DeOldify .pth, blend A:0.6+B:0.4, or a folder of pictures with "
+        "the photographs' names; NAME=… names it in the tables",
+    )
+    add("--data", required=True, metavar="DIR", help="photographs with their colors, or a prepared copy of them")
+    add("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the results; run again, it goes on")
+    add("--protocol", default="full", metavar="NAME", help="conditions of measuring (default full)")
+    add("--images", type=_positive, metavar="N", help="measure the first N photographs only")
+    add(
+        "--render-factor",
+        nargs="+",
+        type=_render_factor,
+        default=[],
+        metavar="F",
+        help="of models, a number or 'auto' (default: the protocol's); several give a row each",
+    )
+    add("--keep", type=int, default=500, metavar="N", help="pictures kept of each colorizer (default 500)")
+    run = parser.add_argument_group("running")
+    run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
+    run.add_argument(
+        "--batch-size", type=_positive, metavar="N", help="images a pass (default: 1 on a CPU, 8 on a GPU)"
+    )
+    return parser.parse_args(argv)
+
+
+class Bar:
+    """A progress bar for each colorizer, on stderr."""
+
+    @contextlib.contextmanager
+    def task(self, name: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
+        """See :class:`nogan.evaluation.evaluate.Reporter`."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+            task = progress.add_task(name, total=total, completed=done)
+            yield lambda more: progress.update(task, advance=more)
+
+
+def show(results: "Results") -> None:
+    """Print the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *(measure.label for measure in results.measures))
+    for entry in results.entries:
+        values = (entry.aggregates.get(measure.key) for measure in results.measures)
+        shown = (m.show(v.value if v else None) for m, v in zip(results.measures, values, strict=True))
+        table.add_row(entry.name, *shown)
+    Console().print(table)
+
+
+def _render_factor(text: str) -> int | str:
+    from nogan.commands.colorize import _render_factor as parse
+
+    return parse(text)
+
+
+def _positive(text: str) -> int:
+    from nogan.commands.colorize import _positive as parse
+
+    return parse(text)

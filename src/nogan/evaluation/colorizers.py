@@ -1,0 +1,273 @@
+"""What is compared: checkpoints, blends, folders of pictures that another program colorized, and gray and truth."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol as Interface
+
+import numpy as np
+from PIL import Image
+
+from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.photos import read_photo
+from nogan.colorize.square import RenderFactor
+from nogan.common.errors import UserError
+from nogan.common.image_files import IMAGE_SUFFIXES, printable
+from nogan.evaluation.protocols import Protocol
+from nogan.evaluation.results import Kind
+from nogan.evaluation.truths import Truth, Truths, fitted, name_of, to_rgb
+from nogan.networks.generator_file import CHECKPOINT_SUFFIXES, find_weights
+
+NAMED = 3
+"""Files that a message names, of those that are missing."""
+
+
+class Painter(Interface):
+    """Anything that gives a picture for a photograph."""
+
+    def paint(self, batch: Sequence[Truth]) -> list[np.ndarray]:
+        """A picture for each of ``batch``, RGB ``(H, W, 3)`` uint8 of the photograph's size."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A colorizer as the command line names it.
+
+    Attributes:
+        name: its row in the tables.
+        kind: see :class:`nogan.evaluation.results.Entry`.
+        path: of the pictures; None for what has none.
+        weights: checkpoints with their weights, of a model.
+        render_factor: of a model.
+    """
+
+    name: str
+    kind: Kind
+    path: Path | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    render_factor: RenderFactor | None = None
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in a word or a path."""
+        if self.kind == "gray":
+            return "the photograph's luma"
+        if self.kind == "truth":
+            return "a copy of the photograph"
+        if self.path is not None:
+            return str(self.path)
+        if len(self.weights) == 1:
+            return next(iter(self.weights))
+        return " + ".join(f"{weight:g} x {path}" for path, weight in self.weights.items())
+
+    def fingerprint(self) -> str:
+        """Changes with what it would paint: with the weights' files, or the pictures' sizes and times."""
+        parts: list[object] = [self.kind, self.render_factor]
+        if self.path is not None:
+            files = sorted(path for path in self.path.rglob("*") if path.is_file())
+            parts += [(str(f.relative_to(self.path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        for checkpoint, weight in self.weights.items():
+            with find_weights(checkpoint).open("rb") as file:
+                parts += [weight, hashlib.file_digest(file, "sha256").hexdigest()]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+GRAY, TRUTH = Request("gray", "gray"), Request("truth", "truth")
+"""Rows of every table: a measure that cannot tell the two apart is not one."""
+
+
+def requests_of(words: Iterable[str], factors: Sequence[RenderFactor]) -> list[Request]:
+    """The colorizers that the words of a command line mean.
+
+    Args:
+        words: each ``PATH``, ``NAME=PATH``, or a blend, ``PATH:0.6+PATH:0.4``, with or without a name.
+        factors: render factors; with several, each model is there once for each.
+
+    Raises:
+        UserError: a path is not there, or two have one name.
+    """
+    found = [_request(word) for word in words]
+    labels = _unique([request.name for request in found])
+    named = [replace(request, name=label) for request, label in zip(found, labels, strict=True)]
+    if len(factors) == 1:
+        return [_with_factor(request, factors[0]) for request in named]
+    several: list[Request] = []
+    for request in named:
+        if request.kind != "model":
+            several.append(request)
+        else:
+            several += [replace(_with_factor(request, f), name=f"{request.name} at {f}") for f in factors]
+    return several
+
+
+def _with_factor(request: Request, factor: RenderFactor) -> Request:
+    return replace(request, render_factor=factor) if request.kind == "model" else request
+
+
+def _request(word: str) -> Request:
+    name, equals, rest = word.partition("=")
+    given = name if equals and name and not os.path.exists(word) and "/" not in name else ""  # noqa: PTH110
+    text = rest if given else word
+    parts = [text] if Path(text).exists() else text.split("+")
+    weights: dict[str, float] = {}
+    for part in parts:
+        path, colon, number = part.rpartition(":")
+        if not colon or Path(part).exists():
+            path, number = part, "1"
+        try:
+            weight = float(number)
+        except ValueError:
+            path, weight = part, 1.0
+        if not 0 < weight < float("inf"):
+            raise UserError(f"{word}: the weight of {path} must be above 0")
+        weights[path] = weights.get(path, 0.0) + weight
+    if given in (GRAY.name, TRUTH.name):
+        raise UserError(f"{word}: {given} is a row of every table already; give it another name")
+    folder = Path(next(iter(weights)))
+    if len(weights) == 1 and _is_pictures(folder):
+        return Request(given or folder.resolve().as_posix(), "pictures", folder)
+    files = {os.fspath(find_weights(path)): weight for path, weight in weights.items()}
+    label = given or "+".join(_without_suffix(Path(path).resolve()) for path in weights)
+    return Request(label, "model", None, files if len(files) > 1 else dict.fromkeys(weights, 1.0))
+
+
+def _without_suffix(path: Path) -> str:
+    return (path.with_suffix("") if path.suffix in CHECKPOINT_SUFFIXES else path).as_posix()
+
+
+def _is_pictures(path: Path) -> bool:
+    if not path.is_dir() or (path / "generator.safetensors").is_file():
+        return False
+    if any(file.suffix.lower() in IMAGE_SUFFIXES for file in path.rglob("*")):
+        return True
+    raise UserError(
+        f"{path}: neither a finished run (generator.safetensors) nor a folder of pictures "
+        f"({', '.join(IMAGE_SUFFIXES[:4])}, …)"
+    )
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Of each path the last parts, as many as tell them apart; names that were given stay as they are.
+
+    Raises:
+        UserError: two are the same.
+    """
+    again = [name for name, count in Counter(names).items() if count > 1]
+    if again:
+        raise UserError(f"{again[0]}: named twice; NAME={again[0]} gives one of them another name")
+    shortest = []
+    for name in names:
+        parts = name.removeprefix("/").split("/")
+        ends = ("/".join(parts[-n:]) for n in range(1, len(parts) + 1))
+        taken = {GRAY.name, TRUTH.name}
+        shortest.append(
+            next(
+                (
+                    end
+                    for end in ends
+                    if end not in taken
+                    and not any(other != name and f"/{other}".endswith(f"/{end}") for other in names)
+                ),
+                name,
+            )
+        )
+    return shortest
+
+
+class _Gray:
+    def paint(self, batch: Sequence[Truth]) -> list[np.ndarray]:
+        return [to_rgb(np.asarray(Image.fromarray(truth.pixels).convert("L"))) for truth in batch]
+
+
+class _Copy:
+    def paint(self, batch: Sequence[Truth]) -> list[np.ndarray]:
+        return [truth.pixels for truth in batch]
+
+
+class Model:
+    """A checkpoint or a blend, which runs on gray photographs."""
+
+    def __init__(self, colorizer: Colorizer, factor: RenderFactor, protocol: Protocol) -> None:
+        self._colorizer, self._protocol = colorizer, protocol
+        self.factor, self.batch_size = factor, colorizer.batch_size
+
+    def paint(self, batch: Sequence[Truth]) -> list[np.ndarray]:
+        """See :class:`Painter`."""
+        return self.colorize([truth.pixels for truth in batch], self.factor)
+
+    def colorize(self, pixels: Sequence[np.ndarray], factor: RenderFactor) -> list[np.ndarray]:
+        """Colorize RGB photographs, ``(H, W, 3)`` uint8, at a render factor."""
+        return self._colorizer.colorize_pixels(pixels, factor, raw=self._protocol.luma == "network")
+
+
+class Pictures:
+    """A folder of pictures that another program colorized, with the photographs' names.
+
+    Raises:
+        UserError: pictures are missing; the message names some.
+    """
+
+    def __init__(self, path: Path, truths: Truths) -> None:
+        self._path, self._protocol = path, truths.protocol
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        self._files = {name_of(file.relative_to(path).as_posix()): file for file in files}
+        if truths.protocol.order == "name":  # the folders of the photographs are their classes
+            self._files |= {file.stem: file for file in files if file.stem not in self._files}
+        missing = [name for name in truths.names if self._find(name) is None]
+        if missing:
+            some = ", ".join(map(printable, missing[:NAMED])) + (", …" if len(missing) > NAMED else "")
+            hint = "" if len(missing) < len(truths) else f"; its own are called {', '.join(list(self._files)[:NAMED])}"
+            raise UserError(
+                f"{path}: no picture for {len(missing)} of {len(truths)} photographs of {truths.label} "
+                f"({some}){hint}: expected the same names, whatever the suffix"
+            )
+
+    def _find(self, name: str) -> Path | None:
+        found = self._files.get(name)
+        return self._files.get(Path(name).name) if found is None and self._protocol.order == "name" else found
+
+    def paint(self, batch: Sequence[Truth]) -> list[np.ndarray]:
+        """See :class:`Painter`.
+
+        Raises:
+            UserError: a picture cannot be read, or has another size than its photograph.
+        """
+        return [self._load(truth) for truth in batch]
+
+    def _load(self, truth: Truth) -> np.ndarray:
+        path = self._find(truth.name)
+        assert path is not None
+        pixels = to_rgb(read_photo(path).pixels)
+        if pixels.shape != truth.pixels.shape and pixels.shape[:2] == truth.full_size:
+            pixels = fitted(pixels, self._protocol)
+        if pixels.shape != truth.pixels.shape:
+            (height, width), (full_height, full_width) = truth.pixels.shape[:2], truth.full_size
+            sizes = {f"{width} x {height}", f"{full_width} x {full_height}"}
+            raise UserError(
+                f"{path}: {pixels.shape[1]} x {pixels.shape[0]} px; expected {' or '.join(sorted(sizes))}, "
+                "as its photograph"
+            )
+        return pixels
+
+
+def painter_of(request: Request, truths: Truths, device: str | None) -> Painter:
+    """What paints for ``request``; its checkpoint is loaded.
+
+    Raises:
+        UserError: the checkpoint cannot be used, or pictures are missing.
+    """
+    match request.kind:
+        case "gray":
+            return _Gray()
+        case "truth":
+            return _Copy()
+        case "pictures":
+            assert request.path is not None
+            return Pictures(request.path, truths)
+        case _:
+            assert request.render_factor is not None
+            return Model(Colorizer.load(request.weights, device=device), request.render_factor, truths.protocol)
