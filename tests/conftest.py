@@ -99,6 +99,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def _no_workers_left() -> Iterator[None]:
+    """A worker that outlives its test holds copies of the pipes of others, such as a browser's driver."""
+    yield
+    if datamodule := sys.modules.get("nogan.data.datamodule"):
+        datamodule.end_workers()
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory) -> Path:
     """The folder of a complete run with two inflection points and W&B offline; read it, do not change it."""

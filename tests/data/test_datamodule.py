@@ -18,6 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from nogan.common import color
+from nogan.common.errors import UserError
 from nogan.common.failures import explained
 from nogan.common.rng import numpy_rng, torch_rng
 from nogan.data import datamodule
@@ -311,6 +312,13 @@ def test_a_process_ends_though_its_loader_is_still_in_use():
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout) == (7, "4\n"), ran.stderr
+
+
+def test_a_run_that_fails_leaves_no_workers(damaged, smallest, tmp_path):
+    config = smallest("data=folder", f"data.path={damaged}", "data.workers=1", "data.max_bad_share=0")
+    with pytest.raises(UserError, match="max_bad_share") as error:
+        train(config, tmp_path / "run", console=Console(quiet=True))
+    assert error.traceback and not torch.multiprocessing.active_children()
 
 
 def test_shared_memory_that_is_too_small_is_an_error_and_not_a_wait_without_end(monkeypatch):

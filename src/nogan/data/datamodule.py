@@ -152,20 +152,24 @@ class Loader(DataLoader[RawBatch]):
         _workers.update(getattr(batches, "_workers", ()))
         # At exit, the function that was registered last runs first: before multiprocessing's own, which would send the
         # workers a SIGTERM and wait for them forever.
-        atexit.unregister(_kill_workers)
-        atexit.register(_kill_workers)
+        atexit.unregister(end_workers)
+        atexit.register(end_workers)
         return batches
 
 
 _workers: WeakSet[Any] = WeakSet()
 
 
-def _kill_workers() -> None:
-    """End the workers whose loader is still in use when this process ends, as after an exception in its loop."""
+def end_workers() -> None:
+    """End the workers whose loader is still in use, as after an exception in its loop, which holds it in its traceback.
+
+    They hold memory and copies of this process's pipes, and what reads from those waits for their ends.
+    """
     for worker in list(_workers):
         with suppress(AssertionError):  # another process's, if this one was forked
             if worker.is_alive():
                 worker.kill()
+                worker.join()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from nogan.common.failures import explained
 from nogan.common.files import remove_temporary
 from nogan.common.lock import only_one
 from nogan.common.program import command, setting
+from nogan.data.datamodule import end_workers
 from nogan.data.sources import open_held_out, open_photographs
 from nogan.plan import Plan, build_plan
 from nogan.plan.config import RunConfig
@@ -183,6 +184,7 @@ def _try_to_fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | N
             _write_report(job)
         raise
     finally:
+        end_workers()
         finish(run.trainer.loggers)
     return run
 
