@@ -4,7 +4,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 
-from nogan.commands import COMMANDS, run
+from nogan.commands import COMMANDS, run, while_somebody_reads
 from nogan.common.version import __version__
 
 USAGE = f"""usage: nogan COMMAND ...
@@ -20,15 +20,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that ``argv``, by default the command line, begins with; returns the exit code."""
     name, *arguments = (sys.argv[1:] if argv is None else argv) or ("",)
     if name in ("-h", "--help"):
-        print(USAGE)
-        return 0
+        return _say(USAGE)
     if name == "--version":
-        print(__version__)
-        return 0
+        return _say(__version__)
     if name not in COMMANDS:
         print(_unknown(name) if name else USAGE, file=sys.stderr)
         return 2
     return run(name, arguments)
+
+
+def _say(text: str) -> int:
+    def say() -> int:
+        print(text)
+        return 0
+
+    return while_somebody_reads(say)
 
 
 def _unknown(name: str) -> str:

@@ -1,5 +1,6 @@
 """`nogan COMMAND`: what it lists, how fast, and how every command says what is wrong."""
 
+import contextlib
 import importlib
 import os
 import re
@@ -151,6 +152,34 @@ def test_a_plan_loads_nothing_heavy(choice):
 def test_they_start_at_once(arguments, seconds):
     took = min(python("-m", "nogan.cli", *arguments)[1] for _ in range(2))  # beside other load, the better of two
     assert took < seconds
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--experiment", "quickstart"], "--experiment: settings are written without dashes: experiment=quickstart"),
+        (["--resume=outputs/a"], "--resume=outputs/a: settings are written without dashes: resume=outputs/a"),
+        (["experiment"], "experiment: expected settings such as experiment=quickstart; nogan train --help lists them"),
+        (["=3"], "=3: expected settings such as experiment=quickstart; nogan train --help lists them"),
+        (["--cfg"], "argument --cfg/-c: expected one argument (--help shows how)"),
+        (["-q"], "unrecognized arguments: -q (--help shows how)"),
+    ],
+)
+def test_a_slip_on_the_command_line_of_train_is_one_line(arguments, said, capsys):
+    with contextlib.suppress(SystemExit):
+        assert main(["train", *arguments]) == 1
+    assert capsys.readouterr().err == f"nogan train: {said}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["colorize", "--help"], ["train", "--help"]])
+def test_a_reader_that_stops_reading_gets_no_traceback(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "nogan.cli", *arguments]
+    ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, env=environment, text=True, timeout=100)
+    os.close(writing)
+    assert ran.stderr == ""
 
 
 def test_the_root_scripts_are_a_screenful():

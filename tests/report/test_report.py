@@ -16,7 +16,7 @@ from nogan.evaluation.measures import MEASURES, direction
 from nogan.inflection import DETECTORS
 from nogan.report import pictures, write_report
 from nogan.report.html import thinned
-from nogan.report.run_data import RunData
+from nogan.report.run_data import RunData, repeat_command
 from nogan.report.terms import MEASURED, about_detector
 from nogan.training.run import train
 
@@ -83,6 +83,22 @@ def test_the_page_says_what_it_cost_and_how_to_repeat_it(report, finished_run):
         assert all(len(snapshot["pictures"]) == len(data["truth"]) == 2 for snapshot in cycle["snapshots"])
     assert MEASURES["psnr"].show(records[-1]["metrics"]["psnr"]) in text
     assert "python " in text and json.loads((finished_run / "environment.json").read_text())["git"] in text
+
+
+def test_a_resumed_run_is_repeated_as_it_was_run(copied):
+    folder = copied / ".hydra"
+    folder.mkdir()
+    (folder / "overrides.yaml").write_text("[experiment=quickstart, nogan.repeats=1, 'name=a b']")
+    environment = json.loads((copied / "environment.json").read_text())
+    commands = ("train.py resume=RUN nogan.repeats=2", "/bin/nogan train resume=RUN +trainer.max_minutes=5 trust=[x]")
+    environment["resumed"] = [{**environment, "command": command} for command in commands]
+    (copied / "environment.json").write_text(json.dumps(environment))
+    (folder / "resumed").mkdir()
+    (folder / "resumed" / "overrides.yaml").write_text("[seed=refused]")  # what Hydra notes before a refusal, too
+    repeated = "experiment=quickstart nogan.repeats=2 'name=a b' +trainer.max_minutes=5"
+    assert repeat_command(copied).endswith(f"train {repeated}")
+    (folder / "overrides.yaml").unlink()
+    assert repeat_command(copied).endswith("nogan.repeats=2 +trainer.max_minutes=5")
 
 
 def test_names_cannot_break_out_of_the_page(copied):

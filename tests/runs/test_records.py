@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nogan.inflection import Verdict
+from nogan.inflection import Verdict, make_detector
 from nogan.plan import build_plan
 from nogan.runs.records import NotedVerdict, PhaseRecord, final_metrics
 from nogan.runs.run_folder import RunFolder
@@ -55,3 +55,14 @@ def test_a_run_folder_gives_its_records_back(tmp_path):
     assert final_metrics(reversed(run.records())) == {"psnr": 21.5}, "a critic phase has none"
     run.forget_end()
     assert not run.has_ended
+
+
+def test_no_inflection_point_is_seen_before_it_is_reached():
+    detector = make_detector("probe", total_steps=3)
+    for step in range(4):  # snapshots after 0, 1, 2 and 3 batches, each better than the one before
+        if step:
+            detector.update(step - 1, 0.5)
+        better = {"colorfulness_ratio": 0.5 + step / 10, "chroma_fd": 100.0 - step, "psnr": 20.0 + step}
+        assert detector.measured(step, better) is None
+    verdict = NotedVerdict.of(detector.finish(), "stop")
+    assert (verdict.inflection, verdict.seen_at) == (3, 3)

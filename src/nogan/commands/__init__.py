@@ -4,22 +4,23 @@
 None for 0, and raises :class:`~nogan.common.errors.UserError`. :func:`run` handles exceptions for all commands: an
 error that the user can mend becomes one line on stderr that begins with the command, ``nogan COMMAND: …``. The exit
 code is 0 if all went well, 1 if anything failed, 2 for a wrong command line, 130 after Ctrl-C, and 128 + the signal's
-number after another signal that ended a run with everything saved.
+number after another signal that ended a run with everything saved. A reader that stops reading, such as ``head``, ends
+a command without a word, with code 1.
 
 Nothing here imports more than argparse before a command is chosen.
 """
 
-import argparse
 import importlib
 import io
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from nogan.common.errors import Interrupted, UserError
 from nogan.common.failures import explained
-from nogan.common.program import program
+from nogan.common.program import Parser, program
 
 COMMANDS = {
     "train": "train a colorizer with NoGAN, or go on with an interrupted run",
@@ -40,8 +41,28 @@ CONTINUABLE = ("colorize", "evaluate", "prepare", "study")
 """Commands that, given again after an interruption, go on where they were."""
 
 
+READER_IS_GONE = 1
+
+
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run command ``name``; returns the exit code, and prints what the user can mend in one line."""
+    return while_somebody_reads(lambda: _run(name, arguments))
+
+
+def while_somebody_reads(say: Callable[[], int]) -> int:
+    """The exit code of ``say``, or that of a command whose reader has gone, as ``head`` goes after ten lines."""
+    try:
+        try:
+            return say()
+        finally:  # here, and not as the interpreter ends, which would print a traceback
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return READER_IS_GONE
+
+
+def _run(name: str, arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold bytes that are not UTF-8
             stream.reconfigure(errors="backslashreplace")
@@ -53,19 +74,13 @@ def run(name: str, arguments: Sequence[str]) -> int:
         further = "; the same command goes on from here" if name in CONTINUABLE else ""
         print(f"{program(name)}: interrupted{further}", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if (known := explained(error)) is None:
             raise
         print(f"{program(name)}: {known}", file=sys.stderr)
         return 1
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print ``message`` without the usage, and exit with code 2."""
-        self.exit(2, f"{self.prog}: {message} (--help shows how)\n")
 
 
 def parser_of(name: str, **options: Any) -> Parser:

@@ -1,10 +1,12 @@
 """What the user typed to start this program, so that the commands in its messages can be copied."""
 
+import argparse
 import re
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 SCRIPTS = ("train.py", "colorize.py")  # in the root of a checkout
 ENTRIES = ("nogan", "nogan.exe", "cli.py")  # of the console script, and of `python -m nogan.cli`
@@ -41,3 +43,11 @@ def for_hydra(value: str) -> str:
         return value
     escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + (found[2] and '\\"'), value)
     return f'"{escaped}"'
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``message`` without the usage, and exit with code 2."""
+        self.exit(2, f"{self.prog}: {message} (--help shows how)\n")

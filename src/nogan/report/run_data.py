@@ -177,16 +177,19 @@ class RunData:
 
 
 def overrides_of(folder: Path) -> list[str]:
-    """The overrides of the command line of the run in ``folder``, without Hydra's own settings."""
-    return RunFolder(folder).overrides()
+    """What the command lines of the run in ``folder`` said, resumptions included, without Hydra's own settings."""
+    run = RunFolder(folder)
+    by_key = {override.partition("=")[0]: override for override in (*run.overrides(), *run.later_overrides())}
+    return list(by_key.values())
 
 
 def repeat_command(folder: Path) -> str:
     """The command line that repeats the run in ``folder``; a sweep's trial is repeated without the sweep."""
-    overrides = [o for o in overrides_of(folder) if o.partition("=")[0] not in ("sweep", "objective")]
-    if not overrides:
-        typed = shlex.split(RunFolder(folder).environment().get("command", ""))
-        return retyped(typed) if typed else command("train")
+    run = RunFolder(folder)
+    overrides = [o for o in overrides_of(folder) if o.partition("=")[0] not in ("sweep", "objective", "resume")]
+    if not run.overrides():
+        typed = shlex.split(run.environment().get("command", ""))
+        return f"{retyped(typed) if typed else command('train')} {shlex.join(overrides)}".rstrip()
     # Without sweep=, only the file of an experiment can still ask for a sweep.
     sweeps = _is_trial_by_config(folder) and any(o.startswith("experiment=") for o in overrides)
     return f"{command('train')} {shlex.join([*overrides, *(['hydra.mode=RUN'] if sweeps else [])])}"

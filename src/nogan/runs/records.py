@@ -15,8 +15,8 @@ Action = Literal["stop", "mark"]
 class NotedVerdict:
     """A detector's verdict on a GAN phase, and what followed from it."""
 
-    inflection: int  # GAN batch; 0: the phase brought no gain
-    step: int  # GAN batch at which the detector became sure
+    inflection: int  # batches of the phase; 0: it brought no gain
+    step: int  # the batch at which the detector became sure, the first being 0
     detector: str
     reason: str  # one line, with the figures behind it
     action: Action  # "stop": the phase ended and the generator went back; "mark": only noted
@@ -25,6 +25,11 @@ class NotedVerdict:
     def of(cls, verdict: Verdict, action: Action) -> "NotedVerdict":
         """Note what the detector found."""
         return cls(verdict.inflection, verdict.step, verdict.detector, verdict.reason, action)
+
+    @property
+    def seen_at(self) -> int:
+        """Batches of the phase that were done when the detector became sure, counted as ``inflection`` is."""
+        return self.step + 1
 
 
 @dataclass

@@ -34,6 +34,7 @@ import json
 import logging
 import math
 import re
+import shlex
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -402,6 +403,15 @@ class RunFolder:
             overrides = yaml.safe_load(self.overrides_file.read_bytes()) or []
             return [str(override) for override in overrides]
 
+    def later_overrides(self) -> list[str]:
+        """What the command lines said that the run was resumed with, in their order, but for how to resume.
+
+        From ``environment.json``, which has those of resumptions that began; Hydra notes those that were refused, too.
+        """
+        words = [word for each in self.environment().get("resumed", []) for word in _words(each.get("command", ""))]
+        settings = (word for word in words if re.match(r"[+~]*[a-z][a-z0-9_.@]*=", word))
+        return [setting for setting in settings if not re.match(r"[+~]*(resume|data\.changed|trust|hydra\.)", setting)]
+
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def describe(self, config: RunConfig, plan: Plan) -> None:
@@ -434,6 +444,13 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.wandb_id_file, lambda path: path.write_text(new))
         return self.wandb_id_file.read_text().strip()
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)[1:]
+    except ValueError:  # not a command line
+        return []
 
 
 @contextlib.contextmanager

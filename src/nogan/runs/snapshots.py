@@ -3,8 +3,8 @@
 Snapshot ``step`` is the generator after ``step`` batches of the phase; 0 is the generator before it. Beside it are
 the probe's metrics of that moment.
 
-    nogan snapshots RUN_DIR                        # list them with their metrics
-    nogan snapshots RUN_DIR --pick 40 --cycle 2    # export one as a generator of its own
+    nogan snapshots RUN_DIR                          # list them with their metrics
+    nogan snapshots RUN_DIR --pick STEP --cycle 2    # export one as a generator of its own
 """
 
 import json

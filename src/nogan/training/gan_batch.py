@@ -112,9 +112,9 @@ class GANBatches:
         record = self.state.record
         if verdict is None or record.verdict is not None:
             return
-        record.verdict = NotedVerdict.of(verdict, self.action)
+        record.verdict = noted = NotedVerdict.of(verdict, self.action)
         if verdict.inflection:
-            log.info("Inflection point at batch %d, seen at %d: %s", verdict.inflection, verdict.step, verdict.reason)
+            log.info("Inflection point at batch %d, seen at %d: %s", noted.inflection, noted.seen_at, noted.reason)
         else:
             kept = "; that generator is kept" if self.action == "stop" else ""
             log.info("No gain from %s: %s%s", record.name, verdict.reason, kept)

@@ -14,12 +14,13 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from nogan.common.errors import UserError
+from nogan.common.program import Parser, program
 from nogan.common.recipes import recipes
 from nogan.training.compose.folders import Folders
 from nogan.training.compose.help import help_text
 from nogan.training.compose.job import Task
 from nogan.training.compose.messages import Refusal, one_line
-from nogan.training.compose.reading import check_choices, with_quoted_paths
+from nogan.training.compose.reading import check_choices, check_dashes, check_pairs, with_quoted_paths
 from nogan.training.compose.recipes import register
 
 NO_TRIALS = "No trials are completed yet."  # Optuna's words
@@ -46,6 +47,7 @@ def run_program(task: Task, arguments: Sequence[str], conclude: Callable[[Path, 
         return 0
     try:
         with _users_mistakes():
+            check_dashes(arguments)
             arguments = with_quoted_paths(arguments)
             check_choices(arguments)
             _compose_and_run(task, arguments)
@@ -69,9 +71,12 @@ def _set_environment() -> None:
 
 def _compose_and_run(task: Task, arguments: Sequence[str]) -> None:
     setbase("1.3")
-    parser = get_args_parser()
+    # Hydra's own would take --experiment for the beginning of --experimental-rerun, and complain in 20 lines.
+    parser = Parser(program("train"), parents=[get_args_parser()], add_help=False, allow_abbrev=False)
+    parsed = parser.parse_args(arguments)
+    check_pairs(parsed.overrides)
     _run_hydra(
-        args=parser.parse_args(arguments),
+        args=parsed,
         args_parser=parser,
         task_function=task,
         config_path=str(recipes() / "conf"),

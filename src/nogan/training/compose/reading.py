@@ -106,6 +106,35 @@ def check_choices(arguments: Iterable[str]) -> None:
             )
 
 
+def check_dashes(arguments: Sequence[str]) -> None:
+    """Refuse settings that are written as flags: ``--experiment quickstart``.
+
+    Raises:
+        UserError: says how they are written.
+    """
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or key.partition(".")[0] not in {*groups(), *RunConfig.model_fields}:
+            continue
+        if not equals:
+            value = "VALUE" if not following or following.startswith("-") or "=" in following else following
+        raise UserError(f"{argument}: settings are written without dashes: {key}={value}")
+
+
+def check_pairs(overrides: Iterable[str]) -> None:
+    """Refuse words on the command line that are no setting.
+
+    Raises:
+        UserError: names the word, and what a setting looks like.
+    """
+    for override in overrides:
+        key, equals, _ = override.lstrip("+").partition("=")
+        if not key or not (equals or key.startswith("~")):
+            raise UserError(
+                f"{override}: expected settings such as experiment=quickstart; {command('train')} --help lists them"
+            )
+
+
 def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
     """``arguments``, with Hydra's quotes around paths that it would not take for one text: ``album (1)``."""
     return [_quoted(argument) for argument in arguments]

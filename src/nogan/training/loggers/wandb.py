@@ -123,7 +123,7 @@ class WandB(Logger):
             marked: dict[str, Any] = {
                 "inflection/cycle": record.cycle,
                 "inflection/step": verdict.inflection,
-                "inflection/seen_at": verdict.step,
+                "inflection/seen_at": verdict.seen_at,
                 "nogan/cycle": record.cycle,
                 "nogan/images_seen": images_seen,
                 **{f"inflection/{name}": value for name, value in (record.metrics or {}).items()},
