@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING
 from nogan.commands import parser_of
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from nogan.evaluation.results import Results
 
 EXAMPLES = """examples:
   nogan evaluate outputs/quickstart/DATE --data PHOTOS -o results/
   nogan evaluate mine=RUN theirs=their/pictures/ --data PHOTOS -o results/
   nogan evaluate RUN "blend=RUN_A:0.5+RUN_B:0.5" deoldify.pth --data IMAGENET_VAL --protocol ddcolor -o results/
+  nogan evaluate film-color.mkv --reference film.mkv -o results/
 """
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure, with a progress bar, and print the table."""
     arguments = parse_arguments(argv)
+    if _are_films(arguments):
+        measure_films(list(map(Path, arguments.colorizers)), arguments.reference, arguments.output)
+        return
     from nogan.evaluation.evaluate import Options, evaluate
 
     options = Options(
@@ -45,9 +51,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         nargs="+",
         metavar="COLORIZER",
         help="run folder, .safetensors or .onnx export, DeOldify .pth, blend A:0.6+B:0.4, or a folder of pictures with "
-        "the photographs' names; NAME=… names it in the tables",
+        "the photographs' names; NAME=… names it in the tables. Or colorized films",
     )
-    add("--data", required=True, metavar="DIR", help="photographs with their colors, or a prepared copy of them")
+    add("--data", metavar="DIR", help="photographs with their colors, or a prepared copy of them")
     add("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the results; run again, it goes on")
     add("--protocol", default="full", metavar="NAME", help="conditions of measuring (default full)")
     add("--images", type=_positive, metavar="N", help="measure the first N photographs only")
@@ -60,12 +66,27 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="of models, a number or 'auto' (default: the protocol's); several give a row each",
     )
     add("--keep", type=int, default=500, metavar="N", help="pictures kept of each colorizer (default 500)")
+    add("--reference", type=Path, metavar="FILM", help="of films: the same film with its true colors")
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     run.add_argument(
         "--batch-size", type=_positive, metavar="N", help="images a pass (default: 1 on a CPU, 8 on a GPU)"
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if _are_films(arguments):
+        if arguments.data is not None:
+            parser.error(f"--data {arguments.data}: is for photographs; films have --reference FILM")
+    elif arguments.data is None:
+        parser.error("--data DIR is missing: the photographs to measure on")
+    elif arguments.reference is not None:
+        parser.error(f"--reference {arguments.reference}: is for films; photographs have --data DIR")
+    return arguments
+
+
+def _are_films(arguments: argparse.Namespace) -> bool:
+    from nogan.colorize.film.options import FILM_SUFFIXES
+
+    return all(Path(path).suffix.lower() in FILM_SUFFIXES for path in arguments.colorizers)
 
 
 class Bar:
@@ -94,6 +115,39 @@ def show(results: "Results") -> None:
         shown = (m.show(v.value if v else None) for m, v in zip(results.measures, values, strict=True))
         table.add_row(entry.name, *shown)
     Console().print(table)
+
+
+def measure_films(films: Sequence[Path], reference: Path | None, output: Path) -> None:
+    """Measure films, with a progress bar, write the results and the page, and print a table."""
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from nogan.evaluation import film
+    from nogan.report.film_page import rows, write_film_page
+
+    with Progress(console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show_progress(name: str, done: int, total: int | None) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name)
+            progress.update(tasks[name], completed=done, total=total)
+
+        measured = film.measure_films(films, reference, show_progress)
+    written = film.write_films(measured, output)
+    page = write_film_page(measured, output / "film.html", truth=reference is not None)
+    heads, values = rows(measured)
+    table = Table("")
+    for one in measured:
+        table.add_column(one.name, justify="right", overflow="fold")
+    for head, *cells in zip(heads, *values, strict=True):
+        table.add_row(head.label, *cells)
+    Console().print(table)
+    for one in measured:
+        for remark in one.remarks:
+            print(f"{one.name}: {remark}")
+    print(f"{output}: {', '.join(path.name for path in (*written, page))}")
 
 
 def _render_factor(text: str) -> int | str:
