@@ -16,6 +16,7 @@ import numpy as np
 
 from nogan.colorize import film, photos
 from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.composite import Gamut
 from nogan.colorize.jobs import Job, check_folders, plan_jobs
 from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
 from nogan.colorize.square import FILM_RENDER_FACTOR, PHOTO_RENDER_FACTOR, RenderFactor, network_size
@@ -67,6 +68,7 @@ class BatchOptions:
         batch_size: images in one pass of the network; None is what suits the device.
         compare: write the original and the result side by side.
         raw: write the network's own pictures, without the originals' luma.
+        gamut: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`.
         overwrite: replace results that already exist.
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
@@ -78,6 +80,7 @@ class BatchOptions:
     batch_size: int | None = None
     compare: bool = False
     raw: bool = False
+    gamut: Gamut = "fit"
     overwrite: bool = False
     device: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -197,7 +200,7 @@ class _Photographs:
         try:
             pixels = [photo.pixels for _, photo in batch]
             factor = self._options.render_factor or PHOTO_RENDER_FACTOR
-            colored = self._colorizer.colorize_pixels(pixels, factor, raw=self._options.raw)
+            colored = self._colorizer.colorize_pixels(pixels, factor, raw=self._options.raw, gamut=self._options.gamut)
         except Exception as error:
             reason = _failure(batch[0][0], error)
         else:
@@ -250,6 +253,7 @@ def colorize_films(
         stabilize=options.stabilize,
         compare=options.compare,
         raw=options.raw,
+        gamut=options.gamut,
         model=[(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights],
     )
     failures = []

@@ -1,9 +1,9 @@
 """Colorizing photographs: the network sees a small gray square; the result has its chroma and the photograph's luma.
 
 The steps are those of DeOldify (``deoldify/filters.py`` of https://github.com/jantic/DeOldify): stretch to a square of
-16 x ``render_factor`` px, make it gray, run the network, stretch back to full size, then take Y of the photograph with
-U and V of the network's colors. 8-bit images come out exactly as DeOldify's; 16-bit and floating-point images take the
-same steps in float32.
+16 x ``render_factor`` px, make it gray, run the network, stretch back to full size, then take the photograph's luma
+with the chroma of the network's colors. With ``gamut="clip"`` 8-bit images come out exactly as DeOldify's; by default
+the luma stays the photograph's own (:mod:`nogan.colorize.composite`).
 
 Neither torch nor onnxruntime is imported before a checkpoint is loaded, and an ONNX export never needs torch.
 """
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from nogan.colorize.backends import Network, onnx_network, pick_device, torch_network
-from nogan.colorize.composite import composite, upsample
+from nogan.colorize.composite import Gamut, composite, upsample
 from nogan.colorize.photos import from_image
 from nogan.colorize.pixels import to_uint8
 from nogan.colorize.render_factor import combined_squares
@@ -125,7 +125,12 @@ class Colorizer:
         return cls([(network, 1.0)], trained_size=size)
 
     def colorize(
-        self, image: ImageOrArray, render_factor: RenderFactor = PHOTO_RENDER_FACTOR, *, raw: bool = False
+        self,
+        image: ImageOrArray,
+        render_factor: RenderFactor = PHOTO_RENDER_FACTOR,
+        *,
+        raw: bool = False,
+        gamut: Gamut = "fit",
     ) -> ImageOrArray:
         """Colorize one image: a Pillow image gives a Pillow image, an array gives an array.
 
@@ -136,6 +141,8 @@ class Colorizer:
             render_factor: the network sees 16 x this many pixels a side: low is vivid and coarse, high is fine and may
                 be pale. "auto" combines several (see :mod:`nogan.colorize.render_factor`).
             raw: give the network's own picture, without the photograph's luma.
+            gamut: where chroma is too strong for its luma, "fit" weakens it, so that the luma stays the photograph's
+                own; "clip" cuts red, green and blue off, as DeOldify does, and gives its pictures.
 
         Returns:
             RGB (or RGBA) of the same size; an array keeps its dtype. A Pillow image of 16 bits comes back with 8 bits a
@@ -147,30 +154,38 @@ class Colorizer:
         """
         if isinstance(image, Image.Image):
             photo = from_image(image)
-            colored = Image.fromarray(self.colorize_pixels([to_uint8(photo.pixels)], render_factor, raw=raw)[0])
+            colored = Image.fromarray(
+                self.colorize_pixels([to_uint8(photo.pixels)], render_factor, raw=raw, gamut=gamut)[0]
+            )
             if photo.alpha is not None:
                 colored.putalpha(Image.fromarray(to_uint8(photo.alpha)))
             colored.info |= {name: value for name, value in photo.metadata.items() if name in _INFO}
             return colored
         pixels = _checked_array(image)
-        rgb = self.colorize_pixels([pixels[..., :3] if pixels.ndim == 3 else pixels], render_factor, raw=raw)[0]
+        colors = pixels[..., :3] if pixels.ndim == 3 else pixels
+        rgb = self.colorize_pixels([colors], render_factor, raw=raw, gamut=gamut)[0]
         return np.dstack([rgb, pixels[..., 3]]) if pixels.ndim == 3 and pixels.shape[2] == 4 else rgb
 
     def colorize_pixels(
-        self, batch: Sequence[np.ndarray], render_factor: RenderFactor = PHOTO_RENDER_FACTOR, *, raw: bool = False
+        self,
+        batch: Sequence[np.ndarray],
+        render_factor: RenderFactor = PHOTO_RENDER_FACTOR,
+        *,
+        raw: bool = False,
+        gamut: Gamut = "fit",
     ) -> list[np.ndarray]:
         """Colorize several images of any sizes in one pass of the network.
 
         Args:
             batch: gray ``(H, W)`` or RGB ``(H, W, 3)``, uint8, uint16 or floating-point in [0, 1].
             render_factor: as in :meth:`colorize`.
-            raw: as in :meth:`colorize`.
+            raw: as in :meth:`colorize`; so is ``gamut``.
 
         Returns:
             RGB ``(H, W, 3)`` of the same sizes and types.
         """
         squares = self.squares(batch, render_factor)
-        return [upsample(s, p) if raw else composite(s, p) for s, p in zip(squares, batch, strict=True)]
+        return [upsample(s, p) if raw else composite(s, p, gamut) for s, p in zip(squares, batch, strict=True)]
 
     def squares(
         self, batch: Sequence[np.ndarray], render_factor: RenderFactor = PHOTO_RENDER_FACTOR

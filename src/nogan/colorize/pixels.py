@@ -4,16 +4,21 @@ from collections.abc import Iterator
 
 import numpy as np
 
-STRIP_PIXELS = 1 << 18
+STRIP_PIXELS = 1 << 16
 """Full-size work is done in strips of about this many pixels: memory is bounded, and a strip stays in the cache."""
 
 
 def strips(shape: tuple[int, ...]) -> Iterator[slice]:
     """Slices of the rows of a picture of ``shape`` ``(H, W, ...)``, top to bottom, one for each strip."""
     height, width = shape[:2]
-    step = max(1, STRIP_PIXELS // width)
+    step = strip_rows(width)
     for top in range(0, height, step):
         yield slice(top, min(top + step, height))
+
+
+def strip_rows(width: int) -> int:
+    """Rows of a strip, except the last one, of a picture of this width."""
+    return max(1, STRIP_PIXELS // width)
 
 
 def to_uint8(pixels: np.ndarray) -> np.ndarray:

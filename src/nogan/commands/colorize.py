@@ -44,6 +44,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--compare", action="store_true", help="write the original and the result side by side")
     add("--raw", action="store_true", help="the network's own colors, without the original's luma")
+    add(
+        "--gamut",
+        choices=("fit", "clip"),
+        default="fit",
+        help="chroma too strong for its luma: weaken it, so that luma stays (fit, the default), or cut it off as "
+        "DeOldify does (clip)",
+    )
     add("--overwrite", action="store_true", help="replace results that are already there")
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")

@@ -14,6 +14,7 @@ from nogan.colorize.film import FilmOptions, colorize_film
 from nogan.colorize.film.flicker import flicker
 from nogan.colorize.film.reading import Film
 from nogan.common.errors import UserError
+from nogan.common.ycbcr import REC601
 
 OPTIONS = FilmOptions(render_factor=4, batch_size=3)
 
@@ -63,6 +64,31 @@ def test_a_film_keeps_its_frames_times_sound_and_luma(tmp_path):
     measured = flicker(decoded(target, "rgb24"))
     assert set(measured.cdc) == {1, 2, 4} and 0 < max(measured.cdc.values()) < 0.2 and measured.warp_error < 0.01
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "wall.mp4"]
+
+
+@pytest.mark.parametrize(("size", "pixel_format"), [((96, 64), "yuv420p"), ((95, 63), "yuv444p")])
+def test_chroma_stays_within_what_the_luma_of_the_film_can_show(tmp_path, size, pixel_format):
+    def magenta(gray):
+        return np.stack([np.ones_like(gray), np.zeros_like(gray), np.ones_like(gray)], axis=-1)
+
+    make_film(tmp_path / "wall.mkv", frames=2, size=size, codec="ffv1", pixel_format=pixel_format)
+    outside = {}
+    for gamut in ("fit", "clip"):
+        options = FilmOptions(render_factor=4, codec="ffv1", gamut=gamut)
+        colorize_film(Colorizer([(magenta, 1.0)]), tmp_path / "wall.mkv", tmp_path / f"{gamut}.mkv", options)
+        y, u, v = planes_of(next(decoded(tmp_path / f"{gamut}.mkv")))
+        step = y.shape[0] // u.shape[0]
+        u, v = (plane.repeat(step, 0).repeat(step, 1) for plane in (u, v))
+        rgb = REC601.rgb((y - 16) / 219, (u - 128) / 224, (v - 128) / 224)
+        outside[gamut] = max(np.max(rgb) - 1, -np.min(rgb))
+        assert np.abs(u - 128).max() > 60
+    assert outside["fit"] < 1.5 / 224 and outside["clip"] > 0.1  # a level of chroma, rounded
+
+
+def planes_of(frame):
+    """Y, Cb and Cr of a frame of 8 bits as floats."""
+    planes = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width] for plane in frame.planes)
+    return [plane.astype(float) for plane in planes]
 
 
 def test_subtitles_chapters_several_sounds_and_a_late_start_go_along(tmp_path):

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from nogan.colorize.composite import Gamut, room_for_chroma
 from nogan.colorize.film.options import FilmOptions
 from nogan.colorize.film.reading import Film, quarter_turns
+from nogan.colorize.pixels import strips
 from nogan.colorize.square import gray_square
 from nogan.common.errors import UserError
 from nogan.common.ycbcr import REC601, REC709, REC2020
@@ -55,6 +57,7 @@ class Encoding:
         rate: frames a second.
         compare: write the original and the result side by side.
         raw: write the network's own picture, including its luma.
+        gamut: what becomes of chroma that is too strong for its luma (:mod:`nogan.colorize.composite`).
         source_is_rgb: whether the film's frames are RGB.
     """
 
@@ -73,6 +76,7 @@ class Encoding:
     rate: Fraction
     compare: bool
     raw: bool
+    gamut: Gamut
     source_is_rgb: bool
 
     @classmethod
@@ -113,6 +117,7 @@ class Encoding:
             rate=film.rate,
             compare=options.compare,
             raw=options.raw,
+            gamut=options.gamut,
             source_is_rgb=is_rgb,
         )
 
@@ -133,20 +138,41 @@ class Encoding:
         original = self._working(frame)
         shown = av.VideoFrame(2 * self.width if self.compare else self.width, self.height, self.pixel_format)
         shown.pts, shown.time_base = frame.pts, frame.time_base
-        for index, values in enumerate(self._planes(square)):
-            source = np.rot90(_plane(original, index, self.depth), self.turns)
+        sources = [np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3)]
+        for index, (source, values) in enumerate(zip(sources, self._values(square, sources), strict=True)):
             plane = _plane(shown, index, self.depth)
             if self.compare:
                 plane[:, : source.shape[1]] = source
                 plane = plane[:, source.shape[1] :]
-            if values is None:
-                plane[:] = source
-            else:
-                # Interpolated where the film is larger than the network's square, averaged where it is smaller.
-                larger = plane.shape[0] >= values.shape[0] and plane.shape[1] >= values.shape[1]
-                method = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
-                plane[:] = cv2.resize(values, plane.shape[::-1], interpolation=method).round()
+            plane[:] = values
         return shown
+
+    def _values(self, square: np.ndarray, sources: list[np.ndarray]) -> list[np.ndarray]:
+        """The planes of the colored frame, from the network's picture and the planes of the original."""
+        luma, *chroma = self._planes(square)
+        cb, cr = (_resized(plane, sources[1].shape) for plane in chroma)
+        if luma is None and self.gamut == "fit":
+            self._fit(cb, cr, sources[0])
+        return [sources[0] if luma is None else _resized(luma, sources[0].shape).round(), cb.round(), cr.round()]
+
+    def _fit(self, cb: np.ndarray, cr: np.ndarray, luma: np.ndarray) -> None:
+        """Weaken Cb and Cr in place where they do not fit the luma that is shown with them."""
+        scale = 1 << (self.depth - 8)
+        span, low = (255, 0) if self.full_range else (219, 16)
+        middle, unit = np.float32(128 * scale), np.float32(scale * (255 if self.full_range else 224))
+        matrix = _MATRICES.get(self.matrix, REC601)
+        least, largest = _extremes(luma, cb.shape)
+        for rows in strips(cb.shape):  # in the cache this takes half the time
+            darkest, brightest = (
+                plane[rows] / np.float32(scale * span) - np.float32(low / span) for plane in (least, largest)
+            )
+            cb[rows] -= middle
+            cr[rows] -= middle
+            room = room_for_chroma((cb[rows] / unit, cr[rows] / unit), (darkest, brightest), matrix)
+            cb[rows] *= room
+            cr[rows] *= room
+        cb += middle
+        cr += middle
 
     def add_stream(self, container: OutputContainer) -> VideoStream:
         """A video stream in ``container`` with this encoder."""
@@ -229,6 +255,22 @@ def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoForma
             f"{film.path}: --codec {codec} takes none of {', '.join(wanted)}, only {', '.join(sorted(names))}."
         )
     return av.VideoFormat(name)
+
+
+def _resized(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``plane`` interpolated where ``shape`` is larger than the network's square, averaged where it is smaller."""
+    larger = shape[0] >= plane.shape[0] and shape[1] >= plane.shape[1]
+    return cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_LINEAR if larger else cv2.INTER_AREA)
+
+
+def _extremes(luma: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The least and the largest luma of the pixels that share each sample of a chroma plane of ``shape``."""
+    tall, wide = -(-luma.shape[0] // shape[0]), -(-luma.shape[1] // shape[1])
+    if (tall, wide) == (1, 1):
+        return luma, luma
+    block, luma = np.ones((tall, wide), np.uint8), np.ascontiguousarray(luma)
+    least, largest = (function(luma, block, anchor=(0, 0)) for function in (cv2.erode, cv2.dilate))
+    return least[::tall, ::wide], largest[::tall, ::wide]
 
 
 def _plane(frame: VideoFrame, index: int, depth: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from nogan.colorize.composite import Gamut
 from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor
 
 KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".ts", ".m2ts", ".mts"})
@@ -29,6 +30,7 @@ class FilmOptions:
         stabilize: smooth the chroma along the motion (:mod:`nogan.colorize.film.stabilize`).
         compare: write the original and the result side by side.
         raw: the network's own picture, including its luma.
+        gamut: what becomes of chroma that is too strong for its luma (:mod:`nogan.colorize.composite`).
         model: identifies the checkpoints, so that a run is continued with the same ones only.
         segment_frames: number of frames in a segment.
     """
@@ -40,5 +42,6 @@ class FilmOptions:
     stabilize: bool = False
     compare: bool = False
     raw: bool = False
+    gamut: Gamut = "fit"
     model: Any = None
     segment_frames: int = SEGMENT_FRAMES
