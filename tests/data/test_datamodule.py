@@ -315,7 +315,9 @@ def test_a_process_ends_though_its_loader_is_still_in_use():
 
 
 def test_a_run_that_fails_leaves_no_workers(damaged, smallest, tmp_path):
-    config = smallest("data=folder", f"data.path={damaged}", "data.images=null", "data.workers=1", "data.max_bad_share=0")
+    config = smallest(
+        "data=folder", f"data.path={damaged}", "data.images=null", "data.workers=1", "data.max_bad_share=0"
+    )
     with pytest.raises(UserError, match="max_bad_share") as error:
         train(config, tmp_path / "run", console=Console(quiet=True))
     assert error.traceback and not torch.multiprocessing.active_children()
