@@ -20,6 +20,7 @@ from nogan.common.errors import UserError
 from nogan.plan import build_plan
 from nogan.plan.config import RunConfig
 from nogan.training import launch
+from nogan.training.preview import show_plan
 from nogan.training.run import build_module, train
 from tests.conftest import SMALLEST
 from tests.metrics import computed
@@ -168,9 +169,10 @@ def test_what_no_process_can_read_is_counted_and_named_once(two, smallest, damag
 
 
 def test_a_batch_must_reach_every_process(smallest, tmp_path):
-    config = smallest("trainer.strategy=ddp", "trainer.devices=6")
-    with pytest.raises(UserError, match=r"nogan\.pretrain\.g1\.batch_size=4 .* 6 processes"):
-        train(config, tmp_path, console=QUIET)
+    config = smallest("trainer.devices=6")
+    for begin in (lambda: train(config, tmp_path, console=QUIET), lambda: show_plan(config, QUIET)):
+        with pytest.raises(UserError, match=r"nogan\.pretrain\.g1\.batch_size=4 .* 6 processes"):
+            begin()
 
 
 def started(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
@@ -198,6 +200,25 @@ def test_devices_and_machines_are_those_that_were_started(monkeypatch, configure
         launch.devices_and_nodes(ddp.model_copy(update={"devices": 3}))
     with pytest.raises(UserError, match="expected trainer=ddp"):
         launch.devices_and_nodes(configure("model=tiny", "trainer=gpu").trainer)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "gpus", "processes"),
+    [
+        (["trainer=cpu"], 0, 1),
+        (["trainer=cpu", "trainer.devices=2"], 0, 2),
+        (["trainer=cpu", "trainer.num_nodes=2"], 0, 2),
+        (["trainer=cpu", "trainer.devices=auto"], 4, 1),
+        (["trainer=gpu", "trainer.devices=auto"], 4, 4),
+        (["trainer=ddp", "trainer.strategy=auto"], 4, 4),
+    ],
+)
+def test_several_processes_get_the_strategy_that_works_for_them(configure, monkeypatch, overrides, gpus, processes):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    trainer = configure("model=tiny", *overrides).trainer
+    assert launch.processes(trainer) == processes
+    assert launch.strategy(trainer) == ("auto" if processes == 1 else "ddp_find_unused_parameters_true")
+    assert launch.strategy(trainer.model_copy(update={"strategy": "ddp"})) == "ddp_find_unused_parameters_true"
 
 
 def test_one_task_is_for_one_device(monkeypatch, configure):
@@ -251,10 +272,10 @@ def test_torchrun(tmp_path, monkeypatch, program):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [SCRIPT, COMMAND])
-def test_one_command_starts_the_others(tmp_path, monkeypatch, program):
+@pytest.mark.parametrize(("program", "strategy"), [(SCRIPT, TWO), (COMMAND, ())], ids=["chosen", "by default"])
+def test_one_command_starts_the_others(tmp_path, monkeypatch, program, strategy):
     monkeypatch.chdir(tmp_path)
-    done = processes((sys.executable,), *program, *SMALLEST, *TWO, *SHORT, "trainer.devices=2")
+    done = processes((sys.executable,), *program, *SMALLEST, *strategy, *SHORT, "trainer.devices=2")
     finished_run(tmp_path)
     assert done.stdout.count("Done in") == 1
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nogan.common.errors import Interrupted, UserError
+from nogan.common.errors import EndedElsewhere, Interrupted, UserError
 from nogan.common.failures import explained
 from nogan.common.program import Parser, program
 
@@ -68,8 +68,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         return importlib.import_module(f"nogan.commands.{name}").main(arguments) or 0
-    except Interrupted as interrupted:
-        return interrupted.exit_code
+    except (Interrupted, EndedElsewhere) as end:
+        return end.exit_code
     except KeyboardInterrupt:
         further = "; the same command goes on from here" if name in CONTINUABLE else ""
         print(f"{program(name)}: interrupted{further}", file=sys.stderr)

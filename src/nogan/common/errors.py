@@ -33,6 +33,15 @@ class Interrupted(BaseException):
         return 128 + self.signum
 
 
+class EndedElsewhere(BaseException):
+    """Another process of this run has said why it ends; this one ends without a word, for the reason that it did.
+
+    Not an ``Exception``, as :class:`Interrupted`.
+    """
+
+    exit_code = 1
+
+
 def shown(value: Any) -> str:
     """A value of the config as YAML and the command line write it: ``null``, ``true``, ``0.1``."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)

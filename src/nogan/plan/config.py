@@ -343,6 +343,7 @@ class Trainer(Section):
     checkpoint_every_n_batches: Count
     checkpoint_every_n_minutes: Positive
     max_minutes: Positive | None
+    max_silent_minutes: Positive | None = 10.0
     lightning: dict[str, Any]
 
 

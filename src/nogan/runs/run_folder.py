@@ -20,6 +20,7 @@
                                that the latest GAN phase trained
 ``wandb/``, ``tensorboard/``   where asked for
 ``.lock``                      while a process is using it
+``.ranks/``                    signs of life of the processes of a run on several devices, while it trains
 ``.checkpointed``              there from the first checkpoint on: without any, such a run cannot go on
 ``.hydra/``                    what the command line said
 ``failed.txt``                 of a sweep's trial that failed: why, in one line
@@ -153,6 +154,11 @@ class RunFolder:
     def checkpointed_file(self) -> Path:
         """There once the run has had a checkpoint."""
         return self.path / ".checkpointed"
+
+    @property
+    def ranks(self) -> Path:
+        """Signs of life of the processes of a run on several devices."""
+        return self.path / ".ranks"
 
     @property
     def overrides_file(self) -> Path:

@@ -27,7 +27,7 @@ from nogan.training.callbacks.telemetry import Telemetry
 from nogan.training.callbacks.wandb_events import WandBEvents
 from nogan.training.fake_maker import FakeMaker
 from nogan.training.gan_batch import GANBatches
-from nogan.training.launch import check_batches, cluster_environment, devices_and_nodes
+from nogan.training.launch import cluster_environment, devices_and_nodes, strategy
 from nogan.training.loggers import make_loggers
 from nogan.training.modules import CriticModule, GANModule, GeneratorModule
 from nogan.training.modules.compiled import compile_for_training
@@ -94,7 +94,7 @@ def build_run(
     """Build data, callbacks and trainer around ``module``; nothing is trained yet.
 
     Raises:
-        UserError: Lightning refuses the trainer's settings, or a batch is too small for the devices.
+        UserError: Lightning refuses the trainer's settings.
     """
     state = build_state(config, plan)
     gan = build_gan(config, module, state, folder, photographs.planned_for)
@@ -125,7 +125,6 @@ def build_run(
     ]
     trainer = build_trainer(config, plan, folder, callbacks, make_loggers(config, folder, dict(choices)))
     check_order(trainer)
-    check_batches(plan, trainer.num_devices * trainer.num_nodes, config.trainer.accumulate)
     return Run(config, plan, folder, module, data, fakes, state, scheduler, stop, trainer)
 
 
@@ -239,7 +238,7 @@ def build_trainer(
         return pl.Trainer(
             accelerator=config.trainer.accelerator,
             **devices_and_nodes(config.trainer),
-            strategy=config.trainer.strategy,
+            strategy=strategy(config.trainer),
             precision=config.trainer.precision,
             # cuDNN's own choice of kernels is as fast as one that takes ten seconds in each phase.
             **{"benchmark": False, **lightning_arguments(config.trainer)},

@@ -14,6 +14,7 @@ from nogan.common.errors import UserError
 from nogan.plan import Plan
 from nogan.plan.config import Trainer
 
+SEVERAL = "ddp_find_unused_parameters_true"
 INTERACTIVE = ("bash", "interactive")  # names of SLURM jobs that are shells, for Lightning, too
 PORT_OFFSET = 10_000  # from the port that training itself uses
 LAST_PORT = 65_535
@@ -67,18 +68,33 @@ def devices_and_nodes(trainer: Trainer) -> dict[str, Any]:
     if launch is None:
         return {"devices": trainer.devices, "num_nodes": 1 if trainer.num_nodes == "auto" else trainer.num_nodes}
     found = {"devices": launch.local, "num_nodes": launch.world // launch.local}
-    if launch.world > 1 and not trainer.strategy.startswith("ddp"):
-        raise UserError(
-            f"{launch.by} started {launch.world} processes, but trainer.strategy={trainer.strategy} is for one: "
-            "expected trainer=ddp"
-        )
     for key, value in found.items():
         if getattr(trainer, key) not in ("auto", value):
             raise UserError(
                 f"trainer.{key}={getattr(trainer, key)}, but {launch.by} started {launch.local} processes a machine, "
-                f"{launch.world} in all: expected auto, or {value}; or start one process for each device"
+                f"{launch.world} in all: expected trainer=ddp, auto or {value}; or start one process for each device"
             )
     return found
+
+
+def strategy(trainer: Trainer) -> str:
+    """Lightning's name of the strategy: the only one of its kind that fits, where there are several processes.
+
+    Each batch serves one of two networks, and the other's parameters get no gradient. Lightning's own choice would take
+    that for a mistake.
+    """
+    return SEVERAL if trainer.strategy != "auto" or processes(trainer) != 1 else "auto"
+
+
+def processes(trainer: Trainer) -> int:
+    """How many processes train together, one for each device."""
+    placed = devices_and_nodes(trainer)
+    devices = placed["devices"]
+    if devices == "auto":  # all GPUs; of CPUs, as of Apple's GPUs, Lightning knows one
+        import torch
+
+        devices = max(torch.cuda.device_count(), 1) if trainer.accelerator in ("auto", "gpu", "cuda") else 1
+    return devices * placed["num_nodes"]
 
 
 def cluster_environment() -> list[Any]:

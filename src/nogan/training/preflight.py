@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nogan.common.errors import UserError
 from nogan.plan import GeneratorPhase, Plan
 from nogan.plan.config import RunConfig
+from nogan.training.launch import check_batches, processes
 from nogan.training.own_parts import build_critic, build_generator, check_own_parts
 
 if TYPE_CHECKING:
@@ -55,11 +56,12 @@ def check_networks(config: RunConfig, fresh: bool) -> None:
 
 
 def check_sizes(config: RunConfig, plan: Plan) -> None:
-    """Refuse phases whose pictures are too small for the critic, and networks that are too large for this machine.
+    """Refuse phases that do not fit the critic or the devices, and networks that are too large for this machine.
 
     Raises:
         UserError: names the key.
     """
+    check_batches(plan, processes(config.trainer), config.trainer.accumulate)
     model = config.model
     if model.networks.critic is None:
         least = 2 ** (model.critic.doublings + 3)

@@ -36,6 +36,7 @@ from nogan.training.modules import GANModule
 from nogan.training.modules.step import TooManySkippedBatches
 from nogan.training.preflight import check_networks, check_sizes
 from nogan.training.preview import photographs
+from nogan.training.ranks import Ranks
 from nogan.training.resume import changed_environment, check_changes
 from nogan.training.same_data import check_same_data, record_of
 
@@ -115,7 +116,8 @@ def _train(job: Job) -> dict[str, float]:
     job.console.print(plan_table(plan))
     job.console.print(photographs(data, len(train)), soft_wrap=True, markup=False)
     started = time.monotonic()
-    run = _fit(job, plan, sources, checkpoint)
+    with Ranks(job.folder.ranks, job.config.trainer.max_silent_minutes, _resume_command(job.folder)) as ranks:
+        run = _fit(job, plan, sources, checkpoint, ranks)
     with _known_failures_explained(job.folder):
         return _sum_up(job, run, time.monotonic() - started)
 
@@ -148,20 +150,22 @@ def _find_checkpoint(config: RunConfig, folder: RunFolder) -> Path | None:
 # --- fit --------------------------------------------------------------------------------------------------------------
 
 
-def _fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | None) -> Run:
+def _fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | None, ranks: Ranks) -> Run:
     """Train to the end of the plan; where too many batches in a row were skipped, go back once and try again."""
     try:
-        return _try_to_fit(job, plan, sources, checkpoint, first=True)
+        return _try_to_fit(job, plan, sources, checkpoint, ranks, first=True)
     except TooManySkippedBatches as error:
         checkpoint = newest_whole_checkpoint(job.folder, finite=True)
         job.console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True, markup=False)
     try:
-        return _try_to_fit(job, plan, sources, checkpoint, first=False)
+        return _try_to_fit(job, plan, sources, checkpoint, ranks, first=False)
     except TooManySkippedBatches as error:
         raise UserError(f"{error}; going back did not help: try a lower learning rate or precision=32-true") from error
 
 
-def _try_to_fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | None, *, first: bool) -> Run:
+def _try_to_fit(
+    job: Job, plan: Plan, sources: Photographs, checkpoint: Path | None, ranks: Ranks, *, first: bool
+) -> Run:
     module = build_module(job.config)
     if checkpoint is None:
         for line in start_from(module, job.config.model):
@@ -175,6 +179,7 @@ def _try_to_fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | N
                     sources.record.write(job.folder)
                 job.folder.describe(job.config, plan)
                 job.folder.forget_end()
+            ranks.follow(run.trainer)
             _run_lightning(run, checkpoint)
     except Interrupted as interrupted:
         job.console.print(
