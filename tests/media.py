@@ -115,18 +115,40 @@ def jpeg():
     return stream.getvalue()
 
 
+ADOBE_RGB = (((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)), 563 / 256)
+PROPHOTO = (((0.79767, 0.28804, 0.0), (0.13519, 0.71188, 0.0), (0.03134, 0.00009, 0.82491)), 1.8)
+"""Red, green and blue as XYZ under D50, and the exponent of the curve; the values that these spaces define."""
+
+
 def gray_profile(gamma):
     """A minimal ICC profile of gray with a power curve."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    return _profile(b"GRAY", [(b"kTRC", _curve(gamma))])
+
+
+def rgb_profile(primaries, gamma):
+    """A minimal ICC profile of RGB with one power curve, such as ``rgb_profile(*ADOBE_RGB)``."""
+    colorants = [(name, _xyz(*color)) for name, color in zip((b"rXYZ", b"gXYZ", b"bXYZ"), primaries, strict=True)]
+    return _profile(b"RGB ", [*colorants, *((name, _curve(gamma)) for name in (b"rTRC", b"gTRC", b"bTRC"))])
+
+
+def _curve(gamma):
+    return b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+
+
+def _xyz(*values):
+    return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+
+def _profile(space, tags):
     white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
-    tags = [(b"wtpt", white), (b"kTRC", curve)]
+    tags = [(b"wtpt", white), *tags]
     offset, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
     for name, data in tags:
         table += name + struct.pack(">II", offset + len(body), len(data))
         body += data
     header = bytearray(128)
     header[0:4] = struct.pack(">I", offset + len(body))
-    header[8:12], header[12:16], header[16:20], header[20:24] = b"\x02\x40\x00\x00", b"mntr", b"GRAY", b"XYZ "
+    header[8:12], header[12:16], header[16:20], header[20:24] = b"\x02\x40\x00\x00", b"mntr", space, b"XYZ "
     header[36:40] = b"acsp"
     header[68:80] = struct.pack(">3i", 63190, 65536, 54061)
     return bytes(header) + table + body

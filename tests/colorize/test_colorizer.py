@@ -7,12 +7,14 @@ from typing import ClassVar
 import deoldify_golden
 import numpy as np
 import pytest
-from media import cmyk_profile, gray_profile, photograph, teal_and_orange
+from media import ADOBE_RGB, PROPHOTO, cmyk_profile, gray_profile, photograph, rgb_profile, teal_and_orange
 from PIL import Image
 
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.photos import read_photo
+from nogan.colorize.photos.color_space import SRGB, converted, space_of
 from nogan.common.errors import UserError
+from nogan.common.ycbcr import REC601
 from nogan.networks import build_generator
 from nogan.networks.generator_file import load_generator, save_generator
 
@@ -91,6 +93,45 @@ def test_an_image_is_treated_as_its_file(tmp_path):
         result = COLORIZER.colorize(Image.open(tmp_path / "a.jpg"), 6)
         assert np.array_equal(np.array(result), COLORIZER.colorize(photo.pixels, 6))
         assert result.info["icc_profile"] == photo.metadata["icc_profile"]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("space", [ADOBE_RGB, PROPHOTO], ids=["Adobe RGB", "ProPhoto"])
+def test_a_gray_picture_gets_the_same_colors_in_any_space(space, dtype, raw):
+    """The same grays as they look, in the values of either space; the results are compared as they look."""
+    gray = np.repeat(photograph()[..., None], 3, axis=2).astype(np.float32) / 255
+    profile, top = rgb_profile(*space), np.iinfo(dtype).max
+    other = space_of(profile)
+    pixels = np.round(other.from_srgb(gray) * top).astype(dtype)
+    assert np.abs(other.shown(pixels).astype(int) - photograph()).max() <= 3  # 8 bits twice
+    expected = COLORIZER.colorize(gray, 6, raw=raw)
+    (found,) = COLORIZER.colorize_pixels([pixels], 6, raw=raw, spaces=[other])
+    assert found.dtype == dtype
+    unconverted = COLORIZER.colorize(pixels, 6, raw=raw)  # as if its values were those of sRGB
+    strength = chroma_of(expected)
+    looks, wrong = (chroma_of(converted(p.astype(np.float32) / top, profile, SRGB)) for p in (found, unconverted))
+    assert abs(looks.mean() / strength.mean() - 1) < 0.04 < 0.1 < abs(wrong.mean() / strength.mean() - 1)
+    assert np.abs(looks - strength).mean() < 0.06 * strength.mean()
+    if not raw:
+        luma, before = (values @ np.array(REC601) for values in (found.astype(float), pixels.astype(float)))
+        assert np.abs(luma - before).max() <= 0.51
+
+
+def chroma_of(rgb):
+    """The strength of chroma of each pixel."""
+    return np.hypot(*REC601.chroma(rgb @ np.array(REC601), rgb[..., 0], rgb[..., 2]))
+
+
+def test_the_profile_of_a_photograph_is_used_and_kept(tmp_path):
+    profile = rgb_profile(*PROPHOTO)
+    image = Image.fromarray(photograph()).convert("RGB")
+    image.save(tmp_path / "a.png", icc_profile=profile)
+    photo = read_photo(tmp_path / "a.png")
+    assert photo.metadata["icc_profile"] == profile and photo.space == space_of(profile)
+    result = COLORIZER.colorize(Image.open(tmp_path / "a.png"), 6)
+    assert result.info["icc_profile"] == profile
+    assert np.array_equal(np.array(result), COLORIZER.colorize_pixels([photo.pixels], 6, spaces=[photo.space])[0])
 
 
 def test_a_blend_mixes_the_pictures():

@@ -200,7 +200,13 @@ class _Photographs:
         try:
             pixels = [photo.pixels for _, photo in batch]
             factor = self._options.render_factor or PHOTO_RENDER_FACTOR
-            colored = self._colorizer.colorize_pixels(pixels, factor, raw=self._options.raw, gamut=self._options.gamut)
+            colored = self._colorizer.colorize_pixels(
+                pixels,
+                factor,
+                raw=self._options.raw,
+                gamut=self._options.gamut,
+                spaces=[photo.space for _, photo in batch],
+            )
         except Exception as error:
             reason = _failure(batch[0][0], error)
         else:

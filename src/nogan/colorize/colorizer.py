@@ -20,8 +20,8 @@ from PIL import Image
 
 from nogan.colorize.backends import Network, onnx_network, pick_device, torch_network
 from nogan.colorize.composite import Gamut, composite, upsample
-from nogan.colorize.photos import from_image
-from nogan.colorize.pixels import to_uint8
+from nogan.colorize.photos import ColorSpace, from_image
+from nogan.colorize.pixels import to_uint8, to_unit
 from nogan.colorize.render_factor import combined_squares
 from nogan.colorize.square import PHOTO_RENDER_FACTOR, RenderFactor, gray_square, network_size
 from nogan.common.errors import UserError
@@ -136,8 +136,8 @@ class Colorizer:
 
         Args:
             image: a Pillow image of any mode, treated as its file would be (EXIF orientation and the profiles of CMYK
-                and gray are applied, alpha is kept), or an array: gray ``(H, W)``, RGB ``(H, W, 3)`` or RGBA
-                ``(H, W, 4)``, uint8, uint16, or floating-point in [0, 1].
+                and gray are applied, an RGB profile and alpha are kept), or an array: gray ``(H, W)``, RGB
+                ``(H, W, 3)`` or RGBA ``(H, W, 4)``, uint8, uint16, or floating-point in [0, 1].
             render_factor: the network sees 16 x this many pixels a side: low is vivid and coarse, high is fine and may
                 be pale. "auto" combines several (see :mod:`nogan.colorize.render_factor`).
             raw: give the network's own picture, without the photograph's luma.
@@ -154,9 +154,9 @@ class Colorizer:
         """
         if isinstance(image, Image.Image):
             photo = from_image(image)
-            colored = Image.fromarray(
-                self.colorize_pixels([to_uint8(photo.pixels)], render_factor, raw=raw, gamut=gamut)[0]
-            )
+            pixels = to_uint8(photo.pixels)
+            (rgb,) = self.colorize_pixels([pixels], render_factor, raw=raw, gamut=gamut, spaces=[photo.space])
+            colored = Image.fromarray(rgb)
             if photo.alpha is not None:
                 colored.putalpha(Image.fromarray(to_uint8(photo.alpha)))
             colored.info |= {name: value for name, value in photo.metadata.items() if name in _INFO}
@@ -173,6 +173,7 @@ class Colorizer:
         *,
         raw: bool = False,
         gamut: Gamut = "fit",
+        spaces: Sequence[ColorSpace | None] | None = None,
     ) -> list[np.ndarray]:
         """Colorize several images of any sizes in one pass of the network.
 
@@ -180,12 +181,19 @@ class Colorizer:
             batch: gray ``(H, W)`` or RGB ``(H, W, 3)``, uint8, uint16 or floating-point in [0, 1].
             render_factor: as in :meth:`colorize`.
             raw: as in :meth:`colorize`; so is ``gamut``.
+            spaces: the color space of each image; None, and None for an image, stands for sRGB.
 
         Returns:
             RGB ``(H, W, 3)`` of the same sizes and types.
         """
-        squares = self.squares(batch, render_factor)
-        return [upsample(s, p) if raw else composite(s, p, gamut) for s, p in zip(squares, batch, strict=True)]
+        spaces = spaces or [None] * len(batch)
+        seen = [pixels if space is None else space.shown(pixels) for pixels, space in zip(batch, spaces, strict=True)]
+        results = []
+        for square, gray, pixels, space in zip(self.squares(seen, render_factor), seen, batch, spaces, strict=True):
+            if space is not None:
+                square = _in_space(square, gray, space, raw=raw)
+            results.append(upsample(square, pixels) if raw else composite(square, pixels, gamut))
+        return results
 
     def squares(
         self, batch: Sequence[np.ndarray], render_factor: RenderFactor = PHOTO_RENDER_FACTOR
@@ -206,6 +214,13 @@ class Colorizer:
         for network, weight in others:
             mixed = mixed + network(x) * weight
         return mixed
+
+
+def _in_space(square: np.ndarray, gray: np.ndarray, space: ColorSpace, *, raw: bool) -> np.ndarray:
+    """The network's picture in the values of ``space``; with the luma of ``gray``, as the result will have it."""
+    if not raw:
+        square = composite(square, to_unit(gray_square(gray, len(square)).astype(np.uint16) * 257))
+    return space.from_srgb(square)
 
 
 def _checked_array(array: np.ndarray) -> np.ndarray:

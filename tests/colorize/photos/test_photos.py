@@ -149,6 +149,25 @@ def test_a_gray_profile_is_applied_and_becomes_srgb(tmp_path):
     assert abs(int(as_read(tmp_path, deep, icc_profile=gray_profile(1.0)).pixels[0, 55]) / 257 - 128) <= 1
 
 
+@pytest.mark.parametrize("suffix", ["tif", "png"])
+def test_16_bit_gray_with_a_gray_profile_keeps_its_16_bits(tmp_path, suffix):
+    ramp = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    if suffix == "tif":
+        tifffile.imwrite(tmp_path / "a.tif", ramp, iccprofile=gray_profile(2.2))
+    else:
+        Image.fromarray(ramp).save(tmp_path / "a.png", icc_profile=gray_profile(2.2))
+    photo = read_photo(tmp_path / f"a.{suffix}")
+    light = (ramp / 65535) ** (round(2.2 * 256) / 256)  # the profile holds 8 binary places
+    expected = 65535 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(photo.pixels - expected).max() <= 1
+    assert photo.metadata["icc_profile"] == SRGB and photo.space is None and not photo.remarks
+
+
+def test_a_profile_that_cannot_be_used_is_kept_and_said(tmp_path):
+    photo = as_read(tmp_path, Image.fromarray(scene()), icc_profile=bytes(16) + b"RGB " + bytes(200))
+    assert photo.space is None and "damaged" in photo.remarks[0] and len(photo.metadata["icc_profile"]) == 220
+
+
 def test_16_bit_lzw_tiff_and_png_with_alpha(tmp_path):
     color = np.dstack([gray16(), gray16()[::-1], gray16() // 2, 65535 - gray16()])
     assert cv2.imwrite(str(tmp_path / "lzw.tif"), color[..., 2::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])

@@ -6,6 +6,7 @@ format has a place for them. Only the orientation becomes 1, because the pixels 
 removed, because it shows the photograph without colors.
 """
 
+from nogan.colorize.photos.color_space import ColorSpace
 from nogan.colorize.photos.photo import Photo, upright
 from nogan.colorize.photos.reading import MAX_MEGAPIXELS, from_image, read_photo, to_pixels
 from nogan.colorize.photos.writing import PHOTO_SUFFIXES, check_writable, write_photo
@@ -13,6 +14,7 @@ from nogan.colorize.photos.writing import PHOTO_SUFFIXES, check_writable, write_
 __all__ = [
     "MAX_MEGAPIXELS",
     "PHOTO_SUFFIXES",
+    "ColorSpace",
     "Photo",
     "check_writable",
     "from_image",

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from nogan.colorize.photos.color_space import ColorSpace, space_of
+
 
 @dataclass(frozen=True)
 class Photo:
@@ -22,6 +24,14 @@ class Photo:
     alpha: np.ndarray | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
+
+    @property
+    def space(self) -> ColorSpace | None:
+        """The color space of the pixels; None for sRGB, and where the profile cannot be used."""
+        try:
+            return space_of(self.metadata.get("icc_profile"))
+        except ValueError:  # for which reading adds a remark
+            return None
 
     @property
     def nbytes(self) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from nogan.colorize.photos import tags, tiff16
+from nogan.colorize.photos.color_space import SRGB, gray_curve, space_of
 from nogan.colorize.photos.metadata import image_metadata, tiff_metadata
 from nogan.colorize.photos.photo import Photo, upright
 from nogan.colorize.photos.tags import Directory
@@ -21,7 +22,6 @@ from nogan.common.image_files import is_bomb, open_image
 MAX_MEGAPIXELS = 500
 """More megapixels than these are refused: a scan of 20,000 x 20,000 px passes, a decompression bomb does not."""
 
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 _NO_WHITE = "of mode {mode!r} (32 bits a pixel) has no fixed white: convert it to 16 bits first."
 _STRIP_PIXELS = 1 << 20
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
@@ -254,20 +254,22 @@ def _read_tiff16(path: Path, tiff: Directory) -> Photo:
 def _to_rgb_profile(pixels: np.ndarray, metadata: dict[str, Any]) -> tuple[np.ndarray, dict[str, Any], list[str]]:
     """Keep the profile if it is one for RGB, apply it if it is one for gray (the result is sRGB), else drop it."""
     profile = metadata.get("icc_profile", b"")
-    if not profile or profile[16:20] == b"RGB ":
+    if not profile:
+        return pixels, metadata, []
+    if profile[16:20] == b"RGB ":
+        try:
+            space_of(profile)
+        except ValueError:
+            return pixels, metadata, ["its ICC profile is damaged, or leads one way only: its colors are those of sRGB"]
         return pixels, metadata, []
     metadata = {name: value for name, value in metadata.items() if name != "icc_profile"}
     if profile[16:20] == b"CMYK":
-        return pixels, {**metadata, "icc_profile": _SRGB}, []
+        return pixels, {**metadata, "icc_profile": SRGB}, []
     if profile[16:20] != b"GRAY" or pixels.ndim == 3:
         return pixels, metadata, ["its ICC profile does not fit its pixels and was dropped"]
-    ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
+    top = np.iinfo(pixels.dtype).max
     try:
-        curve = np.array(_to_srgb(ramp, io.BytesIO(profile)))[0, :, 1]
-    except ImageCms.PyCMSError:
+        curve = np.round(gray_curve(profile, top + 1) * top).astype(pixels.dtype)
+    except ValueError:
         return pixels, metadata, ["its ICC profile is damaged and was dropped"]
-    if pixels.dtype == np.uint16:
-        # The color engine gives the curve at 256 values; all 65536 are interpolated.
-        curve = np.interp(np.arange(65536) / 257, np.arange(256), curve.astype(np.float64)) * 257
-        curve = np.round(curve).astype(np.uint16)
-    return curve[pixels], {**metadata, "icc_profile": _SRGB}, []
+    return curve[pixels], {**metadata, "icc_profile": SRGB}, []
