@@ -22,6 +22,7 @@ from nogan.common.rng import Key, numpy_rng, torch_rng
 from nogan.data.augment import NONE, AugmentConfig, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
 from nogan.data.batches import Labeled, Pair
+from nogan.data.cutouts import Cutouts
 from nogan.data.fakes import FakeStore
 from nogan.data.sources import Source, Split, load_batch, shuffled, subset
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
@@ -69,10 +70,17 @@ class StepSampler:
 
 
 class PhotoBatches(Dataset[RawBatch]):
-    """Photographs; an item is a whole batch, ``(step, picks)`` out of ``indices``."""
+    """Photographs; an item is a whole batch, ``(step, picks)`` out of ``indices``.
 
-    def __init__(self, source: Source, indices: np.ndarray, size: int) -> None:
-        self.source, self.indices, self.size = source, indices, size
+    Args:
+        source: of the photographs.
+        indices: those of this phase.
+        size: that the phase needs.
+        cutouts: are composed onto them, another at each step; None for none.
+    """
+
+    def __init__(self, source: Source, indices: np.ndarray, size: int, cutouts: Cutouts | None = None) -> None:
+        self.source, self.indices, self.size, self.cutouts = source, indices, size, cutouts
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -80,6 +88,9 @@ class PhotoBatches(Dataset[RawBatch]):
     def __getitems__(self, item: tuple[int, np.ndarray]) -> RawBatch:
         step, picks = item
         images, sizes, bad = load_batch(self.source, self.indices[picks], self.size, pool=self.indices)
+        if self.cutouts:
+            for image, (height, width), pick in zip(images, sizes.tolist(), picks.tolist(), strict=True):
+                self.cutouts.paste(image[:, :height, :width].permute(1, 2, 0).numpy(), step, pick)
         return RawBatch(images, sizes, torch.empty(0), step, len(picks), bad)
 
 
@@ -292,9 +303,14 @@ class NoGANData(pl.LightningDataModule):
         if isinstance(phase, CriticPhase):
             dataset = self._critic_batches(phase, self.fakes.ready(phase), keys)
         else:
-            dataset = PhotoBatches(self.source, subset(self.split.train, phase.share, *keys), phase.size)
+            indices = subset(self.split.train, phase.share, *keys)
+            dataset = PhotoBatches(self.source, indices, phase.size, self._cutouts(*keys))
         sampler = StepSampler(len(dataset), phase, keys, done, self._trainer.global_rank, self._trainer.world_size)
         return _loader(dataset, sampler, self.config.data.workers, self._device, prefetch=4)
+
+    def _cutouts(self, *keys: Key) -> Cutouts | None:
+        data = self.config.data
+        return Cutouts(data.cutouts, data.cutouts_share, *keys) if data.cutouts else None
 
     def transfer_batch_to_device(self, batch: RawBatch, device: torch.device, dataloader_idx: int) -> RawBatch:
         """Move the pictures; their sizes stay on the CPU, so that augmentation need not fetch them from a device."""

@@ -312,6 +312,8 @@ class Data(Section):
     workers: Natural
     max_bad_share: Fraction
     changed: Literal["refuse", "allow"] = "refuse"
+    cutouts: str | None = None
+    cutouts_share: Probability = 0.5
 
     @model_validator(mode="after")
     def _a_source_that_there_is(self) -> "Data":

@@ -20,7 +20,8 @@ from nogan.training.compose.recipes import groups, register
 from nogan.training.own_parts import check_trusted
 
 PATHS = (
-    *("data.path", "data.val_path", "model.init", "model.init_critic", "model.encoder_weights", "loss.network_weights"),
+    *("data.path", "data.val_path", "data.cutouts", "model.init", "model.init_critic"),
+    *("model.encoder_weights", "loss.network_weights"),
     *("resume", "hydra.run.dir", "hydra.sweep.dir"),
 )
 """Keys whose values are paths."""
