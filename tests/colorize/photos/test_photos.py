@@ -13,7 +13,7 @@ import tifffile
 from media import cmyk_profile, gray16, gray_profile, jpeg, scene
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
-from nogan.colorize.photos import Photo, read_photo, to_pixels, upright, write_photo
+from nogan.colorize.photos import Photo, color_space, read_photo, to_pixels, upright, write_photo
 from nogan.common.errors import UserError
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -160,7 +160,7 @@ def test_16_bit_gray_with_a_gray_profile_keeps_its_16_bits(tmp_path, suffix):
     light = (ramp / 65535) ** (round(2.2 * 256) / 256)  # the profile holds 8 binary places
     expected = 65535 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     assert np.abs(photo.pixels - expected).max() <= 1
-    assert photo.metadata["icc_profile"] == SRGB and photo.space is None and not photo.remarks
+    assert photo.metadata["icc_profile"] == color_space.SRGB and photo.space is None and not photo.remarks
 
 
 def test_a_profile_that_cannot_be_used_is_kept_and_said(tmp_path):
