@@ -39,7 +39,10 @@ def main(argv: Sequence[str]) -> None:
     )
     results = evaluate(arguments.colorizers, arguments.data, arguments.output, options, Bar())
     show(results)
-    print(f"{arguments.output}: results.json, images.csv")
+    from nogan.report.evaluation_page import write_evaluation_page
+
+    page = write_evaluation_page(arguments.output)
+    print(f"{arguments.output}: results.json, images.csv, {page.name}")
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
