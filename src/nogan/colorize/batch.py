@@ -73,7 +73,7 @@ class BatchOptions:
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
         max_megapixels: photographs with more are refused; None is 500.
-        codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf`` and ``stabilize``.
+        codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf``, ``stabilize`` and ``audio``.
     """
 
     render_factor: RenderFactor | None = None
@@ -90,6 +90,7 @@ class BatchOptions:
     codec: str = "libx264"
     crf: int = 17
     stabilize: bool = False
+    audio: Literal["auto", "copy", "transcode", "none"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -257,6 +258,7 @@ def colorize_films(
         codec=options.codec,
         crf=options.crf,
         stabilize=options.stabilize,
+        audio=options.audio,
         compare=options.compare,
         raw=options.raw,
         gamut=options.gamut,

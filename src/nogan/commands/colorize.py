@@ -72,6 +72,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--crf", type=int, default=17, metavar="N", help="its constant quality, lower is better (default 17)"
     )
     film.add_argument("--stabilize", action="store_true", help="smooth the chroma along the motion, against flicker")
+    film.add_argument(
+        "--audio",
+        choices=("auto", "copy", "transcode", "none"),
+        default="auto",
+        help="copy the sound, encode it anew, leave it out, or (auto) copy what fits and encode the rest",
+    )
     for text in argv[: argv.index("--")] if "--" in argv else argv:
         if text.startswith("-") and text != "-" and Path(text).exists():
             parser.error(f"{text}: a name that begins with a dash is taken for an option; write ./{text}")

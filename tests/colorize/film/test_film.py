@@ -137,9 +137,10 @@ def test_cover_art_fonts_and_a_second_sound_go_along(tmp_path):
 
 
 def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
-    source, cut, whole = tmp_path / "wall.mp4", tmp_path / "cut.mp4", tmp_path / "whole.mp4"
+    source, cut, whole = tmp_path / "wall.mp4", tmp_path / "cut.mkv", tmp_path / "whole.mkv"
     times = make_film(source, frames=30, irregular=True, sound="aac")
-    options = FilmOptions(render_factor=4, batch_size=2, segment_frames=8, stabilize=True)
+    # Lossless: libx264 does not code the same frames the same every time.
+    options = FilmOptions(render_factor=4, batch_size=2, segment_frames=8, stabilize=True, codec="ffv1")
     whole_report = colorize_film(COLORIZER, source, whole, options)
 
     def interrupt(frames, total):
@@ -151,13 +152,13 @@ def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
     assert not cut.exists()
     report = colorize_film(COLORIZER, source, cut, options)
     assert report.resumed_at == 16 and report.frames == 30
-    assert times_of(cut) == times
+    assert times_of(cut) == times_of(whole) and len(times_of(cut)) == len(times)
     assert np.array_equal(sound_of(cut), sound_of(source))
     # The past of the smoothing and the measurements came back too.
     assert report.before == whole_report.before and report.after == whole_report.after
     for one, other in zip(decoded(cut, "rgb24"), decoded(whole, "rgb24"), strict=True):
         assert np.array_equal(one, other)
-    assert not (tmp_path / "cut.mp4.parts").exists()
+    assert not (tmp_path / "cut.mkv.parts").exists()
 
 
 def test_a_cut_run_with_other_settings_begins_anew(tmp_path):
@@ -309,8 +310,8 @@ def test_what_is_no_film_is_said_in_one_line(tmp_path):
         colorize_film(COLORIZER, good, tmp_path / "none" / "out.mp4", OPTIONS)
     with pytest.raises(UserError, match=r"\.xyz"):
         colorize_film(COLORIZER, good, tmp_path / "out.xyz", OPTIONS)
-    with pytest.raises(UserError, match=r"audio .*\.mkv"):
-        colorize_film(COLORIZER, good, tmp_path / "out.webm", FilmOptions(4, codec="libvpx-vp9"))
+    with pytest.raises(UserError, match=r"sound .*\.mkv"):
+        colorize_film(COLORIZER, good, tmp_path / "out.webm", FilmOptions(4, codec="libvpx-vp9", audio="copy"))
     assert not target.exists() and not list(tmp_path.glob("*.parts")) and not list(tmp_path.glob(".*"))
 
 
@@ -349,7 +350,10 @@ def test_what_a_container_does_not_hold_is_said(tmp_path):
     make_film(tmp_path / "ten.mkv", frames=3, codec="ffv1", pixel_format="yuv420p10le")
     report = colorize_film(COLORIZER, tmp_path / "ten.mkv", tmp_path / "out.avi", OPTIONS)
     assert any("10 bits a channel became 8 (libx264)" in remark for remark in report.remarks)
-    assert any(".avi files keep no timestamps" in remark for remark in report.remarks)
+    assert not any("timestamps" in remark for remark in report.remarks)  # its frames last equally long
+    make_film(tmp_path / "uneven.mkv", frames=8, irregular=True)
+    uneven = colorize_film(COLORIZER, tmp_path / "uneven.mkv", tmp_path / "uneven.avi", OPTIONS)
+    assert any(".avi files keep no timestamps" in remark for remark in uneven.remarks)
     assert "3 frames," in report.lines()[0]
     with pytest.raises(UserError, match=r"out\.ts: --codec mjpeg in a \.ts file does not work"):
         colorize_film(COLORIZER, tmp_path / "ten.mkv", tmp_path / "out.ts", FilmOptions(4, codec="mjpeg"))

@@ -91,18 +91,20 @@ def colorize_film(
             options = replace(options, render_factor=best_factor(colorizer, film.samples()))
         network_size(options.render_factor)  # refuse one that is out of range
         encoding = Encoding.of(film, options)
-        check_container(film, encoding, target)
+        sound = check_container(film, encoding, target, options.audio)
         state = State.load(work, signature_of(source, options))
         resumed_at = state.frames
         _color_frames(colorizer, film, encoding, options, state, work, lambda done: progress(done, film.frames))
         if not state.segments:
             raise UserError(f"{source}: not one frame of its video could be decoded.")
-        write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target))
+        write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target, sound))
     except av.FFmpegError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{error.filename or source}: {reason}.") from error
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}.") from error
+    if lost := film.lost(state.frames):
+        film.remarks.append(f"{lost} of its {film.frames} frames could not be decoded and are missing")
     shutil.rmtree(work)
     return FilmReport(
         target,

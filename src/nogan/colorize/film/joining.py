@@ -9,28 +9,37 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from nogan.colorize.film.encoding import Encoding
-from nogan.colorize.film.reading import Film, is_copied, is_cover, open_container, pts_of
+from nogan.colorize.film.reading import Film, clock_time, is_copied, is_cover, open_container, pts_of
 from nogan.colorize.film.segments import State, segment_format, segment_path
+from nogan.colorize.film.sound import Handling, Transcoder, encoder_for, first_packets, fits
 from nogan.common.errors import UserError
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer, OutputContainer
     from av.packet import Packet
     from av.stream import Stream
     from av.subtitles.codeccontext import SubtitleCodecContext
     from av.subtitles.stream import SubtitleStream
     from av.video.stream import VideoStream
+    from typing_extensions import Buffer
 
 _CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 _STREAM_TAGS = frozenset(
     {"encoder", "vendor_id", "handler_name", "duration", "bps", "number_of_frames", "number_of_bytes"}
 )
 """Tags that describe the original file, not the film."""
+
+_CLOCKLESS = frozenset({"avi", "mxf", "yuv4mpegpipe", "dv", "mjpeg", "h264", "hevc", "m4v", "rm"})
+"""Containers, by ffmpeg's names, in which all frames last equally long."""
+
+Sound = dict[int, str]
+"""How the sounds of a film go into its container, by the number of their stream: "copy", or the name of an encoder."""
 
 Copy = Callable[["Packet"], Iterable[tuple["Stream", "Packet"]]]
 """Gives the packets to write for a packet of the source, each with its stream in the result."""
@@ -39,13 +48,17 @@ _TEXT_KINDS = ("subrip", "mov_text", "webvtt")
 """Encoders of text subtitles, one for each family of containers."""
 
 
-def check_container(film: Film, encoding: Encoding, target: Path) -> None:
+def check_container(film: Film, encoding: Encoding, target: Path, handling: Handling = "auto") -> Sound:
     """Check, before hours of work, that the encoder and the container take the film and everything copied with it.
 
-    The first frame is encoded in a segment and joined with everything else, as the whole film will be.
+    The first frame is encoded in a segment and joined, as the whole film will be. All packets of the source are read,
+    and all that are copied go into a container that is thrown away.
+
+    Returns:
+        How each sound goes into the container.
 
     Raises:
-        UserError: the encoder or the container does not work.
+        UserError: the encoder or the container does not work, or something does not fit.
     """
     import av
 
@@ -57,19 +70,19 @@ def check_container(film: Film, encoding: Encoding, target: Path) -> None:
             output.mux(stream.encode())
     except (av.FFmpegError, ValueError, TypeError) as error:
         raise UserError(f"{film.path}: --codec {encoding.codec} does not work here: {_reason(error)}.") from error
-    segment.seek(0)
     trial = target.with_name(f".{target.stem}.trial{target.suffix}")
     trial.touch()  # what has nothing to do with codec or container fails here: no folder, no permission
     try:
+        with av.open(trial, "w") as output:
+            container = output.format.name
+        sound = plan_sound(film, target, container, handling)
         with (
-            open_container(film.path) as source,
-            av.open(segment, "r") as part,
+            film.opened() as source,
+            _part(segment) as part,
             av.open(trial, "w", options=_muxer_options(target, film.time_base)) as output,
         ):
-            if not av.format.Flags(output.format.flags) & av.format.Flags.variable_fps:
-                film.remarks.append(f"{target.suffix} files keep no timestamps: frames may move; .mkv would keep them")
             video = _add_video(film, encoding, source, part, output)
-            _add_copies(film, source, output, target)
+            _add_copies(film, source, output, target, sound)
             for packet in part.demux(video=0):
                 if packet.pts is not None:
                     packet.stream = video
@@ -86,9 +99,129 @@ def check_container(film: Film, encoding: Encoding, target: Path) -> None:
         ) from error
     finally:
         trial.unlink(missing_ok=True)
+    _rehearse(film, encoding, segment, target, container, sound)
+    if container in _CLOCKLESS and not film.even:
+        film.remarks.append(
+            f"{target.suffix} files keep no timestamps, and its frames do not all last equally long: they may move; "
+            ".mkv would keep them"
+        )
+    return sound
 
 
-def join(film: Film, encoding: Encoding, state: State, work: Path, temporary: Path, target: Path) -> None:
+def _part(segment: io.BytesIO) -> InputContainer:
+    import av
+
+    segment.seek(0)
+    return av.open(segment, "r")
+
+
+class _Discard(io.RawIOBase):
+    """A file that can be written and sought in, and keeps nothing."""
+
+    def __init__(self) -> None:
+        self._place = self._end = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer) -> int:
+        size = memoryview(data).nbytes
+        self._place += size
+        self._end = max(self._end, self._place)
+        return size
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._place = offset + {0: 0, 1: self._place, 2: self._end}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+
+def _rehearse(film: Film, encoding: Encoding, segment: io.BytesIO, target: Path, container: str, sound: Sound) -> None:
+    """Read the whole source, without decoding it, and write everything that is copied to nowhere."""
+    import av
+
+    options = {key: value for key, value in _muxer_options(target, film.time_base).items() if key != "movflags"}
+    at: Fraction = Fraction(0)
+    try:
+        with (
+            film.opened() as source,
+            _part(segment) as part,
+            av.open(cast(Any, _Discard()), "w", format=container, options=options) as output,
+        ):
+            _add_video(film, encoding, source, part, output)
+            copies = _add_copies(film, source, output, target, {i: how for i, how in sound.items() if how == "copy"})
+            rising = _Rising()
+            for original in film.scanned(source):
+                copy = copies.get(original.stream.index)
+                if copy is None or not original.size:
+                    continue
+                for stream, packet in copy(original):
+                    at = _time_to_decode(packet)
+                    output.mux(rising(packet, stream))
+    except (av.FFmpegError, ValueError) as error:
+        raise UserError(
+            f"{target}: what is copied from {film.path} cannot be joined at {clock_time(at)}: {_reason(error)}. "
+            "Another kind of file (.mkv) may take it, or --audio transcode, or --audio none."
+        ) from error
+
+
+class _Rising:
+    """Lets decoding times rise within each stream, as muxers want them; a packet that is too early is moved."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, Fraction] = {}
+
+    def __call__(self, packet: Packet, stream: Stream) -> Packet:
+        last = self._last.get(stream.index)
+        time = _time_to_decode(packet)
+        if last is not None and packet.time_base:
+            strict = stream.type in ("audio", "video")
+            if time < last or (strict and time == last):
+                packet.dts = int(last // packet.time_base) + 1
+                packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+                time = packet.dts * packet.time_base
+        self._last[stream.index] = time
+        packet.stream = stream
+        return packet
+
+
+def plan_sound(film: Film, target: Path, container: str, handling: Handling) -> Sound:
+    """How each sound of a film goes into ``container`` (ffmpeg's name): "copy", or the name of an encoder.
+
+    Raises:
+        UserError: a sound does not fit, and ``handling`` forbids to encode it; or none fits at all.
+    """
+    plan: Sound = {}
+    if handling == "none":
+        return plan
+    with film.opened() as source:
+        for stream in source.streams.audio:
+            if not is_copied(stream):
+                continue
+            what = f"its sound ({stream.codec_context.name})"
+            if handling != "transcode" and fits(stream, first_packets(film, stream.index), container):
+                plan[stream.index] = "copy"
+                continue
+            keeps = "" if target.suffix.lower() == ".mkv" else "; name the result .mkv"
+            if handling == "copy":
+                raise UserError(
+                    f"{target}: {what} does not fit into this kind of file{keeps}, or leave --audio copy out."
+                )
+            encoder = encoder_for(stream, container)
+            if encoder is None:
+                raise UserError(f"{target}: {what} does not fit into this kind of file{keeps}, or use --audio none.")
+            plan[stream.index] = encoder
+            why = "" if handling == "transcode" else f" does not fit into a {target.suffix} file and"
+            film.remarks.append(f"{what}{why} was encoded anew ({encoder})")
+    return plan
+
+
+def join(film: Film, encoding: Encoding, state: State, work: Path, temporary: Path, target: Path, sound: Sound) -> None:
     """Put the segments and everything else of the source into one container.
 
     It is written to ``temporary``; messages name ``target``. Finally the film's end is checked against the end of the
@@ -98,24 +231,24 @@ def join(film: Film, encoding: Encoding, state: State, work: Path, temporary: Pa
 
     end = Fraction(0)
     with (
-        open_container(film.path) as source,
+        film.opened() as source,
         av.open(temporary, "w", options=_muxer_options(target, film.time_base)) as output,
     ):
         with av.open(segment_path(work, 0)) as segment:
             video = _add_video(film, encoding, source, segment, output)
-        copies = _add_copies(film, source, output, target)
+        copies = _add_copies(film, source, output, target, sound)
         others = (
             (_time_to_decode(packet), copy, packet)
-            for original in (source.demux([source.streams[index] for index in copies]) if copies else ())
-            if original.size  # an empty packet marks the end
+            for original in (film.packets(source) if copies else ())
+            if original.stream.index in copies
             for copy, packet in copies[original.stream.index](original)
         )
         packets = _joined_packets(film, state, work, by_decoding=_is_mp4(target))
         pictures = ((_time_to_decode(packet), video, packet) for packet in packets)
+        rising = _Rising()
         for _, stream, packet in heapq.merge(pictures, others, key=lambda entry: entry[0]):
             end = max(end, _shown(packet) + (packet.duration or 0) * packet.time_base)
-            packet.stream = stream
-            output.mux(packet)
+            output.mux(rising(packet, stream))
     film.check_end(end)
 
 
@@ -189,7 +322,9 @@ def _joined_packets(film: Film, state: State, work: Path, *, by_decoding: bool) 
             times = times[len(packets) :]
 
 
-def _add_copies(film: Film, source: InputContainer, output: OutputContainer, target: Path) -> dict[int, Copy]:
+def _add_copies(
+    film: Film, source: InputContainer, output: OutputContainer, target: Path, sound: Sound
+) -> dict[int, Copy]:
     """Add streams to ``output`` for everything but the colored video, and copy chapters and tags.
 
     Returns:
@@ -208,20 +343,26 @@ def _add_copies(film: Film, source: InputContainer, output: OutputContainer, tar
             continue
         copy: Stream
         take: Copy
+        if stream.type == "audio" and sound.get(stream.index) != "copy":
+            encoder = sound.get(stream.index)
+            if encoder is not None:
+                transcoder = Transcoder(cast("AudioStream", stream), output, encoder)
+                _copy_description(stream, transcoder.stream)
+                copies[stream.index] = partial(_transcoded, film, transcoder)
+            continue
         try:
             copy = output.add_stream_from_template(stream, opaque=True)
             take = partial(_as_it_is, copy)
         except ValueError as error:
             what = f"its {stream.type} ({stream.codec_context.name})"
             keeps = "" if target.suffix.lower() == ".mkv" else "; .mkv would keep it"
-            if not isinstance(stream, SubtitleStream):
-                raise UserError(
-                    f"{target}: {what} does not fit into this kind of file{keeps and '; name the result .mkv'}."
-                ) from error
-            text = _add_text(stream, output)
+            text = _add_text(stream, output) if isinstance(stream, SubtitleStream) else None
+            if text is None and stream.type == "audio":
+                raise UserError(f"{target}: {what} does not fit into this kind of file.") from error
             if text is None:
                 film.remarks.append(f"{what} does not fit into a {target.suffix} file and was left out{keeps}")
                 continue
+            assert isinstance(stream, SubtitleStream)
             copy, take = text, partial(_as_text, film, stream.codec_context, text)
         _copy_description(stream, copy)
         if stream.type != "attachment":
@@ -233,7 +374,16 @@ def _add_copies(film: Film, source: InputContainer, output: OutputContainer, tar
 
 
 def _as_it_is(copy: Stream, packet: Packet) -> Iterator[tuple[Stream, Packet]]:
-    yield copy, packet
+    if packet.size:  # an empty packet marks the end
+        yield copy, packet
+
+
+def _transcoded(film: Film, transcoder: Transcoder, packet: Packet) -> Iterator[tuple[Stream, Packet]]:
+    packets = transcoder(packet) if packet.size else transcoder.finish()
+    for encoded in packets:
+        yield transcoder.stream, encoded
+    if not packet.size and transcoder.damaged:
+        film.remarks.append(f"{transcoder.damaged} damaged packets of its sound were left out")
 
 
 def _add_text(stream: SubtitleStream, output: OutputContainer) -> SubtitleStream | None:
@@ -265,6 +415,8 @@ def _as_text(
 ) -> Iterator[tuple[Stream, Packet]]:
     import av
 
+    if not packet.size:
+        return
     try:
         text = decoder.decode2(packet)
         if text is None:  # a pause

@@ -1,7 +1,7 @@
 """Which files are films, and the options of colorizing one."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from nogan.colorize.composite import Gamut
 from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor
@@ -28,6 +28,8 @@ class FilmOptions:
         codec: name of an ffmpeg encoder.
         crf: its constant quality, lower is better; encoders without one ignore it.
         stabilize: smooth the chroma along the motion (:mod:`nogan.colorize.film.stabilize`).
+        audio: copy the sound as it is ("copy"), encode it again ("transcode"), leave it out ("none"), or copy what the
+            container takes and encode the rest ("auto").
         compare: write the original and the result side by side.
         raw: the network's own picture, including its luma.
         gamut: what becomes of chroma that is too strong for its luma (:mod:`nogan.colorize.composite`).
@@ -40,6 +42,7 @@ class FilmOptions:
     codec: str = "libx264"
     crf: int = 17
     stabilize: bool = False
+    audio: Literal["auto", "copy", "transcode", "none"] = "auto"
     compare: bool = False
     raw: bool = False
     gamut: Gamut = "fit"

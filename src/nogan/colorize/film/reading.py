@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nogan.colorize.film.clock import Clock, Jump
 from nogan.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,7 +40,10 @@ class Film:
         time_base: unit of timestamps in seconds.
         first_frame: the first frame; None only until :meth:`open` has decoded it.
         aspect: of a pixel, width to height; None where the file does not say.
+        codec_name: ffmpeg's name of its codec.
         declared_end: seconds at which the header says that the film ends.
+        jumps: where the file's clock restarts or jumps; known after :meth:`scanned`.
+        even: whether all frames last equally long; known after :meth:`scanned`.
         remarks: what a user should know.
     """
 
@@ -50,7 +54,10 @@ class Film:
     time_base: Fraction
     first_frame: VideoFrame | None
     aspect: Fraction | None
+    codec_name: str = ""
     declared_end: Fraction | None = None
+    jumps: tuple[Jump, ...] = ()
+    even: bool = True
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -58,6 +65,10 @@ class Film:
         """The first frame, which shows size, pixel format and colors."""
         assert self.first_frame is not None
         return self.first_frame
+
+    def opened(self) -> InputContainer:
+        """The file, open for reading."""
+        return open_container(self.path)
 
     @property
     def frame_ticks(self) -> int:
@@ -81,10 +92,16 @@ class Film:
                 seconds = ticks * time_base if ticks else Fraction(microseconds, 1_000_000)
                 frames = round(seconds * rate) or None
             film = cls(path, stream.index, frames, rate, time_base, None, stream.sample_aspect_ratio)
-            if container.duration and _DECLARING_FORMATS.intersection(container.format.name.split(",")):
-                film.declared_end = Fraction((container.start_time or 0) + container.duration, 1_000_000)
+            film.codec_name = stream.codec_context.codec.canonical_name
+            names = container.format.name.split(",")
+            if container.duration and _DECLARING_FORMATS.intersection(names):
+                # Matroska's duration counts from 0; the others' from the first packet.
+                start = 0 if "matroska" in names else container.start_time or 0
+                film.declared_end = Fraction(start + container.duration, 1_000_000)
             others = [s for s in container.streams if s.index != stream.index]
-            left_out = [s.type for s in others if not is_copied(s)]
+            left_out = [s.type for s in others if not is_copied(s) and "timecode" not in s.metadata]
+            if "mov" in names and container.chapters() and "data" in left_out:
+                left_out.remove("data")  # QuickTime keeps chapters in a stream
             if left_out:
                 film.remarks.append(f"not copied: {', '.join(sorted(set(left_out)))} streams")
             film.first_frame = next(film._frames(container), None)
@@ -97,6 +114,43 @@ class Film:
             )
         return film
 
+    def scanned(self, container: InputContainer) -> Iterator[Packet]:
+        """The packets of all streams on one clock; what they tell of the whole film is known at the end.
+
+        Afterwards ``frames`` is the number of packets with a picture, and ``jumps`` and ``even`` are set.
+        """
+        clock = self._clock(container)
+        times, count = [], 0
+        for packet in clock.lifted(container.demux()):
+            if packet.stream.index == self.stream_index and packet.size and not packet.is_discard:
+                count += 1
+                if packet.pts is not None:
+                    times.append(packet.pts)
+            yield packet
+        self.frames, self.jumps = count or self.frames, tuple(clock.jumps)
+        steps = np.diff(np.unique(np.array(times, np.int64)))
+        self.even = len(steps) == 0 or bool((abs(steps - np.median(steps)) <= 1).all())
+        for jump in self.jumps:
+            ways = ("restarts", "earlier") if jump.by < 0 else ("jumps", "later")
+            self.remarks.append(
+                f"its clock {ways[0]} at {clock_time(jump.at)} ({abs(float(jump.by)):.1f} s {ways[1]}); all that comes "
+                "behind was joined there, without a gap"
+            )
+
+    def packets(self, container: InputContainer) -> Iterator[Packet]:
+        """The packets of all streams, with timestamps on one clock."""
+        return self._clock(container).lifted(container.demux())
+
+    def lost(self, frames: int) -> int:
+        """How many frames of the file could not be decoded, where ``frames`` could.
+
+        Codecs that keep invisible frames in packets of their own, and interlaced film with a packet for each field,
+        have more packets than frames; of these 0 is said.
+        """
+        if self.frames is None or self.first.interlaced_frame or self.codec_name in ("vp8", "vp9", "av1"):
+            return 0
+        return max(self.frames - frames, 0)
+
     def decode(self, *, after: int | None, done: int) -> Iterator[VideoFrame]:
         """Frames with strictly rising ``pts``.
 
@@ -104,25 +158,26 @@ class Film:
             after: only frames with a larger ``pts``; None for all.
             done: number of frames up to ``after``.
         """
-        with open_container(self.path) as container:
-            frames = self._frames(container)
+        with self.opened() as container:
             if after is None:
-                yield from frames
+                yield from self._frames(container)
                 return
-            container.seek(after, stream=self._stream(container), backward=True, any_frame=False)
-            frames = self._frames(container)
-            first = next(frames, None)
-            if first is None or pts_of(first) > after or self._unreliable:
-                # Seeking does not work in this container: decoding from the start is slower, but always right.
-                container.close()
-                with open_container(self.path) as again:
-                    yield from islice(self._frames(again), done, None)
-                return
-            yield from (frame for frame in frames if pts_of(frame) > after)
+            if not self.jumps:  # otherwise the file's clock cannot be sought by
+                container.seek(after, stream=self._stream(container), backward=True, any_frame=False)
+                frames = self._frames(container)
+                first = next(frames, None)
+                if first is not None and pts_of(first) <= after and not self._unreliable:
+                    yield from (frame for frame in frames if pts_of(frame) > after)
+                    return
+        # Seeking does not work in this container: decoding from the start is slower, but always right.
+        with self.opened() as again:
+            yield from islice(self._frames(again), done, None)
 
     def samples(self, count: int = 5) -> list[np.ndarray]:
         """Gray pictures ``(H, W)`` uint8, evenly spaced over the film."""
-        with open_container(self.path) as container:
+        with self.opened() as container:
+            if self.jumps:
+                return self._samples_by_number(container, count)
             stream = self._stream(container)
             length = stream.duration or round(Fraction(container.duration or 0, 1_000_000) / self.time_base)
             pictures = []
@@ -135,9 +190,13 @@ class Film:
                     if pts_of(frame) >= wanted or self._unreliable:
                         break
                 if frame is not None:
-                    gray = frame.to_ndarray(format="gray")
-                    pictures.append(np.rot90(gray, quarter_turns(frame)).copy())
+                    pictures.append(_upright_gray(frame))
         return pictures
+
+    def _samples_by_number(self, container: InputContainer, count: int) -> list[np.ndarray]:
+        wanted = {(self.frames or 1) * (2 * part + 1) // (2 * count) for part in range(count)}
+        frames = enumerate(self._frames(container))
+        return [_upright_gray(frame) for number, frame in frames if number in wanted]
 
     def check_end(self, end: Fraction) -> None:
         """Add a remark if the last packet ends, at ``end`` seconds, well before the end that the header declares."""
@@ -150,6 +209,11 @@ class Film:
     def _stream(self, container: InputContainer) -> VideoStream:
         return next(stream for stream in container.streams.video if stream.index == self.stream_index)
 
+    def _clock(self, container: InputContainer) -> Clock:
+        import av
+
+        return Clock(may_jump=bool(av.format.Flags(container.format.flags) & av.format.Flags.ts_discont))
+
     def _frames(self, container: InputContainer) -> Iterator[VideoFrame]:
         import av
 
@@ -159,7 +223,10 @@ class Film:
         last: int | None = None
         damaged = 0
         self._unreliable = False
-        for packet in container.demux(stream):
+        packets = self.packets(container) if self.jumps else container.demux(stream)
+        for packet in packets:
+            if packet.stream.index != stream.index:
+                continue
             try:
                 frames = stream.decode(packet)
             except av.error.InvalidDataError:
@@ -182,6 +249,18 @@ def pts_of(item: VideoFrame | Packet) -> int:
     """The presentation time of a frame from :class:`Film`, or of an encoded packet; both always have one."""
     assert item.pts is not None
     return item.pts
+
+
+def clock_time(seconds: Fraction) -> str:
+    """A time as a player shows it, such as 1:02:03.4."""
+    tenths = round(float(seconds) * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest // 10:02d}.{rest % 10}"
+
+
+def _upright_gray(frame: VideoFrame) -> np.ndarray:
+    return np.rot90(frame.to_ndarray(format="gray"), quarter_turns(frame)).copy()
 
 
 def open_container(path: Path) -> InputContainer:
