@@ -137,8 +137,8 @@ def test_cover_art_fonts_and_a_second_sound_go_along(tmp_path):
 
 
 def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
-    source, cut, whole = tmp_path / "wall.mp4", tmp_path / "cut.mkv", tmp_path / "whole.mkv"
-    times = make_film(source, frames=30, irregular=True, sound="aac")
+    source, cut, whole = tmp_path / "wall.mkv", tmp_path / "cut.mkv", tmp_path / "whole.mkv"
+    make_film(source, frames=30, irregular=True, sound="flac")
     # Lossless: libx264 does not code the same frames the same every time.
     options = FilmOptions(render_factor=4, batch_size=2, segment_frames=8, stabilize=True, codec="ffv1")
     whole_report = colorize_film(COLORIZER, source, whole, options)
@@ -152,7 +152,7 @@ def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
     assert not cut.exists()
     report = colorize_film(COLORIZER, source, cut, options)
     assert report.resumed_at == 16 and report.frames == 30
-    assert times_of(cut) == times_of(whole) and len(times_of(cut)) == len(times)
+    assert times_of(cut) == times_of(source)
     assert np.array_equal(sound_of(cut), sound_of(source))
     # The past of the smoothing and the measurements came back too.
     assert report.before == whole_report.before and report.after == whole_report.after
