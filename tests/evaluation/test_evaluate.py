@@ -1,20 +1,36 @@
 """`nogan evaluate`: what comes out, what goes on after an interruption, and what is said of bad input."""
 
 import csv
-import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from nogan.cli import main
+from nogan.common import distributed
+from nogan.common.errors import UserError
+from nogan.evaluation import measuring
+from nogan.evaluation.evaluate import Options, evaluate
+from nogan.evaluation.measures import MEASURES
 from nogan.evaluation.measuring import as_tensor
 from nogan.evaluation.metrics import colorfulness, psnr
+from nogan.evaluation.protocols import load_protocol, protocol_names
 from nogan.evaluation.results import ResultsFolder, read_results
+from nogan.evaluation.tables import latex
 from nogan.networks.generator_file import save_generator
+from tests.conftest import ROOT
 from tests.small_networks import tiny
 
 COUNT = 5
+OPTIONS = ("--render-factor", "4", "--skip", "fid", "lpips")  # whose weights tests do not load
+
+
+def words(models, pictures):
+    """A model, a blend, and what another program made."""
+    return [str(models[0]), f"mix={models[0]}:1+{models[1]}:3", f"theirs={pictures}"]
 
 
 def photograph(seed, height=48, width=64):
@@ -55,8 +71,7 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(photographs, pictures, models, tmp_path_factory):
     out = tmp_path_factory.mktemp("results") / "out"
-    words = [str(models[0]), f"mix={models[0]}:1+{models[1]}:3", f"theirs={pictures}"]
-    assert main(["evaluate", *words, "--data", str(photographs), "-o", str(out), "--render-factor", "4"]) == 0
+    assert main(["evaluate", *words(models, pictures), *OPTIONS, "--data", str(photographs), "-o", str(out)]) == 0
     return out
 
 
@@ -78,14 +93,14 @@ def test_values_of_images_are_those_of_the_measures(evaluated, photographs, pict
             for folder, suffix in ((photographs, "png"), (pictures, "bmp"))
         )
         assert results.values["theirs"]["psnr"][number] == pytest.approx(psnr(output, truth).item(), rel=1e-6)
-        assert results.values["truth"]["colorfulness"][number] == pytest.approx(colorfulness(truth).item(), rel=1e-6)
+        assert results.values["truth"]["cf"][number] == pytest.approx(colorfulness(truth).item(), rel=1e-6)
 
 
 def test_the_table_of_images_has_a_line_for_each(evaluated):
     with (evaluated / "images.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == read_results(evaluated).images
-    assert {"gray/psnr", "theirs/psnr", "truth/colorfulness"} <= set(rows[0])
+    assert {"gray/psnr", "theirs/psnr", "truth/cf"} <= set(rows[0])
 
 
 def test_pictures_are_kept_under_the_names_of_the_photographs(evaluated):
@@ -94,18 +109,108 @@ def test_pictures_are_kept_under_the_names_of_the_photographs(evaluated):
         assert all(folder.picture(entry, image).is_file() for image in results.images)
 
 
-def test_a_cut_evaluation_goes_on(evaluated, photographs, models, capsys):
+def test_a_cut_evaluation_goes_on(evaluated, photographs, models, pictures):
     before = (evaluated / "results.json").read_text()
     kept = {path: path.stat().st_mtime_ns for path in (evaluated / "measured").rglob("*.npz")}
     lost = next(path for path in kept if path.parent.name.startswith("a-"))
     lost.unlink()
-    words = json.loads(before)["entries"][1:-1]
-    sources = [str(models[0]), f"mix={models[0]}:1+{models[1]}:3", f"theirs={words[2]['source']}"]
-    arguments = ["--data", str(photographs), "-o", str(evaluated), "--render-factor", "4"]
-    assert main(["evaluate", *sources, *arguments]) == 0
+    assert main(["evaluate", *words(models, pictures), *OPTIONS, "--data", str(photographs), "-o", str(evaluated)]) == 0
     assert (evaluated / "results.json").read_text() == before
     changed = [path for path, time in kept.items() if path.stat().st_mtime_ns != time]
     assert changed == [lost]
+
+
+def measured_values(folder):
+    """Every number of an evaluation; -1 where nothing was measured."""
+    results = read_results(folder)
+    aggregates = [estimate.value for entry in results.entries for estimate in entry.aggregates.values()]
+    per_image = [value for values in results.values.values() for column in values.values() for value in column]
+    return [-1 if value is None else value for value in (*aggregates, *per_image)]
+
+
+def test_batches_and_processes_change_nothing(evaluated, photographs, models, pictures, tmp_path, monkeypatch):
+    """Two processes share the chunks of two photographs, in batches of three; together they find what one did."""
+    monkeypatch.setattr(measuring, "CHUNK", 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "barrier", lambda: None)
+    options = Options(render_factors=(4,), skip=("fid", "lpips"), batch_size=3)
+    arguments = (words(models, pictures), str(photographs), tmp_path / "out", options)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    with pytest.raises(UserError, match="no evaluation there"):  # the other one has done nothing yet
+        evaluate(*arguments)
+    second = len(list((tmp_path / "out" / "measured").rglob("*.npz")))
+    monkeypatch.setattr(distributed, "rank", lambda: 0)
+    evaluate(*arguments)
+    assert second == 5 and len(list((tmp_path / "out" / "measured").rglob("*.npz"))) == 15
+    assert measured_values(tmp_path / "out") == pytest.approx(measured_values(evaluated), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_torchrun_finds_what_one_process_does(photographs, models, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(40):  # two chunks
+        Image.fromarray(photograph(number)).save(many / f"{number:02d}.png")
+    ends = ["evaluate", str(models[0]), "--data", str(many), *OPTIONS, "-o"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "nogan.cli"]
+    ran = subprocess.run(
+        [*run, *ends, str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=400
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert main([*ends, str(tmp_path / "one")]) == 0
+    assert measured_values(tmp_path / "two") == pytest.approx(measured_values(tmp_path / "one"), rel=1e-6, abs=1e-6)
+
+
+def test_the_table_of_a_paper(evaluated):
+    text = (evaluated / "table.md").read_text()
+    results = read_results(evaluated)
+    psnr = next(entry for entry in results.entries if entry.name == "theirs").aggregates["psnr"]
+    assert f"{psnr.value:.2f} dB [{psnr.low:.2f}, {psnr.high:.2f}]" in text
+    assert "| PSNR ↑ |" in text and "- fid: left out (--skip)" in text and "each photograph at its own size" in text
+    table = latex(results)
+    assert (
+        table.count(r"\\") == 1 + len(results.entries)
+        and r"\textbf{" in table
+        and "%" not in table.replace(r"\%", "")[1:]
+    )
+
+
+def test_published_figures_stand_beside_ours_and_are_marked(photographs, pictures, tmp_path, capsys):
+    arguments = [f"theirs={pictures}", "--data", str(photographs), "-o", str(tmp_path / "o"), *OPTIONS]
+    assert main(["evaluate", *arguments, "--protocol", "ddcolor"]) == 0
+    results = read_results(tmp_path / "o")
+    published = [entry for entry in results.entries if entry.kind == "published"]
+    assert published[0].name == "DDColor-L" and all(entry.source for entry in published)
+    assert published[0].aggregates["psnr"].value == 23.85
+    assert "| DDColor-L (published) |" in (tmp_path / "o" / "table.md").read_text()
+    assert "the middle square, resized to 256 x 256 px" in results.settings["size"]
+
+
+@pytest.mark.parametrize("name", protocol_names())
+def test_every_protocol_is_said_in_full(name):
+    protocol = load_protocol(name)
+    said = protocol.said_in_full()
+    assert set(said) == {"size", "codec", "luma", "render_factor", "images"} and all(said.values())
+    assert all(key in MEASURES for published in protocol.published for key in published.values)
+
+
+def test_runs_are_grouped_by_a_key_of_their_config(photographs, models, tmp_path):
+    runs = []
+    for seed, model in enumerate(models):
+        run = tmp_path / f"run-{seed}"
+        run.mkdir()
+        (run / "generator.safetensors").write_bytes(model.read_bytes())
+        (run / "config.yaml").write_text(f"seed: {seed}\nmodel: {{name: tiny, width: 1.0}}\n")
+        runs.append(str(run))
+    arguments = [*runs, "--data", str(photographs), "-o", str(tmp_path / "o"), *OPTIONS, "--images", "2"]
+    assert main(["evaluate", *arguments, "--group-by", "model"]) == 0
+    results = read_results(tmp_path / "o")
+    (group,) = results.groups
+    values = [entry.aggregates["psnr"].value for entry in results.entries if entry.group == "tiny"]
+    assert group.name == "tiny" and group.members == ["run-0", "run-1"]
+    assert group.aggregates["psnr"].mean == pytest.approx(np.mean(values))
+    assert group.aggregates["psnr"].deviation == pytest.approx(np.std(values, ddof=1))
 
 
 def complaint(capsys, *arguments):
@@ -145,9 +250,15 @@ def test_another_size_is_one_line(photographs, tmp_path, capsys):
 def test_photographs_without_colors_are_no_truth(pictures, tmp_path, capsys):
     gray = tmp_path / "gray"
     gray.mkdir()
-    Image.fromarray(photograph(0)).convert("L").save(gray / "0.png")
+    for number in range(2):
+        Image.fromarray(photograph(number)).convert("L").save(gray / f"{number}.png")
     error = complaint(capsys, pictures, "--data", gray, "-o", tmp_path / "o")
     assert f"--data {gray}: the photographs are gray" in error
+
+
+def test_one_photograph_is_too_few(photographs, pictures, tmp_path, capsys):
+    error = complaint(capsys, pictures, "--data", photographs, "-o", tmp_path / "o", "--images", "1")
+    assert "one photograph; expected 2 or more" in error
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(photographs, pictures, capsys):

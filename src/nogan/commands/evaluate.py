@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from nogan.evaluation.results import Results
+
+FRAME = 3
+"""Characters that a column of a table takes beside its text."""
 
 EXAMPLES = """examples:
   nogan evaluate outputs/quickstart/DATE --data PHOTOS -o results/
@@ -36,13 +41,36 @@ def main(argv: Sequence[str]) -> None:
         batch_size=arguments.batch_size,
         device=arguments.device,
         keep=arguments.keep,
+        inception_weights=arguments.inception_weights,
+        lpips_weights=arguments.lpips_weights,
+        skip=tuple(arguments.skip),
+        group_by=arguments.group_by,
     )
-    results = evaluate(arguments.colorizers, arguments.data, arguments.output, options, Bar())
-    show(results)
+    first = int(os.environ.get("RANK", "0")) == 0  # of the processes that torchrun has started
+    results = evaluate(arguments.colorizers, arguments.data, arguments.output, options, Bar() if first else None)
+    if first:
+        write_tables(results, arguments)
+
+
+def write_tables(results: "Results", arguments: argparse.Namespace) -> None:
+    """Write and print what people read."""
+    from nogan.evaluation.results import ResultsFolder
+    from nogan.evaluation.tables import latex, log_to_wandb, markdown
     from nogan.report.evaluation_page import write_evaluation_page
 
-    page = write_evaluation_page(arguments.output)
-    print(f"{arguments.output}: results.json, images.csv, {page.name}")
+    folder = ResultsFolder(arguments.output)
+    written = [folder.results, folder.images, folder.markdown]
+    folder.markdown.write_text(markdown(results), encoding="utf-8")
+    if arguments.latex:
+        folder.latex.write_text(latex(results), encoding="utf-8")
+        written.append(folder.latex)
+    if arguments.wandb:
+        log_to_wandb(results, arguments.wandb)
+    show(results)
+    for missing in results.missing:
+        print(f"not measured: {missing.measure}: {missing.reason}")
+    written.append(write_evaluation_page(arguments.output))
+    print(f"{arguments.output}: {', '.join(path.name for path in written)}")
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -70,6 +98,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--keep", type=int, default=500, metavar="N", help="pictures kept of each colorizer (default 500)")
     add("--reference", type=Path, metavar="FILM", help="of films: the same film with its true colors")
+    add("--skip", nargs="+", default=[], metavar="MEASURE", help="measures to leave out, such as fid lpips")
+    add("--inception-weights", type=Path, metavar="FILE", help="weights for FID; else the library loads them")
+    add("--lpips-weights", type=Path, metavar="FILE", help="weights of AlexNet for LPIPS; else torchvision loads them")
+    add("--latex", action="store_true", help="write the table as LaTeX, too")
+    add("--wandb", metavar="PROJECT", help="log the tables to this project of W&B")
+    add("--group-by", metavar="KEY", help="runs with the same value of this config key are averaged, such as model")
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     run.add_argument(
@@ -93,7 +127,11 @@ def _are_films(arguments: argparse.Namespace) -> bool:
 
 
 class Bar:
-    """A progress bar for each colorizer, on stderr."""
+    """A progress bar for each colorizer, and remarks, on stderr."""
+
+    def remark(self, text: str) -> None:
+        """See :class:`nogan.evaluation.evaluate.Reporter`."""
+        print(text, file=sys.stderr)
 
     @contextlib.contextmanager
     def task(self, name: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
@@ -108,16 +146,38 @@ class Bar:
 
 
 def show(results: "Results") -> None:
-    """Print the table."""
+    """Print the table: a line for each measure, and as many columns side by side as the terminal is wide."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", *(measure.label for measure in results.measures))
-    for entry in results.entries:
-        values = (entry.aggregates.get(measure.key) for measure in results.measures)
-        shown = (m.show(v.value if v else None) for m, v in zip(results.measures, values, strict=True))
-        table.add_row(entry.name, *shown)
-    Console().print(table)
+    from nogan.evaluation.tables import heading, shown
+
+    console = Console()
+    columns = [
+        [e.name, *(shown(m, e.aggregates.get(m.key), interval=False) for m in results.measures)]
+        for e in results.entries
+    ]
+    first = ["", *map(heading, results.measures)]
+    for block in _blocks(columns, console.width - max(map(len, first)) - FRAME):
+        table = Table(first[0], *(column[0] for column in block))
+        for number, name in enumerate(first[1:], start=1):
+            table.add_row(name, *(column[number] for column in block))
+        console.print(table)
+
+
+def _blocks(columns: "list[list[str]]", width: int) -> "Iterator[list[list[str]]]":
+    """Consecutive ``columns`` that fit side by side into ``width`` characters; one at least."""
+    block: list[list[str]] = []
+    left = width
+    for column in columns:
+        needed = max(map(len, column)) + FRAME
+        if block and needed > left:
+            yield block
+            block, left = [], width
+        block.append(column)
+        left -= needed
+    if block:
+        yield block
 
 
 def measure_films(films: Sequence[Path], reference: Path | None, output: Path) -> None:

@@ -1,25 +1,32 @@
 """What is compared: checkpoints, blends, folders of pictures that another program colorized, and gray and truth."""
 
 import hashlib
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from typing import Protocol as Interface
 
 import numpy as np
+import torch
 from PIL import Image
 
 from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.composite import composite, upsample
 from nogan.colorize.photos import read_photo
-from nogan.colorize.square import RenderFactor
+from nogan.colorize.square import MAX_RENDER_FACTOR, RenderFactor, gray_square, network_size
 from nogan.common.errors import UserError
 from nogan.common.image_files import IMAGE_SUFFIXES, printable
+from nogan.evaluation.held_out import shift
+from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.protocols import Protocol
 from nogan.evaluation.results import Kind
 from nogan.evaluation.truths import Truth, Truths, fitted, name_of, to_rgb
 from nogan.networks.generator_file import CHECKPOINT_SUFFIXES, find_weights
+from nogan.runs.run_folder import RunFolder
 
 NAMED = 3
 """Files that a message names, of those that are missing."""
@@ -178,6 +185,28 @@ def _unique(names: Sequence[str]) -> list[str]:
     return shortest
 
 
+def group_of(request: Request, key: str) -> str | None:
+    """What a run's config has at ``key``, such as ``model``; None for what is no run, or the name of no section.
+
+    Raises:
+        UserError: the run's config has no such key.
+    """
+    if request.kind != "model" or len(request.weights) != 1:
+        return None
+    path = Path(next(iter(request.weights)))
+    folder = RunFolder(path if path.is_dir() else path.parent)
+    if not folder.config_file.is_file():
+        return None
+    value: Any = folder.plain_config()
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise UserError(
+                f"--group-by {key}: the config of {folder} has no such key; expected model, seed, nogan.gan.lr, …"
+            )
+        value = value[part]
+    return str(value["name"] if isinstance(value, Mapping) and "name" in value else value)
+
+
 class _Gray:
     def paint(self, batch: Sequence[Truth]) -> list[np.ndarray]:
         return [to_rgb(np.asarray(Image.fromarray(truth.pixels).convert("L"))) for truth in batch]
@@ -192,7 +221,7 @@ class Model:
     """A checkpoint or a blend, which runs on gray photographs."""
 
     def __init__(self, colorizer: Colorizer, factor: RenderFactor, protocol: Protocol) -> None:
-        self._colorizer, self._protocol = colorizer, protocol
+        self._colorizer, self._raw = colorizer, protocol.luma == "network"
         self.factor, self.batch_size = factor, colorizer.batch_size
 
     def paint(self, batch: Sequence[Truth]) -> list[np.ndarray]:
@@ -201,7 +230,25 @@ class Model:
 
     def colorize(self, pixels: Sequence[np.ndarray], factor: RenderFactor) -> list[np.ndarray]:
         """Colorize RGB photographs, ``(H, W, 3)`` uint8, at a render factor."""
-        return self._colorizer.colorize_pixels(pixels, factor, raw=self._protocol.luma == "network")
+        return self._colorizer.colorize_pixels(pixels, factor, raw=self._raw)
+
+    def moved(self, pixels: np.ndarray) -> np.ndarray | None:
+        """One photograph, for which the network's input was moved by ``SHIFT`` px and its picture moved back.
+
+        None with the render factor "auto", which has several inputs.
+        """
+        if self.factor == "auto":
+            return None
+        gray = torch.from_numpy(gray_square(pixels, network_size(self.factor))[None, None].astype(np.float32))
+        square = self._colorizer.predict(shift(gray, SHIFT)[:, 0].numpy().astype(np.uint8))
+        back = shift(torch.from_numpy(square).permute(0, 3, 1, 2), -SHIFT)[0].permute(1, 2, 0).numpy()
+        return upsample(back, pixels) if self._raw else composite(back, pixels)
+
+    def larger(self, pixels: np.ndarray) -> np.ndarray | None:
+        """One photograph, seen by the network at ``SCALE`` times the size, rounded up; None where there is no such."""
+        if self.factor == "auto" or (factor := math.ceil(self.factor * SCALE)) > MAX_RENDER_FACTOR:
+            return None
+        return self.colorize([pixels], factor)[0]
 
 
 class Pictures:

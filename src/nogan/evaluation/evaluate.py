@@ -1,51 +1,59 @@
 """Measures colorizers on photographs, from their files to the results, in one call."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import combinations
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol as Interface
 
-import numpy as np
+import torch
+from torch import distributed as dist
 
+from nogan.colorize.backends import pick_device
 from nogan.colorize.square import RenderFactor, network_size
+from nogan.common import distributed
 from nogan.common.errors import UserError
-from nogan.common.version import __version__
 from nogan.data.images import is_gray
 from nogan.data.sources.base import FileSource
 from nogan.data.sources.opening import open_source
-from nogan.evaluation.colorizers import GRAY, TRUTH, Model, Request, painter_of, requests_of
-from nogan.evaluation.measures import MEASURES, Measure
-from nogan.evaluation.measuring import Cells, Measuring
+from nogan.evaluation.colorizers import GRAY, TRUTH, Model, group_of, painter_of, requests_of
+from nogan.evaluation.deep import Deep, Unavailable, inception, lpips
+from nogan.evaluation.measures import MEASURES, TABLE
+from nogan.evaluation.measuring import STABILITY, Instruments, Measuring
 from nogan.evaluation.per_image import PER_IMAGE
 from nogan.evaluation.protocols import Protocol, load_protocol
-from nogan.evaluation.results import (
-    Comparison,
-    Entry,
-    Estimate,
-    Results,
-    ResultsFolder,
-    write_results,
-)
-from nogan.evaluation.statistics import SIGNIFICANCE, bootstrap_means, interval, sign_test
+from nogan.evaluation.results import Missing, Results, ResultsFolder, read_results, write_results
+from nogan.evaluation.summing_up import put_together
 from nogan.evaluation.truths import Truths
 
-OF_A_SET = ("colorfulness_ratio",)
-"""Measures of whole sets, by their keys in the order of the tables."""
+NEEDS_TWO = 2
+"""Photographs without which there is neither an interval nor a distance of sets."""
+
+NEEDED = {
+    "cf": ("delta_cf", "colorfulness_ratio"),
+    "cf_ddcolor": ("delta_cf_ddcolor",),
+    "wrong_strong": ("wrong_strong_seen",),
+}
+"""Measures of single images that those of sets are made of."""
 
 LOOKED_AT = 16
 """Photographs that are looked at for whether they have colors at all."""
 
 
 class Reporter(Interface):
-    """Receives progress."""
+    """Receives progress and remarks."""
 
     def task(self, name: str, total: int, done: int) -> AbstractContextManager[Callable[[int], None]]:
         """Called as the work on a colorizer begins: with its name, how many images, and how many of them are done.
 
         What the context gives is called with the number of further images.
         """
+        ...
+
+    def remark(self, text: str) -> None:
+        """Called with what a user should know: measures that cannot be taken here."""
         ...
 
 
@@ -55,6 +63,9 @@ class Silent:
     def task(self, name: str, total: int, done: int) -> AbstractContextManager[Callable[[int], None]]:
         """See :class:`Reporter`."""
         return nullcontext(lambda more: None)
+
+    def remark(self, text: str) -> None:
+        """See :class:`Reporter`."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,11 @@ class Options:
         batch_size: photographs in one pass; None for what suits the device.
         device: as in :meth:`nogan.Colorizer.load`.
         keep: of how many photographs the pictures are kept, from the first.
+        inception_weights: file for FID; None to let the library load them.
+        lpips_weights: file for LPIPS; likewise.
+        skip: measures to leave out.
+        group_by: config key of the runs, such as ``model``: those with the same value differ by their seed, and are
+            averaged.
     """
 
     protocol: str = "full"
@@ -76,6 +92,10 @@ class Options:
     batch_size: int | None = None
     device: str | None = None
     keep: int = 500
+    inception_weights: Path | None = None
+    lpips_weights: Path | None = None
+    skip: Sequence[str] = ()
+    group_by: str | None = None
 
 
 def evaluate(
@@ -97,6 +117,9 @@ def evaluate(
         UserError: in one line, for whatever is wrong with the photographs, the colorizers or the protocol.
     """
     options, reporter = options or Options(), reporter or Silent()
+    unknown = [key for key in options.skip if key not in TABLE]
+    if unknown:
+        raise UserError(f"--skip {unknown[0]}: expected measures out of {', '.join(TABLE)}")
     changes = {} if options.images is None else {"images": options.images}
     protocol = load_protocol(options.protocol, **changes)
     factors = options.render_factors or (protocol.render_factor,)
@@ -104,27 +127,81 @@ def evaluate(
         if factor != "auto":
             network_size(factor)
     truths = Truths(_open(data), protocol, data)
-    _check_colors(truths)
+    _check(truths)
     requests = [GRAY, *requests_of(colorizers, factors), TRUTH]
     for request in requests:
         if request.kind == "pictures":  # whose mistakes are better said before anything is measured
             painter_of(request, truths, None).paint([truths.load(0)])
-    folder = _folder(output)
-    measured = {}
-    for request in requests:
-        measuring = Measuring(request, truths, folder, options.keep)
-        left = [chunk for chunk in measuring.chunks if not measuring.file(chunk).is_file()]
-        if left:
-            painter = painter_of(request, truths, options.device)
-            batch_size = options.batch_size or (painter.batch_size if isinstance(painter, Model) else 1)
-            done = len(truths) - sum(len(measuring._numbers(chunk)) for chunk in left)
-            with reporter.task(request.name, len(truths), done) as advance:
-                measuring.measure(painter, left, batch_size, advance)
-            del painter
-        measured[request] = measuring
-    results = _put_together(measured, truths, options.protocol)
-    write_results(results, folder)
-    return results
+    groups = {} if options.group_by is None else {r: group_of(r, options.group_by) for r in requests}
+    with processes():
+        folder = _folder(output)
+        instruments, missing = _instruments(protocol, options, reporter)
+        measured = {request: Measuring(request, truths, folder, instruments, options.keep) for request in requests}
+        for request in requests:
+            _measure(measured[request], options, reporter)
+        distributed.barrier()
+        if distributed.rank() == 0:
+            missing += [Missing(key, "left out (--skip)") for key in options.skip]
+            results = put_together(measured, truths, options.protocol, groups, missing)
+            write_results(results, folder)
+        distributed.barrier()
+    return read_results(output)
+
+
+def _measure(measuring: Measuring, options: Options, reporter: Reporter) -> None:
+    """This process's share of what is left: every n-th chunk, of n processes."""
+    own = range(distributed.rank(), len(measuring.chunks), distributed.world_size())
+    left = [chunk for chunk in measuring.left() if chunk in own]
+    if not left:
+        return
+    painter = painter_of(measuring.request, measuring.truths, _device(options))
+    batch_size = options.batch_size or (painter.batch_size if isinstance(painter, Model) else 1)
+    total = sum(len(measuring.numbers(chunk)) for chunk in own)
+    done = total - sum(len(measuring.numbers(chunk)) for chunk in left)
+    with reporter.task(measuring.request.name, total, done) as advance:
+        measuring.measure(painter, left, batch_size, advance)
+
+
+@contextmanager
+def processes() -> Iterator[None]:
+    """The processes that torchrun has started, joined within the context; a lone process stays alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    # None of them waits for another before the end, when one may have much more to do.
+    dist.init_process_group("gloo", timeout=timedelta(days=7))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(options: Options) -> str:
+    local = os.environ.get("LOCAL_RANK")
+    if options.device is None and local is not None and torch.cuda.is_available():
+        return f"cuda:{local}"
+    return pick_device(options.device)
+
+
+def _instruments(protocol: Protocol, options: Options, reporter: Reporter) -> tuple[Instruments, list[Missing]]:
+    device, missing = _device(options), []
+    found: dict[str, Deep] = {}
+    loaders = {
+        "fid": lambda: inception(protocol.inception, options.inception_weights, device),
+        "lpips": lambda: lpips(options.lpips_weights, device),
+    }
+    for key, load in loaders.items():
+        if key in options.skip:
+            continue
+        try:
+            found[key] = load()
+        except Unavailable as error:
+            missing.append(Missing(key, str(error)))
+            reporter.remark(f"without {MEASURES[key].label}: {error}")
+    keys = {*PER_IMAGE, *STABILITY} - set(options.skip)
+    for needed, by in NEEDED.items():
+        keys |= {needed} if set(by) - set(options.skip) else set()
+    return Instruments(frozenset(keys), device, found.get("fid"), found.get("lpips")), missing
 
 
 def _open(data: str) -> FileSource:
@@ -146,91 +223,11 @@ def _folder(path: Path) -> ResultsFolder:
     return folder
 
 
-def _check_colors(truths: Truths) -> None:
+def _check(truths: Truths) -> None:
+    if len(truths) < NEEDS_TWO:
+        raise UserError(
+            f"--data {truths.label}: one photograph; expected {NEEDS_TWO} or more, for intervals and distances of sets"
+        )
     step = max(1, len(truths) // LOOKED_AT)
     if all(is_gray(truths.load(number).pixels) for number in range(0, len(truths), step)):
         raise UserError(f"--data {truths.label}: the photographs are gray; expected some with color, as the truth")
-
-
-def _put_together(measured: dict[Request, Measuring], truths: Truths, protocol: str) -> Results:
-    cells = {request: measuring.cells() for request, measuring in measured.items()}
-    measures = [MEASURES[key] for key in MEASURES if key in PER_IMAGE or key in OF_A_SET]
-    entries = [
-        Entry(
-            request.name,
-            request.kind,
-            request.source,
-            measured[request].slug,
-            render_factor=request.render_factor,
-            aggregates=_aggregates(found, cells[TRUTH], measures),
-        )
-        for request, found in cells.items()
-    ]
-    published = [
-        Entry(p.name, "published", p.source, note=p.note, aggregates={k: Estimate(v) for k, v in p.values.items()})
-        for p in truths.protocol.published
-    ]
-    return Results(
-        protocol=protocol,
-        settings=_settings(truths.protocol, truths),
-        data=truths.label,
-        images=truths.names,
-        measures=measures,
-        entries=entries + published,
-        values={
-            request.name: {key: [None if np.isnan(v) else float(v) for v in column] for key, column in c.values.items()}
-            for request, c in cells.items()
-        },
-        comparisons=_comparisons({r: c for r, c in cells.items() if r not in (GRAY, TRUTH)}, measures),
-        nogan=__version__,
-    )
-
-
-def _settings(protocol: Protocol, truths: Truths) -> dict[str, str]:
-    said = protocol.said_in_full()
-    return {**said, "images": f"{len(truths)}: {said['images']}"}
-
-
-def _aggregates(cells: Cells, truth: Cells, measures: Sequence[Measure]) -> dict[str, Estimate]:
-    found = {}
-    for measure in measures:
-        if measure.key == "colorfulness_ratio":
-            both = np.stack([cells.values["colorfulness"], truth.values["colorfulness"]], axis=1)
-            samples = bootstrap_means(both)
-            value = both[:, 0].mean() / both[:, 1].mean()
-            found[measure.key] = Estimate(float(value), *interval(samples[:, 0] / samples[:, 1]), len(both))
-        else:
-            column = cells.values[measure.key]
-            column = column[~np.isnan(column)]
-            if len(column):
-                ends = interval(bootstrap_means(column)[..., None].reshape(-1))
-                found[measure.key] = Estimate(float(column.mean()), *ends, len(column))
-    return found
-
-
-def _comparisons(cells: dict[Request, Cells], measures: Sequence[Measure]) -> list[Comparison]:
-    found = []
-    for measure in measures:
-        if measure.better is None or not measure.per_image:
-            continue
-        for a, b in combinations(cells, 2):
-            pair = cells[a].values[measure.key], cells[b].values[measure.key]
-            found.append(_compare(measure, a.name, b.name, *pair))
-    return found
-
-
-def _compare(measure: Measure, a: str, b: str, first: np.ndarray, second: np.ndarray) -> Comparison:
-    there = ~(np.isnan(first) | np.isnan(second))
-    first, second = first[there], second[there]
-    badness = np.vectorize(measure.badness, otypes=[float])
-    test = sign_test(badness(first), badness(second))
-    difference = second - first
-    low, high = interval(bootstrap_means(difference))
-    if test.p < SIGNIFICANCE:
-        better, worse = (a, b) if test.first > test.second else (b, a)
-        verdict = f"{better} is better than {worse} on this, p = {test.p:.2g}"
-    else:
-        verdict = f"cannot be told apart on {len(first)} images, p = {test.p:.2g}"
-    return Comparison(
-        measure.key, a, b, float(difference.mean()), low, high, test.first, test.second, test.ties, test.p, verdict
-    )

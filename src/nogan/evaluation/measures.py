@@ -71,7 +71,10 @@ class Measure:
         return f"best at {self.show(self.better)}"
 
 
-HASLER = "Hasler and Süsstrunk, Measuring colorfulness in natural images, 2003 (doi:10.1117/12.477378)"
+_HASLER = "Hasler and Süsstrunk, Measuring colorfulness in natural images, 2003 (doi:10.1117/12.477378)"
+_DDCOLOR = "Kang et al., DDColor, 2023 (arXiv:2212.11613), and its code: github.com/piddnad/DDColor"
+_HEUSEL = "Heusel et al., GANs trained by a two time-scale update rule, 2017 (arXiv:1706.08500)"
+_OURS = "this program"
 
 MEASURES = {
     measure.key: measure
@@ -83,8 +86,8 @@ MEASURES = {
             1.0,
             digits=0,
             percent=True,
-            definition="Mean colorfulness of the outputs divided by that of the truth.",
-            source=HASLER,
+            definition="Mean CF of the outputs divided by the mean CF of the truth.",
+            source=_HASLER,
             per_image=False,
         ),
         Measure(
@@ -93,9 +96,22 @@ MEASURES = {
             "the right colors, pixel by pixel",
             "higher",
             "dB",
-            definition="Peak signal-to-noise ratio over the three channels of RGB; 100 dB for equal pictures.",
+            definition="Peak signal-to-noise ratio over the three channels of RGB, mean over the images; equal "
+            "pictures count as 100 dB.",
+            source="as in DDColor's and others' tables",
         ),
-        Measure("chroma_fd", "chroma FD", "Fréchet distance of the colors to the truth's", "lower", digits=1),
+        Measure(
+            "chroma_fd",
+            "chroma FD",
+            "Fréchet distance of the colors to the truth's",
+            "lower",
+            "",
+            digits=1,
+            definition="Squared Fréchet distance between the local colors of outputs and truth: mean and deviation of "
+            "L*, a* and b* in cells of three sizes. It asks for the right kind of colors, not for each in its place.",
+            source=_OURS,
+            per_image=False,
+        ),
         Measure(
             "orange_red",
             "orange-red",
@@ -103,25 +119,181 @@ MEASURES = {
             None,
             digits=1,
             percent=True,
+            definition="Share of the pixels with a Lab hue from 15° to 65° and a chroma of 30 or more. Best near the "
+            "truth's.",
+            source=_OURS,
         ),
-        Measure("a_shift", "a* shift", "cast towards red (+) or green (−)", 0.0),
-        Measure("b_shift", "b* shift", "cast towards yellow (+) or blue (−)", 0.0),
+        Measure(
+            "a_shift",
+            "a* shift",
+            "cast towards red (+) or green (−)",
+            0.0,
+            definition="Mean a* of the output minus that of the truth.",
+            source=_OURS,
+        ),
+        Measure(
+            "b_shift",
+            "b* shift",
+            "cast towards yellow (+) or blue (−)",
+            0.0,
+            definition="Mean b* of the output minus that of the truth.",
+            source=_OURS,
+        ),
         Measure("change", "change", "mean chroma distance to the snapshot before", None, "ΔE"),
         Measure(
-            "shift_variation", "shift variation", f"chroma distance when the input moves by {SHIFT} px", "lower", "ΔE"
+            "shift_variation",
+            "shift variation",
+            f"chroma distance when the input moves by {SHIFT} px",
+            "lower",
+            "ΔE",
+            definition=f"Mean distance of a* and b* to the output for an input that is moved by {SHIFT} px right and "
+            "down, moved back.",
+            source=_OURS,
         ),
-        Measure("scale_variation", "scale variation", "chroma distance when colorized at another size", "lower", "ΔE"),
         Measure(
-            "colorfulness",
+            "scale_variation",
+            "scale variation",
+            "chroma distance when colorized at another size",
+            "lower",
+            "ΔE",
+            definition=f"Mean distance of a* and b* to the output when the network sees the picture at {SCALE:g} times "
+            "the size.",
+            source=_OURS,
+        ),
+        Measure(
+            "fid",
+            "FID",
+            "Fréchet distance of Inception's features to the truth's",
+            "lower",
+            digits=2,
+            definition="Squared Fréchet distance between Inception's 2048 features of all outputs and of the truth; "
+            "the protocol says which Inception. Small sets bias it upward.",
+            source=_HEUSEL,
+            per_image=False,
+        ),
+        Measure(
+            "cf",
             "CF",
-            "colorfulness: 0 on gray, some 15 to 100",
+            "colorfulness: 0 on gray, some 15 (slight) to 100 (extreme)",
             None,
-            digits=1,
-            definition="Colorfulness M(3), with the signed opponents, on the scale of 0 to 255.",
-            source=HASLER,
+            digits=2,
+            definition="Colorfulness M(3) with signed opponents on the scale of 0 to 255, mean over the images.",
+            source=_HASLER,
+        ),
+        Measure(
+            "delta_cf",
+            "ΔCF",
+            "distance of the mean CF to the truth's",
+            "lower",
+            digits=2,
+            definition="|mean CF of the outputs − mean CF of the truth|.",
+            source=_HASLER,
+            per_image=False,
+        ),
+        Measure(
+            "cf_ddcolor",
+            "CF (DDColor)",
+            "colorfulness of absolute opponents, as DDColor's code has it",
+            None,
+            digits=2,
+            definition="As CF, but of the absolute values of the opponents, mean over the images.",
+            source=_DDCOLOR,
+        ),
+        Measure(
+            "delta_cf_ddcolor",
+            "ΔCF (DDColor)",
+            "distance of the mean CF (DDColor) to the truth's",
+            "lower",
+            digits=2,
+            definition="|mean CF (DDColor) of the outputs − that of the truth|.",
+            source=_DDCOLOR,
+            per_image=False,
+        ),
+        Measure(
+            "ssim",
+            "SSIM",
+            "structural similarity",
+            "higher",
+            digits=4,
+            definition="Structural similarity of RGB (Gaussian window of 11 px), mean over the images. The luma is the "
+            "photograph's, so values are high, also of gray.",
+            source="Wang et al., 2004 (doi:10.1109/TIP.2003.819861), by torchmetrics",
+        ),
+        Measure(
+            "lpips",
+            "LPIPS",
+            "perceptual distance by AlexNet's features",
+            "lower",
+            digits=4,
+            definition="Learned perceptual distance, version 0.1 with AlexNet, mean over the images.",
+            source="Zhang et al., 2018 (arXiv:1801.03924), by torchmetrics",
+        ),
+        Measure(
+            "ciede2000",
+            "CIEDE2000",
+            "mean color difference; 1 is just noticeable side by side",
+            "lower",
+            "ΔE",
+            definition="Color difference CIEDE2000, mean over pixels, then over images.",
+            source="CIE 142-2001 (D65, 2° observer), by scikit-image",
+        ),
+        Measure(
+            "wrong_strong",
+            "wrong strong color",
+            "share of pixels with a strong color that is far from the truth",
+            "lower",
+            digits=2,
+            percent=True,
+            definition="Share of the pixels whose chroma is above 30 and whose distance to the truth in a*, b* is "
+            "above 45, mean over the images.",
+            source=_OURS,
+        ),
+        Measure(
+            "wrong_strong_seen",
+            "pictures with it",
+            "share of pictures with wrong strong color on more than 2 % of the area",
+            "lower",
+            digits=0,
+            percent=True,
+            definition="Share of the pictures whose wrong strong color covers more than 2 % of the area.",
+            source=_OURS,
+            per_image=False,
+        ),
+        Measure(
+            "false_variation",
+            "blotches",
+            "variation of the chroma where the truth has none",
+            "lower",
+            "ΔE",
+            definition="Deviation of a* and b* beyond the truth's in windows in which the truth is even.",
+            source=_OURS,
+        ),
+        Measure(
+            "unexplained",
+            "unexplained",
+            "share of pixels with a strong color that surroundings and lightness do not explain",
+            "lower",
+            digits=2,
+            percent=True,
+            definition="Share of the pixels whose chroma is above 30 and far from what surroundings and lightness "
+            "explain; needs no truth, and photographs have some.",
+            source=_OURS,
         ),
     )
 }
+
+TABLE = (
+    *("fid", "cf", "delta_cf", "cf_ddcolor", "delta_cf_ddcolor", "colorfulness_ratio"),
+    *("psnr", "ssim", "lpips", "ciede2000", "chroma_fd", "wrong_strong", "wrong_strong_seen", "false_variation"),
+    *("unexplained", "orange_red", "a_shift", "b_shift", "shift_variation", "scale_variation"),
+)
+"""What ``nogan evaluate`` measures, in the order of its tables."""
+
+OF_A_RUN = (
+    *("colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "a_shift", "b_shift", "change"),
+    *("shift_variation", "scale_variation"),
+)
+"""What a run measures without being asked; ``objective=`` adds one of the others."""
 
 
 def measure_of(name: str) -> Measure:

@@ -6,7 +6,8 @@ all, so what is missing is what is left to do, whoever does it. What a chunk hol
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from torch import Tensor
 
 from nogan.common.files import write_atomically
 from nogan.common.threads import read_ahead
-from nogan.evaluation.colorizers import Painter, Request
+from nogan.evaluation.colorizers import Model, Painter, Request
+from nogan.evaluation.deep import Deep
+from nogan.evaluation.metrics import chroma_distance, chroma_features
 from nogan.evaluation.per_image import PER_IMAGE, Pair
 from nogan.evaluation.protocols import Protocol
 from nogan.evaluation.results import ResultsFolder
@@ -30,15 +33,33 @@ SHOWN_SIDE = 1024
 """Longer side in px of the pictures that are kept to be looked at."""
 
 
+STABILITY_IMAGES = 64
+"""Photographs that variation under shifts and sizes is measured on, because each costs two further passes."""
+
+STABILITY = {"shift_variation": "moved", "scale_variation": "larger"}
+"""These measures, and the method of :class:`~nogan.evaluation.colorizers.Model` that paints for them."""
+
+
 @dataclass(frozen=True)
-class Cells:
-    """What has been measured of one colorizer.
+class Instruments:
+    """What is measured, and with what.
 
     Attributes:
-        values: ``(N,)`` float64 of each measure that single images have; NaN where one was not taken.
+        keys: measures of single images.
+        device: that they are computed on.
+        inception: for FID; None where it is not measured.
+        lpips: None where it is not measured.
     """
 
-    values: dict[str, np.ndarray]
+    keys: frozenset[str] = frozenset({*PER_IMAGE, *STABILITY})
+    device: str = "cpu"
+    inception: Deep | None = None
+    lpips: Deep | None = None
+
+    @property
+    def fingerprint(self) -> tuple[object, ...]:
+        """Changes with what is measured."""
+        return (sorted(self.keys), *(deep.fingerprint if deep else None for deep in (self.inception, self.lpips)))
 
 
 class Measuring:
@@ -48,25 +69,34 @@ class Measuring:
         request: the colorizer.
         truths: the photographs.
         folder: of the evaluation.
+        instruments: what is measured.
         keep: of how many photographs the pictures are kept, from the first.
     """
 
-    def __init__(self, request: Request, truths: Truths, folder: ResultsFolder, keep: int) -> None:
-        self.request, self.truths, self._folder, self._keep = request, truths, folder, keep
+    def __init__(
+        self, request: Request, truths: Truths, folder: ResultsFolder, instruments: Instruments, keep: int
+    ) -> None:
+        self.request, self.truths, self._folder = request, truths, folder
+        self._instruments, self._keep = instruments, keep
         self.slug = slug(request.name)
-        settings = repr((request.fingerprint(), truths.protocol.model_dump(exclude={"published", "title"})))
-        digest = hashlib.sha256("\n".join([settings, repr(truths.fingerprint), *truths.files]).encode()).hexdigest()[
-            :12
-        ]
-        self._chunks = folder.measured / f"{self.slug}-{digest}"
+        protocol = truths.protocol.model_dump(exclude={"published", "title", "render_factor"})
+        settings = (request.fingerprint(), protocol, instruments.fingerprint, truths.fingerprint, truths.files)
+        self._chunks = folder.measured / f"{self.slug}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}"
 
     @property
     def chunks(self) -> range:
         """The numbers of all chunks."""
         return range(-(-len(self.truths) // CHUNK))
 
-    def file(self, chunk: int) -> Path:
-        """What has been measured of ``chunk``, once it has been."""
+    def numbers(self, chunk: int) -> range:
+        """The photographs of ``chunk``."""
+        return range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self.truths)))
+
+    def left(self) -> list[int]:
+        """The chunks that have not been measured."""
+        return [chunk for chunk in self.chunks if not self._file(chunk).is_file()]
+
+    def _file(self, chunk: int) -> Path:
         return self._chunks / f"{chunk:05d}.npz"
 
     def measure(self, painter: Painter, chunks: Sequence[int], batch_size: int, done: Callable[[int], None]) -> None:
@@ -79,23 +109,41 @@ class Measuring:
             done: called with the number of images, after each batch.
         """
         self._chunks.mkdir(parents=True, exist_ok=True)
-        numbers = [n for chunk in chunks for n in self._numbers(chunk)]
+        numbers = [number for chunk in chunks for number in self.numbers(chunk)]
         truths = read_ahead((self.truths.load(number) for number in numbers), 2 * batch_size)
         for chunk in chunks:
-            count = len(self._numbers(chunk))
-            rows: list[dict[str, float]] = []
-            while len(rows) < count:
-                batch = [next(truths) for _ in range(min(batch_size, count - len(rows)))]
-                for truth, output in zip(batch, painter.paint(batch), strict=True):
-                    if chunk * CHUNK + len(rows) < self._keep:
+            left = list(self.numbers(chunk))
+            rows: list[dict[str, np.ndarray]] = []
+            while left:
+                numbers, left = left[:batch_size], left[batch_size:]
+                batch = [next(truths) for _ in numbers]
+                for number, truth, output in zip(numbers, batch, painter.paint(batch), strict=True):
+                    if number < self._keep:
                         self._show(truth, output)
-                    rows.append(measured(truth, through_codec(output, self.truths.protocol)))
+                    model = painter if isinstance(painter, Model) and number < STABILITY_IMAGES else None
+                    rows.append(self._measured(truth, output, model))
                 done(len(batch))
-            columns = {key: np.array([row[key] for row in rows]) for key in rows[0]}
-            _write(self.file(chunk), columns)
+            _write(self._file(chunk), {key: np.stack([row[key] for row in rows]) for key in rows[0]})
 
-    def _numbers(self, chunk: int) -> range:
-        return range(chunk * CHUNK, min((chunk + 1) * CHUNK, len(self.truths)))
+    def _measured(self, truth: Truth, output: np.ndarray, model: Model | None) -> dict[str, np.ndarray]:
+        """Everything of one picture, as arrays; pictures are measured one by one, so that batches change nothing."""
+        use = self._instruments
+        output = through_codec(output, self.truths.protocol)
+        pair = Pair(*(as_tensor(pixels).to(use.device) for pixels in (output, truth.pixels)))
+        values = {key: measure(pair).item() for key, measure in PER_IMAGE.items() if key in use.keys}
+        if use.lpips is not None:
+            values["lpips"] = use.lpips.run(pair.output, pair.truth).item()
+        for key, paint in STABILITY.items():
+            if key in use.keys:
+                other = None if model is None else getattr(model, paint)(truth.pixels)
+                values[key] = np.nan if other is None else chroma_distance(as_tensor(other), as_tensor(output)).item()
+        rows = chroma_features(pair.output_lab).to("cpu", torch.float64)
+        found = {key: np.array(value, np.float64) for key, value in values.items()}
+        found |= {"chroma_sum": rows.sum(0).numpy(), "chroma_outer": (rows.T @ rows).numpy()}
+        if use.inception is not None:
+            pixels = torch.from_numpy(np.array(output)).permute(2, 0, 1)[None]
+            found["inception"] = use.inception.run(pixels).cpu().numpy()[0]
+        return found
 
     def _show(self, truth: Truth, output: np.ndarray) -> None:
         path = self._folder.pictures / self.slug / f"{truth.name}.jpg"
@@ -104,20 +152,24 @@ class Measuring:
         image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.LANCZOS)
         write_atomically(path, lambda temporary: image.save(temporary, quality=92, subsampling=0))
 
-    def cells(self) -> Cells:
-        """Everything that has been measured, put together."""
-        parts = [dict(np.load(self.file(chunk))) for chunk in self.chunks]
-        return Cells({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
+    def read(self) -> Iterator[dict[str, np.ndarray]]:
+        """What has been measured, chunk by chunk: arrays with a row for each image, by key."""
+        for chunk in self.chunks:
+            with np.load(self._file(chunk)) as file:
+                yield dict(file)
+
+    def values(self) -> dict[str, np.ndarray]:
+        """The values of single images, ``(N,)`` float64, by the key of the measure; NaN where one was not taken."""
+        columns: dict[str, list[np.ndarray]] = {}
+        for part in self.read():
+            for key, column in part.items():
+                if column.ndim == 1:
+                    columns.setdefault(key, []).append(column)
+        return {key: np.concatenate(found) for key, found in columns.items()}
 
 
 def _write(path: Path, columns: Mapping[str, np.ndarray]) -> None:
     write_atomically(path, lambda temporary: np.savez(temporary, allow_pickle=False, **columns))
-
-
-def measured(truth: Truth, output: np.ndarray) -> dict[str, float]:
-    """Every measure of one picture."""
-    pair = Pair(as_tensor(output), as_tensor(truth.pixels))
-    return {key: float(measure(pair)) for key, measure in PER_IMAGE.items()}
 
 
 def as_tensor(pixels: np.ndarray) -> Tensor:
@@ -129,10 +181,8 @@ def through_codec(output: np.ndarray, protocol: Protocol) -> np.ndarray:
     """The picture after it was written and read again as the protocol says; 8 bits a channel lose nothing."""
     if protocol.codec == "png":
         return output
-    import io
-
     buffer = io.BytesIO()
-    Image.fromarray(output).save(buffer, "JPEG", quality=protocol.quality, subsampling=0)
+    Image.fromarray(output).save(buffer, "JPEG", quality=protocol.quality)
     return np.asarray(Image.open(buffer))
 
 

@@ -30,6 +30,8 @@ _LINEAR_RGB_TO_XYZ = (
     (0.0193339, 0.1191920, 0.9503041),
 )
 _WHITE_D65 = tuple(sum(row) for row in _LINEAR_RGB_TO_XYZ)  # so that grays are neutral to the last digit
+_SSIM_WINDOW = 11
+_STRIP_PIXELS = 1 << 18
 _GRIDS = (16, 8, 4)  # cells a side, finest first
 
 
@@ -68,8 +70,24 @@ def colorfulness(rgb: Tensor) -> Tensor:
     255: sqrt(var(rg) + var(yb)) + 0.3 sqrt(mean(rg)² + mean(yb)²) with the signed opponents rg = R - G and
     yb = (R + G) / 2 - B. Variances are over the pixels of one image, without Bessel's correction.
     """
+    return _colorfulness(_opponents(rgb))
+
+
+def colorfulness_ddcolor(rgb: Tensor) -> Tensor:
+    """Colorfulness ``(B,)`` as the published code of DDColor has it: of the absolute values of the opponents.
+
+    https://github.com/piddnad/DDColor, ``basicsr/metrics/colorfulness.py``. It differs from :func:`colorfulness` where
+    a picture has opposite colors, whose signed opponents cancel in the mean and spread in the deviation.
+    """
+    return _colorfulness(_opponents(rgb).abs())
+
+
+def _opponents(rgb: Tensor) -> Tensor:
     red, green, blue = (rgb.float() * 255).flatten(2).unbind(1)
-    opponents = torch.stack([red - green, (red + green) / 2 - blue], dim=1)
+    return torch.stack([red - green, (red + green) / 2 - blue], dim=1)
+
+
+def _colorfulness(opponents: Tensor) -> Tensor:
     variance, mean = torch.var_mean(opponents, dim=2, correction=0)
     return variance.sum(1).sqrt() + 0.3 * mean.square().sum(1).sqrt()
 
@@ -81,10 +99,46 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
     return -10 * error.clamp(min=10 ** (-PSNR_CEILING / 10)).log10()
 
 
+def ssim(output: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity ``(B,)`` of images in [0, 1], by torchmetrics; NaN where a side is below the window of 11.
+
+    Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004: a Gaussian window of
+    11 px and 1.5 px deviation, K1 = 0.01, K2 = 0.03, each channel of RGB, mean over channels and whole windows.
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _check_pair(output, target)
+    if min(output.shape[-2:]) < _SSIM_WINDOW:
+        return output.new_full((len(output),), math.nan)
+    _, at_pixels = structural_similarity_index_measure(
+        output.float(), target.float(), data_range=1.0, reduction="none", return_full_image=True
+    )
+    border = _SSIM_WINDOW // 2  # where windows reach over the edge: torchmetrics mirrors the picture there
+    return at_pixels[..., border:-border, border:-border].flatten(1).mean(1)
+
+
+def ciede2000(output_lab: Tensor, target_lab: Tensor) -> Tensor:
+    """Mean color difference CIEDE2000 ``(B,)`` of two Lab images ``(B, 3, H, W)``, by scikit-image.
+
+    CIE 142-2001; 1 is just noticeable side by side, and a colorless picture of a colorful one has some 10.
+    """
+    from skimage.color import deltaE_ciede2000
+
+    _check_pair(output_lab, target_lab)
+    sums = []
+    for first, second in zip(output_lab.cpu(), target_lab.cpu(), strict=True):
+        # In strips, because scikit-image takes some twenty planes of float64.
+        rows = max(1, _STRIP_PIXELS // first.shape[-1])
+        strips = zip(first.split(rows, dim=1), second.split(rows, dim=1), strict=True)
+        parts = (deltaE_ciede2000(a.double().numpy(), b.double().numpy(), channel_axis=0).sum() for a, b in strips)
+        sums.append(float(sum(parts)) / first[0].numel())
+    return torch.tensor(sums, dtype=torch.float64)
+
+
 def ab_shift(output: Tensor, target: Tensor) -> Tensor:
     """Mean a* and b* of each output minus those of its target, ``(B, 2)``: positive is redder, yellower."""
     _check_pair(output, target)
-    return _mean_ab(rgb_to_lab(output)) - _mean_ab(rgb_to_lab(target))
+    return mean_ab(rgb_to_lab(output)) - mean_ab(rgb_to_lab(target))
 
 
 def chroma_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -100,7 +154,7 @@ def orange_red_share(rgb: Tensor) -> Tensor:
     These have a Lab hue angle atan2(b*, a*) in ``ORANGE_RED_HUE`` and a chroma hypot(a*, b*) of ``ORANGE_RED_CHROMA``
     or more. Orange skin and over-red lips show that a colorizer was trained past its inflection point.
     """
-    return _orange_red(rgb_to_lab(rgb))
+    return orange_red_of_lab(rgb_to_lab(rgb))
 
 
 def chroma_features(lab: Tensor) -> Tensor:
@@ -152,6 +206,9 @@ class ChromaFrechet:
 
     ``sums`` holds float64 tensors on the CPU, which can be added over batches and over processes.
     """
+
+    ROWS = _GRIDS[0] ** 2
+    """Of :func:`chroma_features` for one picture."""
 
     def __init__(self) -> None:
         size = 6 * len(_GRIDS)
@@ -221,15 +278,15 @@ class HeldOutMetrics:
         """
         _check_pair(output, target)
         output_lab, target_lab = rgb_to_lab(output), rgb_to_lab(target)
-        shift = _mean_ab(output_lab) - _mean_ab(target_lab)
+        shift = mean_ab(output_lab) - mean_ab(target_lab)
         measures = {
             "colorfulness": lambda: colorfulness(output),
             "colorfulness_truth": lambda: colorfulness(target),
             "psnr": lambda: psnr(output, target),
             "a": lambda: shift[:, 0],
             "b": lambda: shift[:, 1],
-            "orange_red": lambda: _orange_red(output_lab),
-            "orange_red_truth": lambda: _orange_red(target_lab),
+            "orange_red": lambda: orange_red_of_lab(output_lab),
+            "orange_red_truth": lambda: orange_red_of_lab(target_lab),
         }
         self.sums["count"] += len(output)
         for name, measure in measures.items():
@@ -269,11 +326,13 @@ def _check_pair(output: Tensor, target: Tensor) -> None:
         raise ValueError(f"output has shape {tuple(output.shape)}, target {tuple(target.shape)}; they must be equal")
 
 
-def _mean_ab(lab: Tensor) -> Tensor:
+def mean_ab(lab: Tensor) -> Tensor:
+    """Mean a* and b* ``(B, 2)`` of Lab images ``(B, 3, H, W)``."""
     return lab[:, 1:].mean(dim=(2, 3))
 
 
-def _orange_red(lab: Tensor) -> Tensor:
+def orange_red_of_lab(lab: Tensor) -> Tensor:
+    """As :func:`orange_red_share`, of Lab images."""
     a, b = lab[:, 1], lab[:, 2]
     low, high = (math.radians(angle) for angle in ORANGE_RED_HUE)
     hue = torch.atan2(b, a)

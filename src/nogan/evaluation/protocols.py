@@ -68,7 +68,7 @@ class Protocol(_Section):
             "stretch": f"stretched to {square}",
             "crop": f"the middle square, resized to {square}",
         }
-        codecs = {"png": "8 bits a channel, no loss", "jpeg": f"JPEG of quality {self.quality}, 4:4:4"}
+        codecs = {"png": "8 bits a channel, no loss", "jpeg": f"JPEG of quality {self.quality}, 4:2:0"}
         lumas = {"photograph": "the photograph's own", "network": "the network's"}
         orders = {"path": "their paths", "name": "their file names"}
         return {
