@@ -22,6 +22,8 @@ EXAMPLES = """examples:
   nogan evaluate outputs/quickstart/DATE --data PHOTOS -o results/
   nogan evaluate mine=RUN theirs=their/pictures/ --data PHOTOS -o results/
   nogan evaluate RUN "blend=RUN_A:0.5+RUN_B:0.5" deoldify.pth --data IMAGENET_VAL --protocol ddcolor -o results/
+  nogan evaluate --blind RUN_A RUN_B --data PHOTOS -o results/     # choose yourself, in results/blind.html
+  nogan evaluate --blind choices.json -o results/                  # rank by what was chosen there
   nogan evaluate film-color.mkv --reference film.mkv -o results/
 """
 
@@ -29,6 +31,9 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str]) -> None:
     """Measure, with a progress bar, and print the table."""
     arguments = parse_arguments(argv)
+    if _are_choices(arguments):
+        rank(list(map(Path, arguments.colorizers)), arguments.output)
+        return
     if _are_films(arguments):
         measure_films(list(map(Path, arguments.colorizers)), arguments.reference, arguments.output)
         return
@@ -70,6 +75,10 @@ def write_tables(results: "Results", arguments: argparse.Namespace) -> None:
     for missing in results.missing:
         print(f"not measured: {missing.measure}: {missing.reason}")
     written.append(write_evaluation_page(arguments.output))
+    if arguments.blind:
+        from nogan.report.blind_page import write_blind_page
+
+        written.append(write_blind_page(arguments.output))
     print(f"{arguments.output}: {', '.join(path.name for path in written)}")
 
 
@@ -104,13 +113,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--latex", action="store_true", help="write the table as LaTeX, too")
     add("--wandb", metavar="PROJECT", help="log the tables to this project of W&B")
     add("--group-by", metavar="KEY", help="runs with the same value of this config key are averaged, such as model")
+    add("--blind", action="store_true", help="also a page in which you choose between the colorizers' pictures")
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     run.add_argument(
         "--batch-size", type=_positive, metavar="N", help="images a pass (default: 1 on a CPU, 8 on a GPU)"
     )
     arguments = parser.parse_args(argv)
+    if _are_choices(arguments):
+        return arguments
     if _are_films(arguments):
+        if arguments.blind:
+            parser.error("--blind: is for photographs, not for films")
         if arguments.data is not None:
             parser.error(f"--data {arguments.data}: is for photographs; films have --reference FILM")
     elif arguments.data is None:
@@ -118,6 +132,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     elif arguments.reference is not None:
         parser.error(f"--reference {arguments.reference}: is for films; photographs have --data DIR")
     return arguments
+
+
+def _are_choices(arguments: argparse.Namespace) -> bool:
+    return arguments.blind and all(path.endswith(".json") for path in arguments.colorizers)
 
 
 def _are_films(arguments: argparse.Namespace) -> bool:
@@ -178,6 +196,29 @@ def _blocks(columns: "list[list[str]]", width: int) -> "Iterator[list[list[str]]
         left -= needed
     if block:
         yield block
+
+
+def rank(paths: Sequence[Path], output: Path) -> None:
+    """Rank colorizers by files of choices, write the ranking, and print it."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from nogan.common.files import write_atomically
+    from nogan.evaluation.blind import bradley_terry, read_choices
+
+    choices = [choice for path in paths for choice in read_choices(path)]
+    ranking = bradley_terry(choices)
+    text = json.dumps(ranking.to_json(), indent=1, ensure_ascii=False) + "\n"
+    output.mkdir(parents=True, exist_ok=True)
+    write_atomically(output / "ranking.json", lambda path: path.write_text(text, encoding="utf-8"))
+    table = Table("", "strength", "95 % interval", "chosen", "shown")
+    for place in ranking.colorizers:
+        interval = f"{place.low:.2f} to {place.high:.2f}"
+        table.add_row(place.name, f"{place.strength:.2f}", interval, f"{place.wins:g}", str(place.shown))
+    Console().print(table)
+    print(f"{output}: ranking.json, from {len(choices)} choices")
 
 
 def measure_films(films: Sequence[Path], reference: Path | None, output: Path) -> None:

@@ -210,7 +210,7 @@ class _Shown:
 
     def _uris(self, number: int, px: int, quality: int) -> list[str | None]:
         return [
-            None if (file := self._file(entry, number)) is None else _uri(file, px, quality)
+            None if (file := self._file(entry, number)) is None else picture_uri(file, px, quality)
             for entry in self._results.entries
         ]
 
@@ -219,7 +219,8 @@ class _Shown:
         return file if file is not None and file.is_file() else None
 
 
-def _uri(file: Path, px: int, quality: int) -> str:
+def picture_uri(file: Path, px: int, quality: int) -> str:
+    """The picture in ``file`` as a ``data:`` URI, its longer side at most ``px``."""
     with open_image(file) as opened:
         picture = opened.convert("RGB")
     picture.thumbnail((px, px), Image.Resampling.LANCZOS)
