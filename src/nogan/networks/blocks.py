@@ -4,6 +4,7 @@ Weights under spectral or weight norm are computed in float32 even under autocas
 statistics of batch norm. Spectral norm takes one power iteration a forward pass in train mode, and none in eval mode.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -79,9 +80,14 @@ class TokenConv(nn.Conv1d):
         return F.linear(tokens, _float32_weight(self, tokens).squeeze(2), self.bias)
 
 
+def full_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """A context without autocast on the device of ``x``; PyTorch has none for the meta device."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
 def _float32_weight(conv: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
     """The (possibly parametrized) weight, computed outside autocast: once a call, since each is a power iteration."""
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x):
         return conv.weight
 
 
@@ -233,7 +239,7 @@ class SelfAttention(nn.Module):
         if torch.is_grad_enabled() and on_tensor_cores(x) and tokens.shape[2] <= MAX_MAP:
             # PyTorch's fused kernels are slow with values this wide, five times slower in the backward pass. Softmax
             # computes in float32 in any case; under autocast its result would be float32, too.
-            with torch.autocast(x.device.type, enabled=False):
+            with full_precision(x):
                 mixed = torch.softmax(k @ q.transpose(-1, -2), dim=-1) @ v
         else:
             mixed = F.scaled_dot_product_attention(k, q, v, scale=1.0)

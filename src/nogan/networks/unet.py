@@ -16,6 +16,7 @@ from nogan.networks.blocks import (
     ConvReluNorm,
     SelfAttention,
     ShuffleUp,
+    full_precision,
     halved,
     join,
     on_tensor_cores,
@@ -146,7 +147,7 @@ class UNet(ConfiguredModule):
         else:
             y = self.residual(join(y, x))
         # In float32, because the steps of bfloat16 are as large as 8-bit levels.
-        with torch.autocast(y.device.type, enabled=False):
+        with full_precision(y):
             return torch.sigmoid(self.head(y.float())) * 6 - 3
 
     def layer_groups(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:

@@ -10,12 +10,12 @@ from nogan.plan import GeneratorPhase, Plan
 from nogan.plan.config import RunConfig
 from nogan.training.launch import check_batches, processes
 from nogan.training.own_parts import build_critic, build_generator, check_own_parts
+from nogan.training.shapes import ENCODERS, check_shapes
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Those of the recipes are known to exist; checking any other imports timm, which takes seconds.
-ENCODERS = ("tiny", "resnet34", "resnet101")
 FEATURE_NETWORKS = (None, "vgg16_bn")
 
 # Networks within these fit into memory anywhere; measuring others imports torch.
@@ -56,7 +56,7 @@ def check_networks(config: RunConfig, fresh: bool) -> None:
 
 
 def check_sizes(config: RunConfig, plan: Plan) -> None:
-    """Refuse phases that do not fit the critic or the devices, and networks that are too large for this machine.
+    """Refuse phases that do not fit the networks, the loss or the devices, and networks too large for this machine.
 
     Raises:
         UserError: names the key.
@@ -75,6 +75,7 @@ def check_sizes(config: RunConfig, plan: Plan) -> None:
             _check_memory(f"model.critic.width={model.critic.width}", build_critic, config)
     if model.networks.generator is None and model.width > USUAL_WIDTH:
         _check_memory(f"model.width={model.width:g}", build_generator, config)
+    check_shapes(config, plan)
 
 
 def _check_memory(setting: str, build: Callable[[RunConfig], "nn.Module"], config: RunConfig) -> None:
