@@ -58,12 +58,13 @@ def test_a_copy_and_a_gray_film_beside_the_truth(truth, gray, two_shots):
     assert [(shot.first, shot.frames) for shot in copy.shots] == [(0, 9), (9, 6)]
     assert [(shot.first, shot.frames) for shot in without.shots] == [(0, 9), (9, 6)]
     assert copy.means["psnr"] == 100
+    assert copy.means["ciede2000"] == 0 < 5 < without.means["ciede2000"]
     assert copy.means["wrong_strong"] == 0
-    assert without.means["colorfulness"] == pytest.approx(0, abs=0.01)
-    assert copy.means["colorfulness"] > 20
+    assert without.means["cf"] == pytest.approx(0, abs=0.01)
+    assert copy.means["cf"] > 20
     assert without.means["psnr"] < 25
     assert "psnr" not in itself.means
-    assert itself.means["colorfulness"] == copy.means["colorfulness"]
+    assert itself.means["cf"] == copy.means["cf"]
     assert not copy.remarks
     assert copy.cdc == pytest.approx({str(step): value for step, value in flicker(two_shots).cdc.items()})
     assert copy.shots[1].cdc == pytest.approx({str(s): v for s, v in flicker(two_shots[9:]).cdc.items()})
@@ -100,13 +101,13 @@ def test_files_and_page(truth, gray, tmp_path, open_page):
     with (tmp_path / "frames.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["shot"] for row in rows[:15]] == ["1"] * 9 + ["2"] * 6
-    assert [float(row["colorfulness"]) for row in rows[15:]] == films[1].series["colorfulness"]
+    assert [float(row["cf"]) for row in rows[15:]] == films[1].series["cf"]
     page = open_page(write_film_page(films, tmp_path / "film.html", truth=True), viewport={"width": 390, "height": 800})
     assert page.locator("#table tbody tr").count() == 2
-    assert page.locator("#panels svg[aria-label='colorfulness over time'] path.line").count() == 4  # two shots each
+    assert page.locator("#panels svg[aria-label='CF over time'] path.line").count() == 4  # two shots each
     assert page.locator(".shot img").count() == 4
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    chart = page.locator("#panels svg[aria-label='colorfulness over time']")
+    chart = page.locator("#panels svg[aria-label='CF over time']")
     chart.focus()
     page.keyboard.press("End")
     assert "second 1.4" in page.locator(".tip:visible").inner_text()
@@ -114,7 +115,7 @@ def test_files_and_page(truth, gray, tmp_path, open_page):
 
 def test_without_a_reference_only_what_needs_none(gray):
     (alone,) = measure_films([gray], None)
-    assert set(alone.means) == {"colorfulness", "unexplained"}
+    assert set(alone.means) == {"cf", "unexplained"}
     assert alone.warp_error is not None
 
 

@@ -25,14 +25,16 @@ from nogan.colorize.film.reading import Film, quarter_turns
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.image_files import printable
-from nogan.evaluation.eye import unexplained, wrong_strong
 from nogan.evaluation.per_image import PER_IMAGE, Pair
 
 SIDE = 640
 """Longer side in px to which frames are reduced before they are measured, by the mean over areas."""
 
-WITH_TRUTH = ("psnr", "ciede2000")
-"""Measures of frames, besides colorfulness, that need the truth, by their keys in :data:`PER_IMAGE`."""
+ALONE = ("cf", "unexplained")
+"""Measures of frames that need no truth, by their keys in :data:`PER_IMAGE`."""
+
+WITH_TRUTH = ("psnr", "ciede2000", "wrong_strong")
+"""Measures of frames that need it."""
 
 CUT_LIKENESS = 0.35
 """Share of a frame's pixels that must look as they did before, carried along the motion; below it, a shot begins."""
@@ -254,12 +256,7 @@ def _values(frame: np.ndarray, truth: np.ndarray | None) -> dict[str, float]:
     """The measures of one frame."""
     output = _tensor(frame)
     pair = Pair(output, output if truth is None else _tensor(truth))
-    keys = ("colorfulness", *WITH_TRUTH) if truth is not None else ("colorfulness",)
-    values = {key: PER_IMAGE[key](pair) for key in keys if key in PER_IMAGE}
-    values["unexplained"] = unexplained(output)
-    if truth is not None:
-        values["wrong_strong"] = wrong_strong(output, pair.truth)
-    return {key: float(value) for key, value in values.items()}
+    return {key: float(PER_IMAGE[key](pair)) for key in (ALONE if truth is None else (*ALONE, *WITH_TRUTH))}
 
 
 def _tensor(pixels: np.ndarray) -> torch.Tensor:

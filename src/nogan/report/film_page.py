@@ -8,19 +8,20 @@ from typing import Any
 
 from PIL import Image
 
+from nogan.colorize.film.flicker import CDC_STEPS
 from nogan.common.version import __version__
+from nogan.evaluation import measures
 from nogan.evaluation.film import SHOWN_SHOTS, MeasuredFilm, Shot
 from nogan.evaluation.measures import Measure
+from nogan.report.evaluation_page import about
 from nogan.report.html import thinned, write_page
 from nogan.report.pictures import data_uri
 
-CDC = "Color distribution consistency: how far the color histograms of frames that many apart differ"
+_CDC = "Color distribution consistency: how far the color histograms of frames that many apart differ"
 MEASURES = {
     measure.key: measure
     for measure in (
-        Measure("cdc1", "CDC(1)", f"{CDC}, 1 apart.", "lower", digits=5),
-        Measure("cdc2", "CDC(2)", f"{CDC}, 2 apart.", "lower", digits=5),
-        Measure("cdc4", "CDC(4)", f"{CDC}, 4 apart.", "lower", digits=5),
+        *(Measure(f"cdc{step}", f"CDC({step})", f"{_CDC}, {step} apart.", "lower", digits=5) for step in CDC_STEPS),
         Measure(
             "warp_error",
             "warp error",
@@ -28,25 +29,7 @@ MEASURES = {
             "lower",
             digits=5,
         ),
-        Measure("colorfulness", "colorfulness", "Hasler and Süsstrunk's measure: 0 is gray.", digits=1),
-        Measure("psnr", "PSNR", "How near to the truth, pixel by pixel; of equal frames 100.", "higher", "dB"),
-        Measure("ciede2000", "CIEDE2000", "Mean color difference to the truth, as seen.", "lower", "ΔE"),
-        Measure(
-            "wrong_strong",
-            "wrong strong color",
-            "Share of the pixels with a strong color far from the true one.",
-            "lower",
-            digits=1,
-            percent=True,
-        ),
-        Measure(
-            "unexplained",
-            "unexplained color",
-            "Share of the pixels with a strong color that surroundings and lightness do not explain.",
-            None,
-            digits=1,
-            percent=True,
-        ),
+        *(measures.MEASURES[key] for key in ("cf", "psnr", "ciede2000", "wrong_strong", "unexplained")),
     )
 }
 """What the table, the shots and the curves show, in this order."""
@@ -68,7 +51,7 @@ def write_film_page(films: Sequence[MeasuredFilm], path: Path, *, truth: bool) -
         },
         title=f"{films[0].name} measured" if len(films) < 3 else "Films measured",
         films=[_row(film, cells[n], _color(n, films, truth)) for n, film in enumerate(films)],
-        heads=heads,
+        heads=[(head.label, about(head)) for head in heads],
         shots=_shots(films),
         shots_left_out=max(0, max(len(film.shots) for film in films) - SHOWN_SHOTS),
         size="{} x {}".format(*films[0].size),
@@ -124,7 +107,7 @@ def _every(values: list[float], first: int, film: MeasuredFilm) -> list[tuple[fl
 def _measures(films: Sequence[MeasuredFilm]) -> list[dict[str, Any]]:
     present = {key for film in films for key in film.series}
     return [
-        {"key": m.key, "label": m.label, "about": m.meaning, "goal": m.goal, "percent": m.percent, "digits": m.digits}
+        {"key": m.key, "label": m.label, "about": about(m), "percent": m.percent, "digits": m.digits}
         for m in MEASURES.values()
         if m.key in present
     ]

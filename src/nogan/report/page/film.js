@@ -7,7 +7,7 @@ const bands = shots.length > 1 ? shots.map(([from, to], index) => ({ from, to, k
 
 for (const measure of data.measures) {
   const host = make("div");
-  document.getElementById("panels").append(make("div", {}, make("h3", {}, term(measure.label, `${measure.about}${measure.goal ? ` ${measure.goal[0].toUpperCase()}${measure.goal.slice(1)}.` : ""}`)), host));
+  document.getElementById("panels").append(make("div", {}, make("h3", {}, term(measure.label, measure.about)), host));
   new Chart(host, {
     label: `${measure.label} over time`,
     series: data.films.filter(({ series }) => series[measure.key]).map(({ name, color, series }) => ({ name, color, lines: series[measure.key].map((points) => ({ points })) })),
