@@ -3,12 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from nogan.common import color
+from nogan.evaluation.further import further_measure
 from nogan.evaluation.held_out import colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.measures import SCALE
+from nogan.evaluation.per_image import PER_IMAGE, Pair
+from nogan.evaluation.summing_up import estimate
 from nogan.report.pictures import read_grid
+from nogan.runs.run_folder import RunFolder
+from nogan.training.run import train
 
 
 def test_shift_moves_the_picture_and_mirrors_the_border():
@@ -66,3 +72,34 @@ def test_a_grid_is_cut_into_the_pictures_that_it_was_drawn_from(tmp_path):
     grid = read_grid(tmp_path / "grid.png")
     assert [picture.size for row in (grid.gray, grid.output, grid.truth) for picture in row] == [(16, 16)] * 15
     assert all(picture.getextrema() == ((0, 0),) * 3 for picture in grid.output)  # no gap got into them
+
+
+@pytest.mark.parametrize("key", ["ssim", "ciede2000", "cf", "delta_cf_ddcolor", "wrong_strong_seen", "false_variation"])
+def test_what_an_objective_names_is_measured_as_evaluate_does(key):
+    generator = torch.Generator().manual_seed(3)
+    photographs, outputs = (torch.rand(3, 3, 32, 32, generator=generator) for _ in range(2))
+    outputs = (photographs * 0.8 + outputs * 0.2) * torch.tensor([1.0, 0.6, 1.0]).view(3, 1, 1)
+    named, measure = further_measure(f"val/{key}")
+    assert named == key
+    columns = [
+        {name: of(Pair(pictures, photographs)).double().numpy() for name, of in PER_IMAGE.items()}
+        for pictures in (outputs, photographs)
+    ]
+    expected = estimate(key, *columns, {}, 3)
+    assert measure(outputs, photographs) == pytest.approx(
+        0 if expected is None else expected.value, rel=1e-5, nan_ok=True
+    )
+
+
+@pytest.mark.parametrize("objective", [None, "val/psnr", "val/change"])
+def test_what_a_run_measures_anyway_is_not_measured_again(objective):
+    assert further_measure(objective) is None
+
+
+def test_a_run_measures_what_its_objective_names(smallest, tmp_path):
+    config = smallest("objective=val/ciede2000", "nogan.repeats=0", "trainer.limit_batches=1")
+    metrics = train(config, tmp_path / "run", console=Console(quiet=True))
+    run = RunFolder(tmp_path / "run")
+    assert 0 < metrics["val/ciede2000"] < 100
+    assert run.records()[-1].metrics["ciede2000"] == metrics["val/ciede2000"]
+    assert [row["val/ciede2000"] for row in run.metrics() if "val/psnr" in row][-1] == metrics["val/ciede2000"]

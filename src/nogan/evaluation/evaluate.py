@@ -22,7 +22,7 @@ from nogan.evaluation.colorizers import GRAY, TRUTH, Model, group_of, painter_of
 from nogan.evaluation.deep import Deep, Unavailable, inception, lpips
 from nogan.evaluation.measures import MEASURES, TABLE
 from nogan.evaluation.measuring import STABILITY, Instruments, Measuring
-from nogan.evaluation.per_image import PER_IMAGE
+from nogan.evaluation.per_image import needed_for
 from nogan.evaluation.protocols import Protocol, load_protocol
 from nogan.evaluation.results import Missing, Results, ResultsFolder, read_results, write_results
 from nogan.evaluation.summing_up import put_together
@@ -30,13 +30,6 @@ from nogan.evaluation.truths import Truths
 
 NEEDS_TWO = 2
 """Photographs without which there is neither an interval nor a distance of sets."""
-
-NEEDED = {
-    "cf": ("delta_cf", "colorfulness_ratio"),
-    "cf_ddcolor": ("delta_cf_ddcolor",),
-    "wrong_strong": ("wrong_strong_seen",),
-}
-"""Measures of single images that those of sets are made of."""
 
 LOOKED_AT = 16
 """Photographs that are looked at for whether they have colors at all."""
@@ -198,10 +191,9 @@ def _instruments(protocol: Protocol, options: Options, reporter: Reporter) -> tu
         except Unavailable as error:
             missing.append(Missing(key, str(error)))
             reporter.remark(f"without {MEASURES[key].label}: {error}")
-    keys = {*PER_IMAGE, *STABILITY} - set(options.skip)
-    for needed, by in NEEDED.items():
-        keys |= {needed} if set(by) - set(options.skip) else set()
-    return Instruments(frozenset(keys), device, found.get("fid"), found.get("lpips")), missing
+    wanted = set(TABLE) - set(options.skip)
+    keys = frozenset(needed_for(wanted) | (wanted & set(STABILITY)))
+    return Instruments(keys, device, found.get("fid"), found.get("lpips")), missing
 
 
 def _open(data: str) -> FileSource:

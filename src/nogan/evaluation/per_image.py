@@ -1,8 +1,9 @@
 """The measures of one picture, by name: the one table that ``nogan evaluate`` and a run's probe take them from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor
 
@@ -45,3 +46,34 @@ PER_IMAGE: dict[str, Callable[[Pair], Tensor]] = {
     "unexplained": lambda pair: eye.unexplained(pair.output),
 }
 """Values ``(B,)`` of a pair, by the key of the measure in :data:`nogan.evaluation.measures.MEASURES`."""
+
+
+@dataclass(frozen=True)
+class OfMeans:
+    """A measure of a whole set that is made of two means over its images.
+
+    Attributes:
+        key: what the means are of, in :data:`PER_IMAGE`.
+        combine: gives the measure, of the outputs' mean and the truth's; numbers, or arrays of bootstrap samples.
+    """
+
+    key: str
+    combine: Callable[[Any, Any], Any]
+
+
+OF_MEANS = {
+    "colorfulness_ratio": OfMeans("cf", lambda output, truth: output / truth),
+    "delta_cf": OfMeans("cf", lambda output, truth: abs(output - truth)),
+    "delta_cf_ddcolor": OfMeans("cf_ddcolor", lambda output, truth: abs(output - truth)),
+}
+"""Measures that are made of means."""
+
+OF_SHARES = {"wrong_strong_seen": ("wrong_strong", eye.SEEN_SHARE)}
+"""Measures that are the share of pictures whose value of another one is above a limit."""
+
+
+def needed_for(keys: Iterable[str]) -> set[str]:
+    """What has to be measured of each picture for the measures ``keys``."""
+    keys = set(keys)
+    means = {of.key for key, of in OF_MEANS.items() if key in keys}
+    return (keys & set(PER_IMAGE)) | means | {of for key, (of, _) in OF_SHARES.items() if key in keys}

@@ -1,6 +1,6 @@
 """From what was measured of each picture to the results: means, distances of sets, comparisons, groups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -9,19 +9,16 @@ import torch
 from nogan.common.version import __version__
 from nogan.evaluation.colorizers import GRAY, TRUTH, Request
 from nogan.evaluation.deep import SAID, InceptionFrechet
-from nogan.evaluation.eye import SEEN_SHARE
 from nogan.evaluation.measures import MEASURES, TABLE, Measure
 from nogan.evaluation.measuring import Measuring
 from nogan.evaluation.metrics import ChromaFrechet
+from nogan.evaluation.per_image import OF_MEANS, OF_SHARES
 from nogan.evaluation.results import Comparison, Entry, Estimate, Group, GroupEstimate, Missing, Results
 from nogan.evaluation.statistics import SIGNIFICANCE, bootstrap_means, interval, sign_test
 from nogan.evaluation.truths import Truths
 
 Columns = Mapping[str, np.ndarray]
 """Values of single images, ``(N,)``, by the key of the measure."""
-
-DIFFERENCES = {"delta_cf": "cf", "delta_cf_ddcolor": "cf_ddcolor"}
-"""Measures that are the distance of a mean to the truth's, and what the mean is of."""
 
 
 def put_together(
@@ -53,9 +50,9 @@ def put_together(
             groups.get(request),
             request.render_factor,
             aggregates={
-                measure.key: estimate
+                measure.key: value
                 for measure in measures
-                if (estimate := _estimate(measure.key, found, columns[TRUTH], sets[request], len(truths))) is not None
+                if (value := estimate(measure.key, found, columns[TRUTH], sets[request], len(truths))) is not None
             },
         )
         for request, found in columns.items()
@@ -127,25 +124,23 @@ class _SetSums:
         return found
 
 
-def _estimate(key: str, found: Columns, truth: Columns, sets: Mapping[str, float], images: int) -> Estimate | None:
+def estimate(key: str, found: Columns, truth: Columns, sets: Mapping[str, float], images: int) -> Estimate | None:
     """A measure's value over all images, and its interval if it is one of means; None where nothing was measured."""
     if key in sets:
         return Estimate(sets[key], images=images)
-    if key == "colorfulness_ratio":
-        return _of_both("cf", found, truth, lambda output, of_truth: output / of_truth)
-    if key in DIFFERENCES:
-        return _of_both(DIFFERENCES[key], found, truth, lambda output, of_truth: abs(output - of_truth))
-    column = (found["wrong_strong"] > SEEN_SHARE).astype(float) if key == "wrong_strong_seen" else found[key]
-    column = column[~np.isnan(column)]
+    if key in OF_MEANS:
+        of = OF_MEANS[key]
+        both = np.stack([found[of.key], truth[of.key]], axis=1)
+        ends = interval(of.combine(*bootstrap_means(both).T))
+        return Estimate(float(of.combine(*both.mean(axis=0))), *ends, len(both))
+    if key in OF_SHARES:
+        of_what, limit = OF_SHARES[key]
+        column = (found[of_what] > limit).astype(float)
+    else:
+        column = found[key][~np.isnan(found[key])]
     if not len(column):
         return None
     return Estimate(float(column.mean()), *interval(bootstrap_means(column)), len(column))
-
-
-def _of_both(key: str, found: Columns, truth: Columns, combined: Callable[..., np.ndarray]) -> Estimate:
-    both = np.stack([found[key], truth[key]], axis=1)
-    ends = interval(combined(*bootstrap_means(both).T))
-    return Estimate(float(combined(*both.mean(axis=0))), *ends, len(both))
 
 
 # --- two colorizers, and several runs ---------------------------------------------------------------------------------

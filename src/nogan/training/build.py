@@ -107,7 +107,11 @@ def build_run(
         fakes,
         scheduler,
         telemetry,
-        Probe(module, data, state, folder, telemetry.report, gan.measured, **config.probe.model_dump()),
+        Probe(
+            *(module, data, state, folder, telemetry.report, gan.measured),
+            **config.probe.model_dump(),
+            objective=config.objective,
+        ),
         *build_averages(config, module, state, folder),
         Exports(module, state, folder, goes_on_from=config.nogan.critic.restart, **about),
         WandBEvents(state, folder),

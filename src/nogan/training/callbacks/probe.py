@@ -32,6 +32,7 @@ from nogan.common.errors import UserError
 from nogan.common.failures import naming_out_of_memory
 from nogan.common.files import write_atomically
 from nogan.data.datamodule import NoGANData
+from nogan.evaluation.further import further_measure
 from nogan.evaluation.held_out import STABILITY_IMAGES, colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
@@ -59,6 +60,10 @@ class Probe(pl.Callback):
         size: px, square.
         grid: photographs shown.
         batch_size: of the measurement.
+        objective: the metric that the run is compared by; measured, too, where the probe does not do so anyway.
+
+    Raises:
+        UserError: what the objective needs cannot be had.
     """
 
     def __init__(
@@ -74,10 +79,12 @@ class Probe(pl.Callback):
         size: int,
         grid: int,
         batch_size: int,
+        objective: str | None = None,
     ) -> None:
         self.module, self.data, self.state, self.folder = module, data, state, folder
         self.report, self.measured = report, measured
         self.images, self.size, self.grid, self.batch_size = images, size, grid, batch_size
+        self._further = further_measure(objective)
         self._photographs: Tensor | None = None
         self._last: Tensor | None = None  # output at the last snapshot, uint8
 
@@ -158,6 +165,10 @@ class Probe(pl.Callback):
         metrics = HeldOutMetrics()
         metrics.update(outputs, photographs)
         values = metrics.compute()
+        if self._further is not None:
+            key, measure = self._further
+            with failing_as(key):
+                values[key] = measure(outputs, photographs)
         if not outputs.isfinite().all():
             log.warning("%s: the generator's held-out pictures have values that are not finite", self._where(trainer))
         with failing_as("shift_variation"):
