@@ -9,11 +9,12 @@ from pathlib import Path
 import deoldify_golden
 import numpy as np
 import pytest
-from media import make_film, photograph
+from media import make_film, photograph, scene
 from PIL import Image
 
 from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.jobs import READ_SUFFIXES
 from nogan.colorize.photos import read_photo
 from nogan.common.errors import UserError
 from nogan.networks import build_generator, deoldify
@@ -165,19 +166,39 @@ def test_names_that_are_not_utf8_are_kept(tmp_path, colorize, capsys):
     assert files(tmp_path / "out") == [odd] and "the file is empty" in capsys.readouterr().err
 
 
-def test_a_folder_is_searched_for_all_that_can_be_read_and_the_rest_is_named(tmp_path, colorize, capsys):
-    for name in ("a.gif", "b.avif", "c.jp2", "d.ppm", "e.jfif"):
+def test_a_folder_is_searched_for_all_that_can_be_read_and_the_rest_is_named(tmp_path, colorize, capsys, monkeypatch):
+    monkeypatch.setattr("nogan.colorize.jobs._EXTRAS", {"pillow-heif": (False, (".heic",))})
+    monkeypatch.setattr("nogan.colorize.jobs.READ_SUFFIXES", READ_SUFFIXES - {".heic"})
+    for name in ("a.gif", "b.avif", "c.jp2", "d.ppm", "e.jfif", "f.jpe", "g.pgm", "h.tga", "i.j2k"):
         save(tmp_path / "in" / name)
     for name in ("d.heic", "e.HEIC", "f.txt", "README"):
         (tmp_path / "in" / name).write_text("?")
     (tmp_path / "in/round.jpg").symlink_to("round.jpg")
     assert colorize(tmp_path / "in", "-o", tmp_path / "out") == 0
-    assert files(tmp_path / "out") == ["a.png", "b.png", "c.png", "d.png", "e.png"]
-    assert "5 files skipped: .heic (2), .txt, broken link, without suffix." in capsys.readouterr().out
+    found = ["a.png", "b.png", "c.png", "d.png", "e.jfif", "f.jpe", "g.png", "h.png", "i.png"]
+    assert files(tmp_path / "out") == found
+    said = capsys.readouterr().out
+    assert "5 files skipped: .heic (2), .txt, broken link, without suffix." in said
+    assert "Not installed: pillow-heif reads .heic." in said
     (tmp_path / "text").mkdir()
     (tmp_path / "text/f.txt").touch()
     assert colorize(tmp_path / "text", "-o", tmp_path / "out") == 1
     assert "no film found (1 file skipped: .txt)" in capsys.readouterr().err
+
+
+def test_photographs_with_colors_are_kept_or_done_anew_and_said(tmp_path, colorize, capsys):
+    save(tmp_path / "in/gray.png")
+    Image.fromarray(scene()).save(tmp_path / "in/color.jpg")
+    Image.fromarray(scene()).save(tmp_path / "in/color.gif")
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--colored", "skip") == 0
+    assert "2 had colors of their own and stayed as before (--colored redo" in capsys.readouterr().out
+    assert (tmp_path / "out/color.jpg").read_bytes() == (tmp_path / "in/color.jpg").read_bytes()
+    kept, source = (read_photo(tmp_path / name).pixels for name in ("out/color.png", "in/color.gif"))
+    assert np.array_equal(kept, source)
+    assert np.ptp(read_photo(tmp_path / "out/gray.png").pixels, axis=-1).max() > 0
+    assert colorize(tmp_path / "in", "-o", tmp_path / "out", "--overwrite") == 0
+    assert "2 had colors of their own, which were replaced (--colored skip" in capsys.readouterr().out
+    assert not np.array_equal(read_photo(tmp_path / "out/color.png").pixels, source)
 
 
 def test_a_name_that_looks_like_an_option_is_explained(tmp_path, colorize, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 import warnings
@@ -21,6 +22,7 @@ from nogan.colorize.jobs import Job, check_folders, plan_jobs
 from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
 from nogan.colorize.square import FILM_RENDER_FACTOR, PHOTO_RENDER_FACTOR, RenderFactor, network_size
 from nogan.common.errors import UserError
+from nogan.common.files import write_atomically
 from nogan.common.threads import WriteBehind, read_ahead
 from nogan.networks.generator_file import find_weights
 
@@ -69,6 +71,7 @@ class BatchOptions:
         compare: write the original and the result side by side.
         raw: write the network's own pictures, without the originals' luma.
         gamut: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`.
+        colored: what becomes of photographs that have colors: "redo" colors them anew, "skip" keeps them as they are.
         overwrite: replace results that already exist.
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
@@ -81,6 +84,7 @@ class BatchOptions:
     compare: bool = False
     raw: bool = False
     gamut: Gamut = "fit"
+    colored: Literal["skip", "redo"] = "redo"
     overwrite: bool = False
     device: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -103,6 +107,7 @@ class BatchReport:
         failures: a line for each file that failed, which names it.
         seconds: time the work took, without loading the checkpoint.
         skipped: files that are neither photographs nor films, counted by suffix.
+        with_colors: photographs that had colors already; ``colored`` says what became of them.
     """
 
     jobs: Sequence[Job]
@@ -110,6 +115,7 @@ class BatchReport:
     failures: Sequence[str] = ()
     seconds: float = 0.0
     skipped: Counter[str] = field(default_factory=Counter)
+    with_colors: int = 0
 
     @property
     def done(self) -> int:
@@ -152,18 +158,25 @@ def colorize_files(
     check_folders(waiting)
     colorizer = Colorizer.load(checkpoints, device=options.device, precision=options.precision, compile=options.compile)
     start = time.perf_counter()
-    failures = colorize_photos(colorizer, [job for job in waiting if not job.is_film], options, reporter)
+    failures, with_colors = colorize_photos(colorizer, [job for job in waiting if not job.is_film], options, reporter)
     films = [job for job in waiting if job.is_film]
     failures += colorize_films(colorizer, checkpoints, films, options, reporter)
     if failures and len(jobs) == 1:
         raise UserError(failures[0])
-    return BatchReport(jobs, len(jobs) - len(waiting), failures, time.perf_counter() - start, skipped)
+    seconds = time.perf_counter() - start
+    return BatchReport(jobs, len(jobs) - len(waiting), failures, seconds, skipped, with_colors)
 
 
-def colorize_photos(colorizer: Colorizer, jobs: Sequence[Job], options: BatchOptions, reporter: Reporter) -> list[str]:
-    """Colorize photographs, reading ahead of the network and writing behind it; returns a line for each that failed."""
+def colorize_photos(
+    colorizer: Colorizer, jobs: Sequence[Job], options: BatchOptions, reporter: Reporter
+) -> tuple[list[str], int]:
+    """Colorize photographs, reading ahead of the network and writing behind it.
+
+    Returns:
+        A line for each that failed, and how many had colors already.
+    """
     if not jobs:
-        return []
+        return [], 0
     with reporter.task("photographs", len(jobs)) as advance:
         return _Photographs(colorizer, jobs, options, reporter, advance).run()
 
@@ -177,25 +190,44 @@ class _Photographs:
         self._colorizer, self._jobs, self._options = colorizer, jobs, options
         self._reporter, self._advance = reporter, advance
         self._failures: list[str] = []
-        self._finished = 0
+        self._finished = self._with_colors = 0
         self._lock = threading.Lock()
 
-    def run(self) -> list[str]:
+    def run(self) -> tuple[list[str], int]:
         size = self._options.batch_size or self._colorizer.batch_size
         with WriteBehind(self._write, 1) as writer:
             for batch in _batches(read_ahead(self._read(), 1), size):
                 self._colorize(batch, writer)
                 del batch  # otherwise the next photographs are read while these are in memory
-        return self._failures
+        return self._failures, self._with_colors
 
     def _read(self) -> Iterator[tuple[Job, Photo]]:
         limit = self._options.max_megapixels or MAX_MEGAPIXELS
         for job in self._jobs:
             try:
                 photos.check_writable(job.target)
-                yield job, photos.read_photo(job.source, max_megapixels=limit)
+                photo = photos.read_photo(job.source, max_megapixels=limit)
+                if photos.has_colors(photo.pixels):
+                    self._with_colors += 1
+                    if self._options.colored == "skip":
+                        self._keep(job, photo)
+                        continue
             except Exception as error:  # whatever is wrong with one file, the others are done
                 self._finish(failure=_failure(job, error))
+            else:
+                yield job, photo
+                del photo  # otherwise it stays in memory while the next is read
+
+    def _keep(self, job: Job, photo: Photo) -> None:
+        """Put a photograph that has colors where its result would be: the same file, if its format stays."""
+        remarks: tuple[str, ...] = ()
+        if job.target.suffix.lower() == job.source.suffix.lower():
+            write_atomically(job.target, lambda path: shutil.copyfile(job.source, path))
+        else:
+            remarks = photo.remarks + photos.write_photo(photo, job.target, quality=self._options.quality)
+        for remark in remarks:
+            self._reporter.remark(f"{job.source}: {remark}")
+        self._finish()
 
     def _colorize(self, batch: list[tuple[Job, Photo]], writer: WriteBehind[tuple[Job, Photo, np.ndarray]]) -> None:
         try:

@@ -6,16 +6,27 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 
 from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES
 from nogan.colorize.photos import PHOTO_SUFFIXES
+from nogan.colorize.photos.special import EXR_SUFFIXES, RAW_SUFFIXES
 from nogan.common.errors import UserError
-from nogan.common.image_files import IMAGE_SUFFIXES
+from nogan.common.image_files import HEIF_INSTALLED, HEIF_SUFFIXES, IMAGE_SUFFIXES
 
-READ_SUFFIXES = frozenset(IMAGE_SUFFIXES) - PHOTO_SUFFIXES
+_EXTRAS = {
+    "pillow-heif": (HEIF_INSTALLED, HEIF_SUFFIXES),
+    "rawpy": (find_spec("rawpy") is not None, RAW_SUFFIXES),
+    "openexr": (find_spec("OpenEXR") is not None, EXR_SUFFIXES),
+}
+"""Packages that read further kinds, whether each is installed, and the suffixes."""
+
+READ_SUFFIXES = (
+    frozenset(IMAGE_SUFFIXES).union(*(suffixes for here, suffixes in _EXTRAS.values() if here)) - PHOTO_SUFFIXES
+)
 """Photographs that can be read but not written; their results are PNG files."""
 
 
@@ -81,6 +92,12 @@ def skipped_text(skipped: Mapping[str, int]) -> str:
     kinds = ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in sorted(skipped.items()))
     total = sum(skipped.values())
     return f"{total} file{'s' * (total != 1)} skipped: {kinds}"
+
+
+def packages_for(skipped: Mapping[str, int]) -> list[str]:
+    """Which packages, if they were installed, would read files that were skipped: "pillow-heif reads .heic"."""
+    found = {package: sorted(set(suffixes) & set(skipped)) for package, (here, suffixes) in _EXTRAS.items() if not here}
+    return [f"{package} reads {', '.join(kinds)}" for package, kinds in found.items() if kinds]
 
 
 def check_folders(jobs: Sequence[Job]) -> None:

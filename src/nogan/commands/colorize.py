@@ -64,6 +64,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--quality", type=_quality, default=95, metavar="Q", help="of JPEG and WebP, 1-100 (default 95)"
     )
     photos.add_argument(
+        "--colored",
+        choices=("skip", "redo"),
+        default="redo",
+        help="photographs that have colors already: keep them as they are (skip), or color anew (redo, the default)",
+    )
+    photos.add_argument(
         "--max-megapixels", type=_positive_number, metavar="M", help="refuse larger images (default 500)"
     )
     film = parser.add_argument_group("film")
@@ -94,19 +100,27 @@ def main(argv: Sequence[str]) -> int:
     report = colorize_files(
         arguments.blend, arguments.inputs, arguments.output, _options(arguments), TerminalReporter()
     )
-    print_report(report, arguments.output)
+    print_report(report, arguments.output, arguments.colored)
     return 1 if report.failures else 0
 
 
-def print_report(report: "BatchReport", output: str) -> None:
+def print_report(report: "BatchReport", output: str, colored: str) -> None:
     """Say what was done and what was skipped on stdout, and what failed on stderr."""
     where = report.jobs[0].target if len(report.jobs) == 1 else output
     done = f"Colorized {report.done} of {len(report.jobs)}"
     print(f"{done} in {report.seconds:.1f} s: {where}" if report.done else f"{done}.")
     if report.skipped:
-        from nogan.colorize.jobs import skipped_text
+        from nogan.colorize.jobs import packages_for, skipped_text
 
         print(f"{skipped_text(report.skipped)}.")
+        for package in packages_for(report.skipped):
+            print(f"Not installed: {package}.")
+    if report.with_colors:
+        what = f"{report.with_colors} had colors of {'its' if report.with_colors == 1 else 'their'} own"
+        if colored == "skip":
+            print(f"{what} and stayed as before (--colored redo colors anew).")
+        else:
+            print(f"{what}, which were replaced (--colored skip keeps them).")
     if report.existing:
         print(f"{report.existing} already existed and were kept as they are (--overwrite replaces them).")
     if report.failures:

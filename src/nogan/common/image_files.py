@@ -1,6 +1,7 @@
 """Which image files are read: one list of kinds for training, preparing and coloring, and the only way to open one."""
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,13 +15,17 @@ _KINDS = {
     "TIFF": (".tif", ".tiff"),
     "GIF": (".gif",),
     "AVIF": (".avif",),
-    "JPEG2000": (".jp2",),
-    "PPM": (".ppm", ".pgm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpx"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
     "TGA": (".tga",),
 }
+HEIF_SUFFIXES = (".heic", ".heif")
+HEIF_INSTALLED = find_spec("pillow_heif") is not None
+if HEIF_INSTALLED:
+    _KINDS["HEIF"] = HEIF_SUFFIXES
 
 IMAGE_SUFFIXES = tuple(suffix for suffixes in _KINDS.values() for suffix in suffixes)
-"""What the name of a photograph ends with, in lower case."""
+"""What the name of a photograph ends with, in lower case; HEIC's only where its package is installed."""
 
 _LARGE = 50_000_000  # pixels; smaller files cannot cost much, whatever is in them
 _PIXELS_A_BYTE = 300  # more than a white sheet has as a JPEG
@@ -41,6 +46,10 @@ def open_image(file: str | Path | IO[bytes], *more: str) -> ImageFile.ImageFile:
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
+    if HEIF_INSTALLED:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
     return tuple(kind for kind in _KINDS if kind in Image.OPEN)  # some versions of Pillow lack one
 
 

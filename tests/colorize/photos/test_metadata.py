@@ -76,7 +76,7 @@ def tags_in(path):
 def test_texts_maker_notes_and_gps_travel_to_the_byte(tmp_path, source, target, artist, order):
     photo = read_photo(tagged(tmp_path / source, artist, orientation=6, order=order))
     assert photo.pixels.shape[:2] == (60, 40) and not photo.remarks
-    assert not write_photo(photo, tmp_path / target)
+    assert all("16 bits" in remark for remark in write_photo(photo, tmp_path / target))
     found = tags_in(tmp_path / target)
     assert found.tags[315].data == artist + b"\0"
     assert found.integer(274, 1) == 1

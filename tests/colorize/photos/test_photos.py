@@ -13,7 +13,7 @@ import tifffile
 from media import cmyk_profile, gray16, gray_profile, jpeg, scene
 from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin
 
-from nogan.colorize.photos import Photo, color_space, read_photo, to_pixels, upright, write_photo
+from nogan.colorize.photos import Photo, color_space, has_colors, read_photo, to_pixels, upright, write_photo
 from nogan.common.errors import UserError
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -231,12 +231,9 @@ def test_a_pipe_is_no_photograph_and_is_not_waited_for(tmp_path):
             read_photo(tmp_path / name)
 
 
-def test_a_folder_and_a_float_image_are_no_photographs(tmp_path):
+def test_a_folder_and_an_image_without_a_white_are_no_photographs(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
         read_photo(tmp_path)
-    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match="16 bits"):
-        read_photo(tmp_path / "a.tif")
     with pytest.raises(UserError, match="16 bits"):
         to_pixels(Image.new("I", (4, 4)))
 
@@ -258,6 +255,97 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises(UserError):
         write_photo(Photo(np.zeros((1, 70_000, 3), np.uint8)), path)
     assert path.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("extended", [False, True])
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_lossless_webp_stays_lossless(tmp_path, lossless, extended):
+    options = {"icc_profile": color_space.SRGB} if extended else {}
+    photo = as_read(tmp_path, Image.fromarray(scene()), "webp", lossless=lossless, quality=80, **options)
+    write_photo(photo.with_pixels(scene()), tmp_path / "b.webp")
+    assert np.array_equal(read_photo(tmp_path / "b.webp").pixels, scene()) == lossless
+
+
+def test_what_a_format_does_not_hold_is_said(tmp_path):
+    alpha = np.full((40, 60), 255, np.uint8)
+    opaque = Photo(scene(), alpha)
+    assert not write_photo(opaque, tmp_path / "a.jpg") and not write_photo(opaque, tmp_path / "a.png")
+    alpha = np.tile(np.arange(60, dtype=np.uint8), (40, 1))
+    (remark,) = write_photo(Photo(scene(), alpha), tmp_path / "a.bmp")
+    assert "transparency was left out" in remark
+    (remark,) = write_photo(Photo(scene().astype(np.uint16) * 257), tmp_path / "a.webp")
+    assert "16 bits a channel became 8" in remark
+
+
+def test_a_portable_graymap_of_16_bits_keeps_them(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5\n60 40\n65535\n" + gray16().astype(">u2").tobytes())
+    assert np.array_equal(read_photo(tmp_path / "a.pgm").pixels, gray16())
+
+
+def test_a_picture_of_black_and_white_alone_takes_no_color_and_says_so(tmp_path):
+    photo = as_read(tmp_path, Image.fromarray(scene()).convert("1"))
+    assert "no color shows" in photo.remarks[0] and set(np.unique(photo.pixels)) == {0, 255}
+
+
+def test_colors_of_ones_own_are_no_tint():
+    rng = np.random.default_rng(0)
+    gray = cv2.resize(rng.uniform(0, 1, (30, 40)).astype(np.float32), (400, 300))
+    sepia = 255 * np.dstack([gray**0.8, 0.95 * gray, 0.85 * gray**1.35])
+    faded = sepia * np.linspace([1, 1, 1], [0.95, 0.9, 0.85], 300)[:, None]
+    grain = rng.normal(0, 6, sepia.shape)
+    for tinted in (gray * 255, sepia, faded + grain):
+        for dtype, factor in ((np.uint8, 1), (np.uint16, 257)):
+            assert not has_colors(tinted.clip(0, 255).astype(np.uint8).astype(dtype) * dtype(factor))
+    painted = sepia.copy()
+    painted[50:150, 50:150] += 20, -20, 30  # a dress, hand-colored
+    assert has_colors(painted.clip(0, 255).astype(np.uint8)) and has_colors(scene())
+    assert not has_colors(scene()[:1, :1])  # a single color may be a tint
+
+
+def test_heic_of_phones_is_read(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.from_pillow(Image.fromarray(scene())).save(tmp_path / "a.heic", quality=95)
+    assert np.abs(read_photo(tmp_path / "a.heic").pixels.astype(int) - scene()).mean() < 4
+
+
+def test_openexr_is_read_as_linear_light(tmp_path):
+    openexr = pytest.importorskip("OpenEXR")
+    unit = scene() / 255
+    light = np.where(unit <= 0.04045, unit / 12.92, ((unit + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    openexr.File(header, {"RGB": light}).write(str(tmp_path / "a.exr"))
+    photo = read_photo(tmp_path / "a.exr")
+    assert photo.pixels.dtype == np.uint16 and np.abs(photo.pixels / 257 - scene()).max() < 0.05
+
+
+def test_camera_raw_is_developed(tmp_path):
+    pytest.importorskip("rawpy")
+    mosaic = np.full((64, 96), 12000, np.uint16)
+    tags = [
+        (50706, "B", 4, (1, 4, 0, 0), True),  # DNG's version
+        (50708, "s", 0, "Test", True),
+        (33421, "H", 2, (2, 2), True),  # the pattern of its filters: red, green, green, blue
+        (33422, "B", 4, (0, 1, 1, 2), True),
+        (50717, "I", 1, 16383, True),  # white
+        (50721, "2i", 9, tuple(n for i in range(9) for n in (int(i % 4 == 0), 1)), True),
+        (50728, "2I", 3, (1, 1, 1, 1, 1, 1), True),
+        (50778, "H", 1, 21, True),
+        (315, "s", 0, "A. Photographer", True),
+    ]
+    tifffile.imwrite(tmp_path / "a.tif", mosaic, photometric=32803, extratags=tags, metadata=None)
+    (tmp_path / "a.tif").rename(tmp_path / "a.dng")
+    photo = read_photo(tmp_path / "a.dng")
+    assert photo.pixels.dtype == np.uint16 and photo.pixels.ndim == 3 and np.ptp(photo.pixels) < 2000
+    assert b"A. Photographer" in photo.metadata["exif"]
+
+
+@pytest.mark.parametrize(("name", "package"), [("a.nef", "rawpy"), ("a.exr", "openexr")])
+def test_kinds_that_need_a_package_say_which(tmp_path, monkeypatch, name, package):
+    for module in ("rawpy", "OpenEXR"):
+        monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / name).write_bytes(b"\x76\x2f\x31\x01" + bytes(100))
+    with pytest.raises(UserError, match=f"{name}.*pip install {package}"):
+        read_photo(tmp_path / name)
 
 
 def test_upright_leaves_unknown_orientations_alone():

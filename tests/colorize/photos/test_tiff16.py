@@ -121,11 +121,30 @@ def test_a_damaged_16_bit_file_is_never_read_in_part(tmp_path, compression):
             read_photo(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("white", [1, 255, 3000])
+@pytest.mark.parametrize("photometric", ["minisblack", "rgb"])
+def test_floating_point_values_become_16_bits(tmp_path, dtype, white, photometric):
+    unit = np.linspace(0, 1, 2400).reshape(40, 60)
+    unit = unit if photometric == "minisblack" else np.dstack([unit, unit[::-1], unit / 2])
+    tifffile.imwrite(tmp_path / "a.tif", (unit * white).astype(dtype), photometric=photometric, compression="zlib")
+    photo = read_photo(tmp_path / "a.tif")
+    expected = unit * 65535 * (3000 / 65535 if white == 3000 else 1)  # which is no usual white, but 65,535 holds it
+    assert photo.pixels.dtype == np.uint16
+    assert np.abs(photo.pixels - expected).max() <= (40 if dtype == np.float16 else 1)
+    assert f"white at {65535 if white == 3000 else white}" in photo.remarks[0]
+
+
+def test_floating_point_values_that_are_none_are_black_or_white(tmp_path):
+    values = np.full((4, 4), 0.5, np.float32)
+    values[0] = np.nan, np.inf, -np.inf, -1
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    assert list(read_photo(tmp_path / "a.tif").pixels[0]) == [0, 65535, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("dtype", "kind"),
     [
-        (np.float32, "32-bit floating-point"),
-        (np.float16, "16-bit floating-point"),
         (np.int32, "32-bit signed"),
         (np.int16, "16-bit signed"),
         (np.uint32, "32-bit unsigned"),

@@ -16,7 +16,8 @@ class Photo:
         pixels: ``(H, W)`` gray or ``(H, W, 3)`` RGB, uint8 or uint16.
         alpha: ``(H, W)`` of the same type, or None.
         metadata: ``icc_profile``, ``exif`` (with its prefix, upright, without a thumbnail), ``xmp``, ``photoshop`` (its
-            resources, IPTC among them), ``comment``, ``text``, ``dpi``, ``tiff_compression``; any may be missing.
+            resources, IPTC among them), ``comment``, ``text``, ``dpi``, ``tiff_compression``, ``lossless`` (of a WebP);
+            any may be missing.
         remarks: what a user should know about how it was read.
     """
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import stat
+import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from nogan.colorize.photos import tags, tiff16
+from nogan.colorize.photos import special, tags, tiff16
 from nogan.colorize.photos.color_space import SRGB, gray_curve, space_of
 from nogan.colorize.photos.metadata import image_metadata, tiff_metadata
 from nogan.colorize.photos.photo import Photo, upright
@@ -24,6 +25,7 @@ MAX_MEGAPIXELS = 500
 
 _NO_WHITE = "of mode {mode!r} (32 bits a pixel) has no fixed white: convert it to 16 bits first."
 _STRIP_PIXELS = 1 << 20
+_EXR_SIGNATURE = b"\x76\x2f\x31\x01"
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -45,6 +47,8 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
             raise UserError(f"{path}: not a file, but a pipe, a socket or a device.")
         if status.st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes).")
+        if path.suffix.lower() in special.RAW_SUFFIXES:
+            return special.read_raw(path)
         with path.open("rb") as file:
             start = file.read(64)
             tiff = tags.read_directory(file) if start[:4] in tags.TIFF_SIGNATURES else None
@@ -52,15 +56,19 @@ def read_photo(path: Path, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
             size = tiff.integer(tiff16.WIDTH, 0), tiff.integer(tiff16.HEIGHT, 0)
             _check_size(path, size, max_megapixels)
             return _read_tiff16(path, tiff)
+        if start[:4] == _EXR_SIGNATURE:
+            return special.read_exr(path)
         more: tuple[str, ...] = ()
         if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS and b"avif" not in start:
             _open_heic(path)
             more = ("HEIF",)
         with _any_size(), open_image(path, *more) as image:
             _check_size(path, image.size, max_megapixels, status.st_size)
-            if image.mode in ("I", "F"):
+            if image.mode in ("I", "F") and image.format != "PPM":
                 raise UserError(f"{path}: an image {_NO_WHITE.format(mode=image.mode)}")
             flat, orientation = _read_png16(path, image) if _is_png16(image) else _flat(image, tiff)
+            if image.format == "WEBP" and _is_lossless(path):
+                flat.metadata["lossless"] = True
         # Turned after the image is closed, because the open image holds the pixels a second time.
         return _turned(flat, orientation)
     except UserError:
@@ -103,7 +111,7 @@ def to_pixels(image: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
         UserError: its mode has 32 bits a pixel, and so no fixed white.
     """
-    if image.mode.startswith("I;16"):
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # PPM of up to 16 bits
         return np.array(image).astype(np.uint16), None
     if image.mode in ("I", "F"):
         raise UserError(f"An image {_NO_WHITE.format(mode=image.mode)}")
@@ -164,6 +172,18 @@ def _open_heic(path: Path) -> None:
     pillow_heif.register_heif_opener()
 
 
+def _is_lossless(path: Path) -> bool:
+    """Whether a WebP file holds its pixels without loss."""
+    with path.open("rb") as file:
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            if head[:4] in (b"VP8 ", b"VP8L"):
+                return head[:4] == b"VP8L"
+            (size,) = struct.unpack("<I", head[4:])
+            file.seek(size + size % 2, io.SEEK_CUR)
+    return False
+
+
 def _is_png16(image: ImageFile.ImageFile) -> bool:
     """Whether the file has 16 bits a channel, which Pillow would cut to 8 for color."""
     return image.format == "PNG" and any(tile.args in ("I;16B", "RGB;16B", "LA;16B", "RGBA;16B") for tile in image.tile)
@@ -178,6 +198,8 @@ def _flat(image: Image.Image, tiff: Directory | None) -> tuple[Photo, int]:
     if frames > 1:
         remarks.append(f"it has {frames} pages or frames; the first one was used")
     orientation = _orientation(image)
+    if image.mode == "1":
+        remarks.append("it is black and white without grays, on which no color shows (--gamut clip tints it)")
     if image.mode == "CMYK":
         image, remark = _from_cmyk(image, metadata.get("icc_profile", b""))
         remarks += remark

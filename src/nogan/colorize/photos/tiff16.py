@@ -1,4 +1,4 @@
-"""16-bit TIFF, of which Pillow would keep 8 bits: tifffile and imagecodecs decode it, and this module interprets it.
+"""TIFF of 16 bits or of floating-point values, which Pillow would cut or refuse, by tifffile and imagecodecs.
 
 tifffile gives the samples as they are stored. This module finds out which of them are colors, which is alpha, whether
 alpha is multiplied into the colors, whether white is zero, and whether the file is whole.
@@ -20,16 +20,19 @@ _CHANNELS = {0: 1, 1: 1, 2: 3, 5: 4}  # of photometric kinds: white is zero, bla
 _SEPARATE_PLANES = 2
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _KINDS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
+_WHITES = (1.0, 255.0, 65535.0)
 _ROWS = 256
 
 
 def is_deep(path: Path, tiff: Directory) -> bool:
-    """Whether a TIFF has 16 bits a channel.
+    """Whether a TIFF has 16 bits a channel, or floating-point values.
 
     Raises:
         UserError: its values are of a kind that has no fixed white.
     """
     bits, kind = max(tiff.integers(BITS, (1,))), _KINDS.get(tiff.integer(FORMAT, 1), "unsigned")
+    if kind == "floating-point":
+        return True
     if bits > 16 or kind != "unsigned":
         raise UserError(
             f"{path}: a TIFF of {bits}-bit {kind} values, which have no fixed white: convert it to 16 bits, unsigned."
@@ -38,7 +41,7 @@ def is_deep(path: Path, tiff: Directory) -> bool:
 
 
 def read_samples(path: Path, tiff: Directory) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """The first picture of a 16-bit TIFF, upright.
+    """The first picture of a TIFF for which :func:`is_deep` is true, upright.
 
     Returns:
         Gray ``(H, W)``, RGB ``(H, W, 3)`` or CMYK ``(H, W, 4)``, uint16; alpha ``(H, W)`` or None; and remarks.
@@ -55,6 +58,10 @@ def read_samples(path: Path, tiff: Directory) -> tuple[np.ndarray, np.ndarray | 
     if samples < channels:
         raise UserError(f"{path}: damaged: {samples} channels, expected {channels} (tag {SAMPLES}).")
     data = _decoded(path, tiff, samples)
+    remarks = []
+    if data.dtype.kind == "f":
+        data, white = _from_floats(data)
+        remarks.append(f"its floating-point values became 16 bits, with white at {white:g}")
     color = data[..., 0] if channels == 1 else data[..., :channels]
     if photometric == 0:
         color = 65535 - color
@@ -62,14 +69,15 @@ def read_samples(path: Path, tiff: Directory) -> tuple[np.ndarray, np.ndarray | 
     where = next((index for index, kind in enumerate(kinds) if kind in (_ASSOCIATED, _UNASSOCIATED)), None)
     alpha = None if where is None else data[..., channels + where]
     left_out = len(kinds) - (alpha is not None)
-    remarks = [f"it has {left_out} extra channel(s) of no declared use, which were left out"] if left_out else []
+    if left_out:
+        remarks.append(f"it has {left_out} extra channel(s) of no declared use, which were left out")
     if where is not None and alpha is not None and kinds[where] == _ASSOCIATED:
         color = _unassociated(color, alpha)
     return color, alpha, remarks
 
 
 def _decoded(path: Path, tiff: Directory, samples: int) -> np.ndarray:
-    """All samples ``(H, W, C)`` uint16, upright, from planes or interleaved."""
+    """All samples ``(H, W, C)``, uint16 or floating-point, upright, from planes or interleaved."""
     import tifffile
 
     size = path.stat().st_size
@@ -83,6 +91,18 @@ def _decoded(path: Path, tiff: Directory, samples: int) -> np.ndarray:
     if tiff.integer(PLANES, 1) == _SEPARATE_PLANES:
         data = np.moveaxis(data.reshape(samples, height, width), 0, -1)
     return upright(data.reshape(height, width, samples), tiff.integer(tags.ORIENTATION, 1))
+
+
+def _from_floats(data: np.ndarray) -> tuple[np.ndarray, float]:
+    """Floating-point values in 16 bits, and which of them became white: the usual one that holds them all."""
+    largest = float(np.max(data, initial=0, where=np.isfinite(data)))
+    white = next((white for white in _WHITES if largest <= white), largest)
+    result = np.empty(data.shape, np.uint16)
+    for top in range(0, len(data), _ROWS):
+        rows = slice(top, top + _ROWS)
+        unit = np.nan_to_num(data[rows].astype(np.float64) / white, nan=0, posinf=1, neginf=0)
+        result[rows] = np.round(unit.clip(0, 1) * 65535)
+    return result, white
 
 
 def _unassociated(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:

@@ -13,21 +13,26 @@ from PIL import Image, PngImagePlugin
 from nogan.colorize.photos import tags
 from nogan.colorize.photos.metadata import DESCRIPTIVE_TAGS, IPTC_RESOURCE, PHOTOSHOP_PREFIX, resources
 from nogan.colorize.photos.photo import Photo
+from nogan.colorize.pixels import to_uint8
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
-
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp"})
-"""Suffixes of photographs that can be written."""
 
 _FORMATS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
     ".tif": "TIFF",
     ".tiff": "TIFF",
     ".png": "PNG",
     ".webp": "WEBP",
     ".bmp": "BMP",
 }
+PHOTO_SUFFIXES = frozenset(_FORMATS)
+"""Suffixes of photographs that can be written."""
+
+_WITH_ALPHA = ("PNG", "TIFF", "WEBP")
+_WITH_16_BITS = ("PNG", "TIFF")
 _SEGMENT = 65533
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
 _BYTES = 1  # TIFF's type
@@ -40,29 +45,30 @@ def write_photo(photo: Photo, path: Path, *, quality: int = 95) -> tuple[str, ..
         photo: 16 bits are kept in PNG and TIFF, and become 8 in other formats; alpha is kept in PNG, TIFF and WebP,
             and dropped in other formats.
         path: with one of :data:`PHOTO_SUFFIXES`.
-        quality: of JPEG and WebP, 1 to 100.
+        quality: of JPEG and WebP, 1 to 100; a photograph from a lossless WebP stays lossless in one.
 
     Returns:
-        Remarks on metadata that does not fit in the format and was left out.
+        Remarks on what does not fit in the format and was left out.
 
     Raises:
         UserError: in one line: the suffix is unknown, or the file cannot be written.
     """
     form = check_writable(path)
-    remarks: tuple[str, ...] = ()
+    remarks = _lost(photo, form)
     if form == "JPEG":
-        photo, remarks = _fitted(photo)
+        photo, more = _fitted(photo)
+        remarks += more
     _save(path, lambda temporary: _write(photo, temporary, form, quality))
     return remarks
 
 
 def _write(photo: Photo, path: Path, form: str, quality: int) -> None:
-    pixels, alpha = photo.pixels, photo.alpha if form in ("PNG", "TIFF", "WEBP") else None
-    if pixels.dtype == np.uint16 and form in ("PNG", "TIFF"):
+    pixels, alpha = photo.pixels, photo.alpha if form in _WITH_ALPHA else None
+    if pixels.dtype == np.uint16 and form in _WITH_16_BITS:
         (_write_png16 if form == "PNG" else _write_tiff16)(path, photo)
     else:
         if pixels.dtype == np.uint16:
-            pixels, alpha = (pixels >> 8).astype(np.uint8), None if alpha is None else (alpha >> 8).astype(np.uint8)
+            pixels, alpha = to_uint8(pixels), None if alpha is None else to_uint8(alpha)
         image = Image.fromarray(pixels)
         if alpha is not None:
             image = image.convert("RGB")
@@ -96,6 +102,8 @@ def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
         options |= {"quality": quality}
         if "xmp" in metadata:
             options["xmp"] = metadata["xmp"]
+    if form == "WEBP" and metadata.get("lossless"):
+        options |= {"lossless": True, "exact": True, "quality": 75}  # which is here the effort
     if form == "JPEG":
         # Chroma comes from a square of a few hundred pixels, so that large photographs lose nothing by halving it.
         options["subsampling"] = "4:2:0" if min(photo.pixels.shape[:2]) > 1500 else "4:4:4"
@@ -113,6 +121,15 @@ def _options(photo: Photo, form: str, quality: int) -> dict[str, Any]:
     if form == "TIFF":
         options["compression"] = metadata.get("tiff_compression", "tiff_adobe_deflate")
     return options
+
+
+def _lost(photo: Photo, form: str) -> tuple[str, ...]:
+    remarks = []
+    if photo.alpha is not None and form not in _WITH_ALPHA and photo.alpha.min() < np.iinfo(photo.alpha.dtype).max:
+        remarks.append("its transparency was left out (.png, .tif and .webp keep it)")
+    if photo.pixels.dtype == np.uint16 and form not in _WITH_16_BITS:
+        remarks.append("its 16 bits a channel became 8 (.png and .tif keep 16)")
+    return tuple(remarks)
 
 
 def _fitted(photo: Photo) -> tuple[Photo, tuple[str, ...]]:
