@@ -28,7 +28,11 @@ def sweep(finished_run, tmp_path) -> Path:
 
     def trial(number: int, lr: float, change: Callable[[dict], None]) -> None:
         here = folder / str(number)
-        shutil.copytree(finished_run, here, ignore=shutil.ignore_patterns("wandb", "fakes", "checkpoints", "snapshots"))
+        shutil.copytree(
+            finished_run,
+            here,
+            ignore=shutil.ignore_patterns("wandb", "fakes", "checkpoints", "snapshots", "checksums.json"),
+        )
         config = yaml.safe_load((here / "config.yaml").read_text())
         config["nogan"]["gan"]["lr"] = lr
         config["logger"]["project"] = f"project-{number}"  # no setting of the run

@@ -36,7 +36,7 @@ def report(finished_run) -> Path:
 def copied(finished_run, tmp_path) -> Path:
     """A copy of the run that a test may change."""
     folder = tmp_path / "copied"
-    shutil.copytree(finished_run, folder, ignore=shutil.ignore_patterns("wandb", "fakes"))
+    shutil.copytree(finished_run, folder, ignore=shutil.ignore_patterns("wandb", "fakes", "checksums.json"))
     return folder
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nogan.common.errors import EndedElsewhere, Interrupted, UserError
+from nogan.common.errors import EndedElsewhere, Interrupted, UserError, visible
 from nogan.common.failures import explained
 from nogan.common.program import Parser, program
 
@@ -79,7 +79,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     except Exception as error:
         if (known := explained(error)) is None:
             raise
-        print(f"{program(name)}: {known}", file=sys.stderr)
+        print(f"{program(name)}: {visible(str(known))}", file=sys.stderr)
         return 1
 
 

@@ -1,6 +1,7 @@
 """Exceptions that end a command with a message for its user, not with a traceback."""
 
 import json
+import re
 import signal
 from typing import Any
 
@@ -45,3 +46,8 @@ class EndedElsewhere(BaseException):
 def shown(value: Any) -> str:
     """A value of the config as YAML and the command line write it: ``null``, ``true``, ``0.1``."""
     return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
+def visible(text: str) -> str:
+    """``text`` with what would control a terminal written out, as ``\\x1b``: names in files may come from anybody."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)

@@ -12,7 +12,7 @@ import yaml
 from nogan.common.errors import UserError
 from nogan.evaluation.measures import measure_of
 from nogan.report.run_data import RunData, overrides_of
-from nogan.runs.run_folder import RunFolder
+from nogan.runs.run_folder import RunFolder, plain_yaml
 
 # Settings that say how a run is watched, not what it computes.
 ASIDE = ("sweep", "name", "objective", "resume", "dry_run", "logger", "trainer.log_every_n_steps")
@@ -180,7 +180,11 @@ def _value(text: str) -> Any:
     try:
         return float(text) if "." in text or "e" in text.lower() else int(text)
     except ValueError:
-        return yaml.safe_load(text) if text else None
+        pass
+    try:
+        return plain_yaml(text.encode()) if text else None
+    except (ValueError, RecursionError, yaml.YAMLError):  # Hydra's grammar is another
+        return text
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nogan.common.errors import UserError
 from nogan.common.program import command, retyped
 from nogan.plan import Phase, Plan
@@ -197,8 +195,7 @@ def repeat_command(folder: Path) -> str:
 
 def _is_trial_by_config(folder: Path) -> bool:
     """Whether the run is a sweep's trial because of its config, and not of ``-m`` on the command line."""
-    path = RunFolder(folder).hydra_file
-    if not path.is_file():
-        return False
-    hydra = yaml.safe_load(path.read_text())["hydra"]
-    return hydra["mode"] == "MULTIRUN" and "hydra.mode=MULTIRUN" not in hydra["overrides"]["hydra"]
+    hydra = RunFolder(folder).hydra()
+    overrides = hydra.get("overrides")
+    said = overrides.get("hydra") if isinstance(overrides, dict) else None
+    return hydra.get("mode") == "MULTIRUN" and "hydra.mode=MULTIRUN" not in (said or [])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from nogan.common.errors import UserError
@@ -64,7 +65,7 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
     )
     table.add_column("trial", no_wrap=True)
     for key in settings:
-        table.add_column(short_key(key), justify="right", no_wrap=True)
+        table.add_column(escape(short_key(key)), justify="right", no_wrap=True)
     for measure in measures:
         table.add_column(measure.label, justify="right", no_wrap=True)
     table.add_column("inflection")
@@ -80,8 +81,8 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
     for entry in sorted(entries, key=rank):
         run = entry.run
         table.add_row(
-            entry.place,
-            *(show(entry.settings.get(key)) for key in settings),
+            escape(entry.place),
+            *(escape(show(entry.settings.get(key))) for key in settings),
             *(measure.show(entry.value(measure.key)) for measure in measures),
             ", ".join(inflection(span.record) for span in run.gan_spans if span.record) if run else "",
             clock(run.seconds) if run and entry.status == "complete" else entry.status,

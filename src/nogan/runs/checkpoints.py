@@ -44,18 +44,23 @@ def newest_whole_checkpoint(run: RunFolder, finite: bool = False) -> Path | None
 
 
 def records_so_far(run: RunFolder) -> list[PhaseRecord]:
-    """The records of ``run``; of one that has not ended, those in its newest checkpoint."""
+    """The records of ``run``; of one that has not ended, those in its newest checkpoint that can be read."""
     if run.has_ended:
         return run.records()
-    checkpoints = newest_first(run)
-    if not checkpoints:
-        return []
-    import torch
+    for path in newest_first(run):
+        import torch
 
-    # Memory-mapped: of what may be gigabytes, only the plain values are read.
-    state: dict[str, Any] = torch.load(checkpoints[0], map_location="cpu", mmap=True, weights_only=True)
-    rows = state["callbacks"].get("NoGANScheduler", {}).get("records", [])
-    return [PhaseRecord.from_dict(row) for row in rows]
+        try:  # memory-mapped: of what may be gigabytes, only the plain values are read
+            state: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            rows = state["callbacks"].get("NoGANScheduler", {}).get("records", [])
+            return [PhaseRecord.from_dict(row) for row in rows]
+        except Exception as error:  # a damaged file can make the reader fail in any way
+            log.warning("%s is damaged (%s): the one before it is read", path, _first_line(error))
+    return []
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _not_finite(path: Path) -> str | None:

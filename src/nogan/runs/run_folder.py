@@ -5,6 +5,7 @@
 ``plan.json``                  every phase
 ``data.json``                  how many photographs there were when the run began, and a digest of them
 ``environment.json``           git commit, package versions, the command, when
+``checksums.json``             of the files above, ``metrics.csv`` and ``records.json``
 ``metrics.csv``                every logged step
 ``records.json``               each phase: what it cost, how it ended, held-out metrics
 ``samples/``                   the fixed grid (gray | output | truth) from step 0 on
@@ -48,10 +49,13 @@ from nogan.common.files import TEMPORARY, write_atomically
 from nogan.common.program import setting
 from nogan.plan import Plan, as_rows, from_rows
 from nogan.plan.config import RunConfig, parse_config
+from nogan.runs.checksums import Checksums
 from nogan.runs.environment import check_environment, environment
 from nogan.runs.records import PhaseRecord
 
 log = logging.getLogger(__name__)
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # knows plain values only
 
 Row = dict[str, float]
 GeneratorStage = Literal["final", "pretrained", "inflection", "ema"]
@@ -62,7 +66,15 @@ SNAPSHOT = re.compile(r"step-([0-9]+)\.safetensors")
 SNAPSHOT_NOTE = re.compile(r"step-([0-9]+)\.json")
 CHECKPOINT = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
 NOTES_AND_LOGS = re.compile(r"\.hydra|\.lock|failed\.txt|wandb|wandb-id\.txt|.*\.(log|out|err)")  # none's results
+POSITION = {"step", "nogan/phase", "nogan/images_seen"}  # what each row of metrics.csv has
 NAMED = 3  # files that a message names, of those that a folder holds
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes values that occur twice twice: :func:`plain_yaml` takes no references."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 class CheckpointName(NamedTuple):
@@ -330,6 +342,20 @@ class RunFolder:
         if not self.config_file.is_file():
             raise UserError(f"resume={self}: expected a run folder, but there is no config.yaml in it")
 
+    @property
+    def checksums(self) -> Checksums:
+        """Those of the files that are read back."""
+        return Checksums(self.path)
+
+    def _checked(self, path: Path) -> bytes:
+        """The content of ``path``.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not what was written.
+        """
+        return self.checksums.check(path, path.read_bytes())
+
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def config(self) -> RunConfig:
@@ -348,7 +374,7 @@ class RunFolder:
             UserError: the file is damaged.
         """
         with _damage_named(self.config_file, "bring back a copy"):
-            config = yaml.safe_load(self.config_file.read_bytes())
+            config = plain_yaml(self._checked(self.config_file))
             if not isinstance(config, dict):
                 raise ValueError("expected keys with values")
         return config
@@ -360,7 +386,7 @@ class RunFolder:
             UserError: the file is damaged.
         """
         with _damage_named(self.plan_file, "bring back a copy"):
-            return from_rows(json.loads(self.plan_file.read_bytes()))
+            return from_rows(json.loads(self._checked(self.plan_file)))
 
     def environment(self) -> dict[str, Any]:
         """Where and with what the run was made, as :func:`~nogan.runs.environment.environment` says; empty without.
@@ -371,7 +397,7 @@ class RunFolder:
             return {}
         try:
             with _damage_named(self.environment_file, "it is as if there were none"):
-                noted = json.loads(self.environment_file.read_bytes())
+                noted = json.loads(self._checked(self.environment_file))
                 check_environment(noted)
         except UserError as error:
             log.warning("%s", error)
@@ -387,27 +413,48 @@ class RunFolder:
         if not self.has_ended:
             return []
         with _damage_named(self.records_file, f"resume={self} writes it again"):
-            return [PhaseRecord.from_dict(values) for values in json.loads(self.records_file.read_bytes())]
+            return [PhaseRecord.from_dict(values) for values in json.loads(self._checked(self.records_file))]
 
     def metrics(self) -> list[Row]:
         """``metrics.csv``, each row without its empty cells and what is not finite; no row before there is any.
 
-        A row that is damaged, as the last one of a run that was killed may be, is left out.
+        A row that is damaged, as the last one of a run that was killed may be, is left out, and the log says so; also
+        that the file of a run that has ended is not as it was.
         """
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_bytes().decode(errors="replace").replace("\0", "").splitlines()
+        content = self.metrics_file.read_bytes()
+        if self.has_ended:
+            try:
+                self.checksums.check(self.metrics_file, content)
+            except ValueError as error:
+                log.warning("%s %s: what can be read of it is shown", self.metrics_file, error)
+        lines = content.decode(errors="replace").replace("\0", "").splitlines()
         columns, *rows = list(csv.reader(lines)) or [[]]
-        whole = (_finite(columns, cells) for cells in rows if len(cells) == len(columns))
-        return [row for row in whole if row is not None]
+        read = [_finite(columns, cells) if len(cells) == len(columns) else None for cells in rows]
+        whole = [row for row in read if row is not None and row.keys() >= POSITION]
+        if len(whole) < len(read):
+            log.warning("%s: %d damaged rows of %d are left out", self.metrics_file, len(read) - len(whole), len(read))
+        return whole
 
     def overrides(self) -> list[str]:
         """What the command line said, without Hydra's own settings; empty if the run was not started from one."""
         if not self.overrides_file.is_file():
             return []
         with _damage_named(self.overrides_file, "bring back a copy, or remove it"):
-            overrides = yaml.safe_load(self.overrides_file.read_bytes()) or []
+            overrides = plain_yaml(self._checked(self.overrides_file)) or []
             return [str(override) for override in overrides]
+
+    def hydra(self) -> dict[str, Any]:
+        """Hydra's own settings; empty if the run was not started from a command line, or they cannot be read."""
+        if not self.hydra_file.is_file():
+            return {}
+        try:
+            with _damage_named(self.hydra_file, "it is as if there were none"):
+                return {**plain_yaml(self.hydra_file.read_bytes())["hydra"]}
+        except UserError as error:
+            log.warning("%s", error)
+            return {}
 
     def later_overrides(self) -> list[str]:
         """What the command lines said that the run was resumed with, in their order, but for how to resume.
@@ -423,16 +470,24 @@ class RunFolder:
     def describe(self, config: RunConfig, plan: Plan) -> None:
         """Write config, plan and environment; the environment of a resumption is added to the first one."""
         self.path.mkdir(parents=True, exist_ok=True)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-        write_atomically(self.config_file, lambda path: path.write_text(text))
-        write_json(self.plan_file, as_rows(plan))
+        text = yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+        self.checksums.write(self.config_file, text.encode())
+        self.write_note(self.plan_file, as_rows(plan))
         first = self.environment()
         now = environment()
-        write_json(self.environment_file, {**first, "resumed": [*first.get("resumed", []), now]} if first else now)
+        self.write_note(self.environment_file, {**first, "resumed": [*first.get("resumed", []), now]} if first else now)
+        if self.overrides_file.is_file() and not self.checksums.knows(self.overrides_file):  # Hydra's
+            self.checksums.note(self.overrides_file)
+
+    def write_note(self, path: Path, content: Any) -> None:
+        """Write ``content`` as JSON to ``path``, a file of the folder, and keep its checksum."""
+        self.checksums.write(path, as_json(content))
 
     def write_records(self, records: Iterable[PhaseRecord]) -> None:
         """Write what each phase cost and how it ended; that marks the run as ended."""
-        write_json(self.records_file, [record.to_dict() for record in records])
+        if self.metrics_file.is_file():
+            self.checksums.note(self.metrics_file)
+        self.write_note(self.records_file, [record.to_dict() for record in records])
 
     def forget_end(self) -> None:
         """Mark an ended run as not ended: it goes on, with more cycles."""
@@ -466,7 +521,7 @@ def _damage_named(path: Path, then: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
-    except (ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path} is damaged ({reason}): {then}") from error
 
@@ -500,7 +555,24 @@ def sweep_objective(folder: Path) -> str | None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content``, atomically and for people to read."""
-    write_atomically(path, lambda temporary: temporary.write_text(json.dumps(content, indent=1) + "\n"))
+    write_atomically(path, lambda temporary: temporary.write_bytes(as_json(content)))
+
+
+def as_json(content: Any) -> bytes:
+    """``content``, for people to read."""
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+def plain_yaml(content: bytes) -> Any:
+    """What YAML of a run folder says: plain values. Nothing in it is resolved or built, and nothing is said twice.
+
+    Raises:
+        ValueError: it refers to itself, by which few bytes could stand for more than fits into memory.
+        yaml.YAMLError: it is no YAML.
+    """
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Loader)):
+        raise ValueError("it refers to itself by *, which no run does")
+    return yaml.load(content, _Loader)
 
 
 def _finite(columns: list[str], cells: list[str]) -> Row | None:

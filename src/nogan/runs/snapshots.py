@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
-from nogan.common.files import write_atomically
 from nogan.inflection.quality import quality
+from nogan.runs.checksums import Checksums
 from nogan.runs.run_folder import SNAPSHOT, SNAPSHOT_NOTE, RunFolder, snapshot_name
 
 if TYPE_CHECKING:
@@ -63,11 +63,17 @@ class SnapshotStore:
 
     def metrics(self, step: int) -> dict[str, float]:
         """The probe's metrics of snapshot ``step``; empty if it was not probed."""
+        note = self._note(step)
         try:
-            metrics = json.loads(self._note(step).read_bytes())
-        except (OSError, ValueError):  # not there, or damaged
+            metrics = json.loads(self._checksums.check(note, note.read_bytes()))
+            if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+                raise ValueError("expected numbers by name")
+        except FileNotFoundError:
             return {}
-        return metrics if isinstance(metrics, dict) else {}
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("%s is damaged (%s): it is as if the snapshot had not been measured", note, error)
+            return {}
+        return metrics
 
     def all_metrics(self) -> dict[int, dict[str, float]]:
         """The probe's metrics by step, ascending; those of snapshots that have been thinned out are still there."""
@@ -76,7 +82,11 @@ class SnapshotStore:
 
     def note_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keep the probe's metrics beside snapshot ``step``."""
-        write_atomically(self._note(step), lambda path: path.write_text(json.dumps(metrics)))
+        self._checksums.write(self._note(step), json.dumps(metrics).encode())
+
+    @property
+    def _checksums(self) -> Checksums:
+        return Checksums(self.folder)
 
     def _note(self, step: int) -> Path:
         return self.path(step).with_suffix(".json")

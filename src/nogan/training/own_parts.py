@@ -5,11 +5,14 @@ line what could not be built, before anything is; the others build. docs/extendi
 """
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from nogan.common import targets
-from nogan.common.errors import UserError
+from nogan.common.errors import UserError, shown
 from nogan.plan.config import Loss, RunConfig, Trainer
 
 if TYPE_CHECKING:
@@ -197,7 +200,7 @@ def lightning_arguments(trainer: Trainer) -> dict[str, Any]:
     """``trainer.lightning``, without what is null: further arguments of Lightning's Trainer.
 
     Raises:
-        UserError: the Trainer has no such argument, or the program sets it.
+        UserError: the Trainer has no such argument, or not of that kind; or the program sets it.
     """
     given = {key: value for key, value in trainer.lightning.items() if value is not None}
     if not given:
@@ -210,7 +213,17 @@ def lightning_arguments(trainer: Trainer) -> dict[str, Any]:
             raise UserError(f"trainer.lightning.{key}={value}: the program sets it; set {OURS[key]} instead")
         if key not in known:
             raise UserError(f"unknown key trainer.lightning.{key}: allowed in trainer.lightning: {', '.join(known)}")
+        _check_kind(f"trainer.lightning.{key}", value, get_type_hints(pl.Trainer.__init__).get(key, Any))
     return given
+
+
+def _check_kind(key: str, value: Any, kind: Any) -> None:
+    """Refuse a ``value`` that is not of ``kind``, a type annotation: Lightning itself fails in the midst of the run."""
+    try:
+        TypeAdapter(kind, config={"arbitrary_types_allowed": True}).validate_python(value, strict=True)
+    except ValidationError:
+        words = kind.__name__ if isinstance(kind, type) else re.sub(r"\w+\.", "", str(kind))
+        raise UserError(f"{key}={shown(value)}: expected {words}, as Lightning's Trainer takes it") from None
 
 
 def _check_detector(config: RunConfig, section: Section) -> None:

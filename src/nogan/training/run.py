@@ -112,7 +112,7 @@ def _train(job: Job) -> dict[str, float]:
     if checkpoint:
         check_changes(job.folder, job.config, plan, checkpoint, record.planned_for)
         if changed := changed_environment(job.folder):
-            job.console.print(changed, soft_wrap=True)
+            job.console.print(changed, soft_wrap=True, markup=False)
     job.console.print(plan_table(plan))
     job.console.print(photographs(data, len(train)), soft_wrap=True, markup=False)
     started = time.monotonic()

@@ -7,7 +7,7 @@ from typing import Any
 from nogan.common.errors import UserError
 from nogan.data.sources import Source, fingerprint
 from nogan.plan.config import Data
-from nogan.runs.run_folder import RunFolder, write_json
+from nogan.runs.run_folder import RunFolder
 
 BY_NAME = "by name"
 """How photographs are divided; older versions did it by their number in the listing."""
@@ -25,7 +25,7 @@ class DataRecord:
 
     def write(self, folder: RunFolder) -> None:
         """Keep it in the run folder."""
-        write_json(folder.data_file, asdict(self))
+        folder.write_note(folder.data_file, asdict(self))
 
 
 def record_of(data: Data, train: Source, held_out: Source | None) -> DataRecord:
@@ -50,13 +50,13 @@ def check_same_data(folder: RunFolder, data: Data, now: DataRecord) -> DataRecor
     """
     scenes = data.source is None and data.kind == "scenes"
     try:
-        before = DataRecord(**json.loads(folder.data_file.read_text()))
+        before = DataRecord(**json.loads(folder.checksums.check(folder.data_file, folder.data_file.read_bytes())))
         assert before.planned_for > 0 and isinstance(before.train, dict)
     except FileNotFoundError:
         if scenes:
             return now
         before, changed = now, "it began with an older version, which held other photographs out (it has no data.json)"
-    except (ValueError, TypeError, AssertionError):
+    except (ValueError, TypeError, AssertionError, RecursionError):
         before, changed = now, "its data.json cannot be read, so it is not known which photographs it began with"
     else:
         if scenes:  # resume.check_changes() names the key

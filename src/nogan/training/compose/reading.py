@@ -1,6 +1,7 @@
 """The config that Hydra composed for a job, checked and as a plain ``RunConfig``."""
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _fresh(cfg: DictConfig) -> RunConfig:
 
 
 def _resumed(folder: Path) -> RunConfig:
-    saved = OmegaConf.create({**RunFolder(folder).config().model_dump(mode="json"), "trust": []})
+    saved = OmegaConf.create(literal({**RunFolder(folder).config().model_dump(mode="json"), "trust": []}))
     saved.data.changed = "refuse"  # allowed once is not allowed for ever
     chosen = HydraConfig.get().runtime.choices
     for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
@@ -73,6 +74,18 @@ def _resumed(folder: Path) -> RunConfig:
     config = parse_config(_plain(saved))
     check_trusted(config)
     return config
+
+
+def literal(value: Any) -> Any:
+    """``value`` as OmegaConf has to be given it, so that ``${…}`` in a saved config stays what it is: text.
+
+    A run folder may come from anybody; ``${oc.env:SECRET}`` in it would bring the user's secret into the report.
+    """
+    if isinstance(value, str):
+        return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", value)
+    if isinstance(value, Mapping):
+        return {key: literal(inner) for key, inner in value.items()}
+    return [literal(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:
