@@ -149,7 +149,7 @@ def test_batches_and_processes_change_nothing(evaluated, photographs, models, pi
 def test_torchrun_finds_what_one_process_does(photographs, models, tmp_path):
     many = tmp_path / "many"
     many.mkdir()
-    for number in range(40):  # two chunks
+    for number in range(12):  # two chunks
         Image.fromarray(photograph(number)).save(many / f"{number:02d}.png")
     ends = ["evaluate", str(models[0]), "--data", str(many), *OPTIONS, "-o"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}

@@ -26,8 +26,8 @@ from nogan.evaluation.protocols import Protocol
 from nogan.evaluation.results import ResultsFolder
 from nogan.evaluation.truths import Truth, Truths
 
-CHUNK = 32
-"""Photographs in a file of ``measured/``."""
+CHUNK = 8
+"""Photographs in a file of ``measured/``: so many are lost where an evaluation is cut."""
 
 SHOWN_SIDE = 1024
 """Longer side in px of the pictures that are kept to be looked at."""
@@ -80,7 +80,7 @@ class Measuring:
         self._instruments, self._keep = instruments, keep
         self.slug = slug(request.name)
         protocol = truths.protocol.model_dump(exclude={"published", "title", "render_factor"})
-        settings = (request.fingerprint(), protocol, instruments.fingerprint, truths.fingerprint, truths.files)
+        settings = (CHUNK, request.fingerprint(), protocol, instruments.fingerprint, truths.fingerprint, truths.files)
         self._chunks = folder.measured / f"{self.slug}-{hashlib.sha256(repr(settings).encode()).hexdigest()[:12]}"
 
     @property
