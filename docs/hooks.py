@@ -12,7 +12,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("experiments", "benchmarks")
-PAGES = ("CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
 _LINK = re.compile(r"(\]\()([^)\s#:]+)")
 _ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|obj|const):<code>~?([^<]*)</code>")
 

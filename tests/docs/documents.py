@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RECORDS = [*sorted((ROOT / "experiments").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
 CHANGES = ROOT / "CHANGELOG.md"  # speaks of what is no more
 TESTED_APART = ROOT / "docs/extending.md"  # its examples are files, which a test of their own puts in place

@@ -91,8 +91,8 @@ def _check_memory(setting: str, build: Callable[[RunConfig], "nn.Module"], confi
         with torch.device("meta"):  # shapes, and no memory
             weights = sum(parameter.numel() for parameter in build(without_weights).parameters())
         needed = weights * BYTES_A_WEIGHT / 1e9
-    except RuntimeError as error:
-        if "overflow" not in str(error):
+    except (RuntimeError, TypeError) as error:  # the second of a number that PyTorch cannot even read
+        if "overflow" not in str(error).lower():
             raise
         needed = float("inf")
     if needed > there_is:

@@ -37,6 +37,22 @@ def sound_of(path):
         return np.concatenate([frame.to_ndarray() for frame in film.decode(audio=0)], axis=1)
 
 
+@pytest.mark.parametrize(
+    "playlist", ["ffconcat version 1.0\nfile private.mp4\n", "#EXTM3U\n#EXTINF:1,\nprivate.mp4\n#EXT-X-ENDLIST\n"]
+)
+def test_a_playlist_is_no_film_and_opens_no_other_file(tmp_path, playlist):
+    make_film(tmp_path / "private.mp4", frames=2)
+    (tmp_path / "film.mp4").write_text(playlist)
+    with pytest.raises(UserError, match="not a film that can be read"):
+        Film.open(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "mov", "mpg", "ts", "flv", "asf"])
+def test_films_of_many_kinds_are_opened(tmp_path, suffix):
+    make_film(tmp_path / f"film.{suffix}", frames=3)
+    assert Film.open(tmp_path / f"film.{suffix}").first.width == 96
+
+
 def test_a_film_keeps_its_frames_times_sound_and_luma(tmp_path):
     source, target = tmp_path / "wall.mp4", tmp_path / "out.mp4"
     times = make_film(source, irregular=True, sound="aac")

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 END_TOLERANCE = Fraction(1, 2)
 """Seconds by which a film may be shorter than declared: headers count pauses of sound and subtitles differently."""
 
+_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf", "flv", "live_flv", "ogg", "mxf", "dv")
+_CONTAINERS += ("mpeg", "mpegts", "mpegvideo")
+
+ONLY = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "file"}
+"""How a film is opened, whatever its name: to ffmpeg, playlists are films, too, and open other files and addresses."""
+
 _DECLARING_FORMATS = frozenset({"matroska", "mov", "avi", "asf", "flv"})
 """Containers whose header declares a duration; elsewhere ffmpeg estimates it, from the file's end or its size."""
 
@@ -274,8 +280,8 @@ def open_container(path: Path) -> InputContainer:
     try:
         if path.stat().st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes).")
-        return av.open(path, metadata_errors="replace")
-    except av.error.InvalidDataError as error:
+        return av.open(path, metadata_errors="replace", options=ONLY)
+    except (av.error.InvalidDataError, av.error.ArgumentError) as error:
         raise UserError(f"{path}: not a film that can be read (truncated, damaged, or of another kind).") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}.") from error
