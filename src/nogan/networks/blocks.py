@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
 
+from nogan.networks.large_weights import NormalizedWeight, is_large, matrix_conv, prefers_matrix
 from nogan.networks.shuffle import fits, relu_shuffle_blur
 
 Conv = TypeVar("Conv", bound=nn.Conv1d | nn.Conv2d)
@@ -62,6 +63,9 @@ class Conv2d(nn.Conv2d):
         if extra or more:
             weight = F.pad(weight, (0, 0) * (weight.ndim - 2) + (0, extra, 0, more))
             bias = None if bias is None else F.pad(bias, (0, more))
+        elif prefers_matrix(self, x, weight):
+            assert isinstance(self.padding, tuple)
+            return matrix_conv(x, weight, bias, self.stride[0], self.padding[0])
         y = self._conv_forward(x, weight, bias)
         return y[:, : self.out_channels].contiguous(memory_format=torch.channels_last) if aligns and more else y
 
@@ -114,6 +118,12 @@ class SpectralNorm(_SpectralNorm):
 
     Source: Miyato et al., "Spectral normalization for generative adversarial networks", arXiv:1802.05957.
     """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The normalized weight; in train mode after one power iteration."""
+        if is_large(weight):
+            return NormalizedWeight.apply(weight, self._u, self._v, self.eps, self.training)
+        return super().forward(weight)
 
     @torch.autograd.no_grad()
     def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
