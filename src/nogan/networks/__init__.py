@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nogan.networks.blocks import fold_spectral_norm
-    from nogan.networks.build import build_critic, build_generator, layer_groups, trainable_parameters
+    from nogan.networks.build import at_vividness, build_critic, build_generator, layer_groups, trainable_parameters
     from nogan.networks.critic import Critic
     from nogan.networks.unet import UNet
 
 __all__ = [
     "Critic",
     "UNet",
+    "at_vividness",
     "build_critic",
     "build_generator",
     "fold_spectral_norm",

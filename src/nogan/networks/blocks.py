@@ -15,6 +15,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
 
 from nogan.networks.large_weights import NormalizedWeight, is_large, matrix_conv, prefers_matrix
 from nogan.networks.shuffle import fits, relu_shuffle_blur
+from nogan.networks.vividness import Change
 
 Conv = TypeVar("Conv", bound=nn.Conv1d | nn.Conv2d)
 
@@ -155,9 +156,10 @@ class ConvReluNorm(nn.Module):
         self.conv = sn_conv(in_channels, out_channels, 3)
         self.norm = nn.BatchNorm2d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in, H, W)`` to ``(B, out, H, W)``."""
-        return self.norm(F.relu(self.conv(x), inplace=True))
+    def forward(self, x: Tensor, change: Change | None = None) -> Tensor:
+        """``(B, in, H, W)`` to ``(B, out, H, W)``, the result of the norm changed by ``change``."""
+        y = self.norm(F.relu(self.conv(x), inplace=True))
+        return y if change is None else change.of(y)
 
 
 class ShuffleUp(nn.Module):
@@ -178,9 +180,11 @@ class ShuffleUp(nn.Module):
         self.conv = spectral_norm(conv) if spectral else weight_norm(conv)
         self.norm = nn.BatchNorm2d(4 * out_channels) if spectral else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, in, H, W)`` to ``(B, out, 2H, 2W)``."""
+    def forward(self, x: Tensor, change: Change | None = None) -> Tensor:
+        """``(B, in, H, W)`` to ``(B, out, 2H, 2W)``, the result of the norm changed by ``change``."""
         y = self.norm(self.conv(x))
+        if change is not None:
+            y = change.of(y)
         return relu_shuffle_blur(y) if fits(y) else blur(pixel_shuffle(F.relu(y, inplace=True)))
 
 

@@ -1,6 +1,9 @@
 """Builds the generator and the critic from a config, and says which of their parameters train."""
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +27,7 @@ def build_generator(
     encoder_weights: str | Path | None = None,
     attention: bool = True,
     normalized_weights: bool = True,
+    vividness: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> UNet:
     """A generator: model space ``(B, 3, H, W)`` (gray, on three channels) to model space, any H and W from 32 px up.
@@ -39,6 +43,7 @@ def build_generator(
         encoder_weights: file with the encoder's weights, in place of the hub.
         attention: self-attention at an eighth of the size.
         normalized_weights: spectral and weight norm; False gives the layout of :func:`fold_spectral_norm`.
+        vividness: ``hidden`` and ``rate`` of :class:`~nogan.networks.vividness.Vividness`, for a network with that knob.
         seed: seeds the initial weights. The global generator is left as it was.
 
     Raises:
@@ -55,9 +60,37 @@ def build_generator(
             decoder=decoder,
             width=width,
             attention=attention,
+            vividness=vividness,
         )
     network.config = {"encoder": encoder, "decoder": decoder, "width": width, "attention": attention}
+    if vividness is not None:
+        network.config["vividness"] = dict(vividness)
     return network if normalized_weights else fold_spectral_norm(network).train()
+
+
+def at_vividness(network: UNet, vividness: float) -> UNet:
+    """The generator that ``network`` is at one ``vividness`` in [0, 1]: one without the knob, and of the same results.
+
+    Exact, since a change of normalized features is a change of the normalization's own scale and shift. A network
+    without the knob is returned as it is; else the result is a copy.
+
+    Raises:
+        UserError: the vividness is out of range.
+    """
+    if not 0 <= vividness <= 1:
+        raise UserError(f"--vividness {vividness:g}: expected a number from 0 (steady) to 1 (vivid)")
+    if network.vividness is None:
+        return network
+    plain = copy.deepcopy(network)
+    assert plain.vividness is not None
+    with torch.no_grad():
+        for norm, change in zip(plain.changeable, plain.vividness(torch.tensor([float(vividness)])), strict=True):
+            scale, shift = change.scale.flatten(), change.shift.flatten()
+            norm.weight.add_(norm.weight * scale)
+            norm.bias.add_(norm.bias * scale + shift)
+    plain.vividness = None
+    plain.config = {key: value for key, value in network.config.items() if key != "vividness"}
+    return plain
 
 
 def build_critic(

@@ -121,7 +121,7 @@ def load_weights(network: nn.Module, path: str | Path, *, setting: str = "model.
             not changed.
     """
     tensors: Mapping[str, Tensor] = read_tensors(path, setting=setting)
-    source, expected = f"{setting}={path}", network.state_dict()
+    source, state = f"{setting}={path}", network.state_dict()
     kind = "critic" if isinstance(network, Critic) else "generator"
     target = f"the {kind} {network.config}"
     if is_generator(tensors) or is_critic(tensors):
@@ -134,9 +134,18 @@ def load_weights(network: nn.Module, path: str | Path, *, setting: str = "model.
         _check_expressible(network, source)
         tensors = to_our_names(tensors, network, source=source, target=target)
     else:
+        expected = state if any(VIVIDNESS in name for name in tensors) else _without_vividness(state)
         tensors = _part(tensors, expected)
         check_fit(tensors, expected, source=source, target=target)
-    network.load_state_dict(tensors)
+    network.load_state_dict({**state, **tensors})
+
+
+VIVIDNESS = "vividness."
+"""What the names of the knob's tensors begin with. Files without them fit a network that has them."""
+
+
+def _without_vividness(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(VIVIDNESS)}
 
 
 def _part(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -289,6 +298,8 @@ def _check_expressible(network: UNet | Critic, source: str) -> None:
 
 def _write(network: UNet | Critic, path: str | Path) -> None:
     _check_expressible(network, str(path))
+    if isinstance(network, UNet) and network.vividness is not None:
+        raise UserError(f"{path}: DeOldify's networks have no knob for the vividness: give one, as --vividness 1")
     state = network.state_dict()
     tensors = OrderedDict((theirs, state[ours].detach().cpu().contiguous()) for theirs, ours in deoldify_names(network))
     # By this version PyTorch's old spectral norm knows that weight_v is in the file.

@@ -4,6 +4,10 @@ Source: DeOldify (https://github.com/jantic/DeOldify), whose "deep" decoder (art
 whose "wide" decoder (stable, video) has one. ``docs/deoldify.md`` maps the names here to the original's.
 """
 
+from collections.abc import Iterator, Mapping
+from itertools import repeat
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +29,7 @@ from nogan.networks.blocks import (
 )
 from nogan.networks.encoders import Encoder, encoder_groups
 from nogan.networks.original import DEOLDIFY_SIZE
+from nogan.networks.vividness import VIVID, Change, Vividness
 
 MIN_SIZE = 32
 """Smallest height and width, px."""
@@ -61,12 +66,26 @@ class UpBlock(nn.Module):
         self.convs = nn.Sequential(*(ConvReluNorm(channels, out_channels) for channels in inputs))
         self.attention = SelfAttention(out_channels) if attention else nn.Identity()
 
-    def forward(self, x: Tensor, skip: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """``x`` from below and ``skip`` (or none) to the block's result, of height and width ``size``."""
-        x = resize_like(self.up(x), size)
+    def forward(
+        self, x: Tensor, skip: Tensor | None, size: tuple[int, int], changes: Iterator[Change | None]
+    ) -> Tensor:
+        """``x`` from below and ``skip`` (or none) to the block's result, of height and width ``size``.
+
+        Takes the next of ``changes`` for each of its normalizations but the skip's.
+        """
+        x = resize_like(self.up(x, next(changes)), size)
         if self.skip_norm is not None:
             x = join(x, self.skip_norm(skip))
-        return self.attention(self.convs(F.relu(x)))
+        x = F.relu(x)
+        for conv in self.convs:
+            x = conv(x, next(changes))
+        return self.attention(x)
+
+    @property
+    def changeable(self) -> list[nn.BatchNorm2d]:
+        """The normalizations that take a change, in the order in which they do."""
+        assert isinstance(self.up.norm, nn.BatchNorm2d)
+        return [self.up.norm, *(conv.norm for conv in self.convs)]
 
 
 class Residual(nn.Module):
@@ -91,6 +110,7 @@ class UNet(ConfiguredModule):
             a block, 256 times ``width`` channels wide, half of that in the last).
         width: factor on the width of the decoder.
         attention: self-attention at reduction 8.
+        vividness: the arguments of :class:`~nogan.networks.vividness.Vividness`, for a network with that knob; or None.
 
     Attributes:
         config: the arguments of :func:`nogan.networks.build_generator` that build the same architecture again.
@@ -99,7 +119,15 @@ class UNet(ConfiguredModule):
 
     trained_size = DEOLDIFY_SIZE
 
-    def __init__(self, encoder: Encoder, *, decoder: str, width: float, attention: bool) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        *,
+        decoder: str,
+        width: float,
+        attention: bool,
+        vividness: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         *skips, channels = encoder.channels
@@ -124,9 +152,16 @@ class UNet(ConfiguredModule):
         self.final_up = ShuffleUp(channels, channels, norm="weight")
         self.residual = Residual(channels + 3)
         self.head = sn_conv(channels + 3, 3, 1, bias=True)
+        # Last, so that the other first weights are those of the network without it.
+        channels_changed = [norm.num_features for norm in self.changeable]
+        self.vividness = None if vividness is None else Vividness(channels_changed, **vividness)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, vividness: Tensor | None = None) -> Tensor:
         """Model space ``(B, 3, H, W)`` in and out; the output within (-3, 3), in float32 under autocast too.
+
+        Args:
+            x: gray, on three channels.
+            vividness: ``(B,)`` in [0, 1], for a network with that knob; 1 where none is given.
 
         Raises:
             UserError: a side below 32 px.
@@ -134,13 +169,17 @@ class UNet(ConfiguredModule):
         size = (x.shape[-2], x.shape[-1])
         if min(size) < MIN_SIZE:
             raise UserError(f"image of {size[1]} x {size[0]} px: a generator needs at least {MIN_SIZE} px a side")
+        changes = self._changes(x, vividness)
         *skips, y = self.encoder(x)
         skip_at = dict(zip(self.encoder.reductions, skips, strict=False))
 
-        y = self.middle(F.relu(self.bridge_norm(y)))
+        y = F.relu(self.bridge_norm(y))
+        for conv in self.middle:
+            y = conv(y, next(changes))
         for block, reduction in zip(self.blocks, self.reductions, strict=True):
             skip = skip_at.get(reduction)
-            y = block(y, skip, halved(size, reduction) if skip is None else (skip.shape[-2], skip.shape[-1]))
+            fitting = halved(size, reduction) if skip is None else (skip.shape[-2], skip.shape[-1])
+            y = block(y, skip, fitting, changes)
         y = resize_like(self.final_up(y), size)
         if on_tensor_cores(y) and y.shape[1] >= ALIGN_FROM:  # `x` in half precision, too: with it all would be float32
             y = self.residual(join(y, x.to(y.dtype), ALIGNED))
@@ -149,6 +188,16 @@ class UNet(ConfiguredModule):
         # In float32, because the steps of bfloat16 are as large as 8-bit levels.
         with full_precision(y):
             return torch.sigmoid(self.head(y.float())) * 6 - 3
+
+    def _changes(self, x: Tensor, vividness: Tensor | None) -> Iterator[Change | None]:
+        if self.vividness is None:
+            return repeat(None)
+        return iter(self.vividness(x.new_full((len(x),), VIVID) if vividness is None else vividness))
+
+    @property
+    def changeable(self) -> list[nn.BatchNorm2d]:
+        """The normalizations that the vividness changes, in order."""
+        return [*(conv.norm for conv in self.middle), *(norm for block in self.blocks for norm in block.changeable)]
 
     def layer_groups(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
         """Modules in three groups, for discriminative learning rates: encoder to reduction 8, rest of it, decoder."""
