@@ -25,6 +25,7 @@ from nogan.data.batches import Labeled, Pair
 from nogan.data.cutouts import Cutouts
 from nogan.data.fakes import FakeStore
 from nogan.data.sources import Source, Split, load_batch, shuffled, subset
+from nogan.networks.movement import move, movements
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
 from nogan.plan.config import RunConfig
 
@@ -342,7 +343,24 @@ class NoGANData(pl.LightningDataModule):
         gray = color.to_gray(images)
         if isinstance(phase, GeneratorPhase | GANPhase) and phase.noise:
             gray = add_noise(gray, [torch_rng("noise", *keys, image) for image in range(phase.batch_size)[mine]])
-        return Pair(color.normalize(gray), color.normalize(images))
+        return self._conditioned(Pair(color.normalize(gray), color.normalize(images)), gray, phase, keys, mine)
+
+    def _conditioned(self, pair: Pair, gray: Tensor, phase: Phase, keys: tuple[Key, ...], mine: slice) -> Pair:
+        """``pair`` with a moved gray and a vividness, where the recipe has them; drawn for the whole batch, too."""
+        how = self.config.nogan.consistency
+        if how is not None and how.weight > 0:
+            draws = torch.rand(phase.batch_size, 4, generator=torch_rng("consistency", *keys), dtype=torch.float64)
+            movement = movements(draws[mine], shift=how.shift, rotate=how.rotate, zoom=how.zoom)
+            rngs = [torch_rng("consistency noise", *keys, image) for image in range(phase.batch_size)[mine]]
+            noise = torch.stack([torch.randn(1, phase.size, phase.size, generator=rng) for rng in rngs])
+            moved = move(gray, movement) + how.noise * noise.to(gray.device, non_blocking=True)
+            pair = pair._replace(moved_gray=color.normalize(moved), movement=movement.to(gray.device).float())
+        if isinstance(phase, GANPhase) and self.config.model.vividness is not None:
+            drawn = self.config.nogan.gan.vividness
+            u = torch.rand(phase.batch_size, generator=torch_rng("vividness", *keys), dtype=torch.float64)[mine]
+            between = (u - drawn.at_zero) / max(1 - drawn.at_zero - drawn.at_one, torch.finfo(u.dtype).eps)
+            pair = pair._replace(vividness=between.clamp(0, 1).float().to(gray.device))
+        return pair
 
     def probe_photographs(self, count: int, size: int) -> Tensor:
         """The first ``count`` held-out photographs as RGB ``(N, 3, size, size)`` in [0, 1]: always the same."""

@@ -18,6 +18,7 @@ from nogan.common.files import write_atomically
 from nogan.networks import Critic, UNet, build_critic, build_generator
 from nogan.networks.encoders import TORCHVISION_RESNETS, TimmEncoder
 from nogan.networks.unet import UpBlock
+from nogan.networks.vividness import VIVIDNESS
 from nogan.networks.weights import assign, check_fit, read_tensors
 
 Names = Iterator[tuple[str, str]]
@@ -140,11 +141,8 @@ def load_weights(network: nn.Module, path: str | Path, *, setting: str = "model.
     network.load_state_dict({**state, **tensors})
 
 
-VIVIDNESS = "vividness."
-"""What the names of the knob's tensors begin with. Files without them fit a network that has them."""
-
-
 def _without_vividness(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What a file of a network without that knob holds; it fits one that has it."""
     return {name: tensor for name, tensor in state.items() if not name.startswith(VIVIDNESS)}
 
 

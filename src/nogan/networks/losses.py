@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nogan.common.errors import UserError
 from nogan.common.rng import derive_seed
 from nogan.networks.encoders import Renormalize, create_timm, hub_error, pretrained_config, require_hub
+from nogan.networks.movement import inside, move
 from nogan.networks.weights import assign, check_fit, read_tensors
 
 TORCHVISION = "torchvision/"
@@ -230,9 +231,35 @@ def adversarial_loss(logits: Tensor, is_real: bool | Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
-def generator_adversarial_loss(fake_logits: Tensor) -> Tensor:
-    """BCE(D(G(x)), 1): low where the critic takes the generator's pictures for photographs."""
-    return adversarial_loss(fake_logits, True)
+def generator_adversarial_loss(fake_logits: Tensor, weights: Tensor | None = None) -> Tensor:
+    """BCE(D(G(x)), 1): low where the critic takes the generator's pictures for photographs.
+
+    Args:
+        fake_logits: ``(B, N)``.
+        weights: ``(B,)``, how much the judgment of each picture counts; all count in full by default.
+    """
+    if weights is None:
+        return adversarial_loss(fake_logits, True)
+    return (weights.float() * F.softplus(-fake_logits.float()).mean(dim=1)).mean()
+
+
+def consistency_loss(
+    outputs: Tensor, moved_outputs: Tensor, movement: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """L1 between the outputs for moved, noisy inputs and the moved outputs: what keeps film from flickering.
+
+    Args:
+        outputs: model space ``(B, 3, H, W)``, for the inputs as they are.
+        moved_outputs: of the same shape, for the moved inputs.
+        movement: ``(B, 2, 3)``: see :mod:`nogan.networks.movement`. Pixels from outside the picture do not count.
+        weights: ``(B,)``, of each picture; all count in full by default.
+
+    Source: Eilertsen, Mantiuk & Unger, "Single-frame regularization for temporally stable CNNs", arXiv:1902.10424.
+    """
+    counted = inside(movement.float(), (outputs.shape[-2], outputs.shape[-1])).to(outputs.device)
+    difference = (moved_outputs.float() - move(outputs.float(), movement)).abs().mean(dim=1, keepdim=True)
+    of_each = (counted * difference).sum(dim=(1, 2, 3)) / counted.sum(dim=(1, 2, 3)).clamp(min=1)
+    return (of_each if weights is None else weights.float() * of_each).mean()
 
 
 def critic_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+VIVIDNESS = "vividness."
+"""What the names of the knob's tensors in a generator begin with."""
+
 VIVID = 1.0
 """The vividness of a picture for which none is given."""
 

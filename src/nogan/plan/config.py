@@ -100,6 +100,23 @@ class LossWeights(Section):
     feature: Weight
 
 
+class VividnessDraw(Section):
+    """How vividness is drawn for each picture of a GAN phase: ``nogan.gan.vividness``, for ``model.vividness``."""
+
+    at_zero: Probability
+    at_one: Probability
+    critic_sees: Literal["vivid", "all"]
+
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> "VividnessDraw":
+        if self.at_zero + self.at_one > 1:
+            raise ValueError(
+                f"at_zero={self.at_zero:g} and at_one={self.at_one:g} are shares of the pictures: expected at most 1 "
+                "together"
+            )
+        return self
+
+
 class Gan(Section):
     """Direct adversarial training: ``nogan.gan``."""
 
@@ -114,6 +131,7 @@ class Gan(Section):
     weights: LossWeights
     betas: tuple[Fraction, Fraction]
     noise: bool
+    vividness: VividnessDraw = VividnessDraw(at_zero=0.25, at_one=0.5, critic_sees="vivid")
 
 
 class Inflection(Section, extra="allow"):
@@ -204,6 +222,16 @@ class Augment(Section):
     critic: AugmentStyle
 
 
+class Consistency(Section):
+    """What keeps film from flickering: a moved, noisy input has to give the moved output. ``nogan.consistency``."""
+
+    weight: Weight
+    noise: Weight
+    shift: Annotated[Number, Field(ge=0, le=0.5)]
+    rotate: Annotated[Number, Field(ge=0, le=180)]
+    zoom: Annotated[Number, Field(ge=0, le=1)]
+
+
 class Optimizer(Section):
     """Adam with decoupled weight decay on every parameter that trains."""
 
@@ -227,6 +255,7 @@ class Nogan(Section):
     snapshot_budget_gb: Positive
     one_cycle: OneCycle
     augment: Augment
+    consistency: Consistency | None = None
     optimizer: Optimizer
     ema: Fraction | None
 
@@ -237,6 +266,13 @@ class CriticNetwork(Section):
     width: Count
     doublings: Count
     dropout: Fraction
+
+
+class VividnessNetwork(Section):
+    """How the generator's decoder is told how vivid to be: see :class:`nogan.networks.vividness.Vividness`."""
+
+    hidden: Count
+    rate: Positive
 
 
 class Networks(Section):
@@ -260,7 +296,17 @@ class Model(Section):
     init_stage: Literal["final", "pretrained", "before_gan"]
     init_required: bool
     critic: CriticNetwork
+    vividness: VividnessNetwork | None = None
     networks: Networks = Networks()
+
+    @model_validator(mode="after")
+    def _a_knob_of_our_own(self) -> "Model":
+        if self.vividness is not None and self.networks.generator is not None:
+            raise ValueError(
+                "model.vividness is for the generators of this package: expected model.vividness=null with "
+                "model.networks.generator"
+            )
+        return self
 
 
 class Loss(Section):

@@ -145,7 +145,13 @@ def check_order(trainer: pl.Trainer) -> None:
 def build_module(config: RunConfig) -> GANModule:
     """Generator, critic and their losses."""
     adam = config.nogan.optimizer.model_dump(exclude={"gradient_clip"})
-    generator = GeneratorModule(build_generator(config), build_loss(config.loss), **adam)
+    consistency = config.nogan.consistency
+    generator = GeneratorModule(
+        build_generator(config),
+        build_loss(config.loss),
+        consistency_weight=consistency.weight if consistency else 0.0,
+        **adam,
+    )
     critic = CriticModule(build_critic(config), **adam)
     for module in (generator, critic):  # the feature network, too
         module.to(memory_format=torch.channels_last)  # faster convolutions on CPUs and on tensor cores
@@ -161,6 +167,7 @@ def build_module(config: RunConfig) -> GANModule:
         accumulate=config.trainer.accumulate,
         max_bad_batches=config.trainer.max_bad_batches,
         gradient_clip=config.nogan.optimizer.gradient_clip,
+        critic_sees=config.nogan.gan.vividness.critic_sees,
     )
 
 

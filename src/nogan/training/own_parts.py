@@ -153,6 +153,7 @@ def build_generator(config: RunConfig) -> "nn.Module":
         model.width,
         pretrained=model.pretrained and not model.init,
         encoder_weights=model.encoder_weights,
+        vividness=model.vividness.model_dump() if model.vividness else None,
         seed=config.seed,
     )
 

@@ -4,7 +4,7 @@ Optimization is manual, and every ``training_step`` takes exactly one optimizer 
 network: so Lightning's ``global_step`` is the number of batches trained on.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -18,6 +18,7 @@ from nogan.common.rng import derive_seed
 from nogan.data.batches import Labeled, Pair
 from nogan.networks import trainable_parameters
 from nogan.networks.losses import critic_loss, generator_adversarial_loss
+from nogan.networks.vividness import VIVID, VIVIDNESS
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Turn
 from nogan.plan.schedule import Hyper
 from nogan.training.modules.compiled import uncompiled
@@ -53,6 +54,7 @@ class GANModule(pl.LightningModule):
         seed: of what the networks draw themselves (dropout), with the rank, phase and step.
         accumulate: parts that each batch is split into, to save memory.
         max_bad_batches: batches in a row that may be skipped because their loss or gradient is not finite.
+        critic_sees: of a generator with a vividness, "vivid" pictures at 1 alone, or "all" those that it trains on.
         gradient_clip: norm that a batch's gradient is scaled down to where it is larger; None leaves it as it is.
     """
 
@@ -67,6 +69,7 @@ class GANModule(pl.LightningModule):
         accumulate: int = 1,
         max_bad_batches: int = 10,
         gradient_clip: float | None = None,
+        critic_sees: Literal["vivid", "all"] = "vivid",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -78,6 +81,7 @@ class GANModule(pl.LightningModule):
         self.accumulate = accumulate
         self.max_bad_batches = max_bad_batches
         self.gradient_clip = gradient_clip
+        self.critic_sees = critic_sees
         self.skipped_batches = 0
         self.skipped_in_a_row: list[SkippedBatch] = []
         self.overflows_in_a_row = 0  # steps that a gradient scaler skipped
@@ -151,7 +155,10 @@ class GANModule(pl.LightningModule):
             training = list(network.parameters())
         else:
             network, optimizer = self.generator.network, self.generator_optimizer
-            training = list(trainable_parameters(network, self.phase.trained_part).values())
+            named = trainable_parameters(network, self.phase.trained_part)
+            # The vividness means something in the GAN phase alone; until then it changes nothing.
+            knows = isinstance(self.phase, GANPhase)
+            training = [parameter for name, parameter in named.items() if knows or not name.startswith(VIVIDNESS)]
         trained = set(map(id, training))
         both = (*self.generator.network.parameters(), *self.critic.network.parameters())
         resting = [parameter for parameter in both if id(parameter) not in trained]
@@ -270,8 +277,11 @@ class GANModule(pl.LightningModule):
 
     def critic_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
         """The critic's loss in the GAN phase: photographs against the generator's colors for the same photographs."""
+        vividness = batch.vividness
+        if vividness is not None and self.critic_sees == "vivid":
+            vividness = torch.full_like(vividness, VIVID)
         with torch.no_grad():
-            fake = self.generator(batch.gray)
+            fake = self.generator(batch.gray, vividness)
         # Not compiled: the second pass moves the vectors of spectral norm in place, which the compiled way back through
         # the first one still needs; the plain one has copies.
         with uncompiled():
@@ -279,16 +289,23 @@ class GANModule(pl.LightningModule):
         return loss, {"loss": loss.detach(), "critic_loss": loss.detach()}
 
     def generator_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
-        """The generator's loss in the GAN phase: the critic's judgment and the feature loss."""
-        fake = self.generator(batch.gray)
-        adversarial = generator_adversarial_loss(self.critic(fake))
+        """The generator's loss in the GAN phase: the critic's judgment and the feature loss.
+
+        Where the generator is told a vividness, the critic's judgment of each picture counts by it, and the loss of
+        consistency by what it lacks to 1.
+        """
+        fake, consistency, more = self.generator.colorize(batch)
+        adversarial = generator_adversarial_loss(self.critic(fake), batch.vividness)
         feature, parts = self.generator.feature_loss(fake, batch.color)
         loss = self.adversarial_weight * adversarial + self.feature_weight * feature
+        if more:
+            loss = loss + consistency
         return loss, {
             "loss": loss.detach(),
             "adversarial_loss": adversarial.detach(),
             "feature_loss": feature.detach(),
             **parts,
+            **more,
         }
 
     @property

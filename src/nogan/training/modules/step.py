@@ -16,8 +16,9 @@ Batch = Pair | Labeled
 
 def parts_of(batch: Batch, count: int) -> list[Batch]:
     """``batch`` in ``count`` parts as equal as possible (fewer where it has fewer images)."""
-    chunks = zip(*(tensor.tensor_split(min(count, len(batch[0]))) for tensor in batch), strict=True)
-    return [type(batch)(*chunk) for chunk in chunks]
+    count = min(count, len(batch[0]))
+    chunks = [(None,) * count if tensor is None else tensor.tensor_split(count) for tensor in batch]
+    return [type(batch)(*chunk) for chunk in zip(*chunks, strict=True)]
 
 
 def accumulate(
