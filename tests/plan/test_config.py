@@ -114,7 +114,7 @@ def test_a_detectors_parameters_are_in_the_config_as_in_the_code(configure):
         ("nogan.inflection.knee.flt=0.2", "unknown key nogan.inflection.knee.flt: did you mean "),
         ("modell=tiny", "unknown key modell: did you mean model? allowed in the top level: "),
         ("experimnt=quickstart", "unknown key experimnt: did you mean experiment? allowed in the top level: "),
-        ("model=artistc", "model=artistc is not known: expected one of artistic, stable, tiny, video"),
+        ("model=artistc", "model=artistc is not known: expected one of artistic, stable, tiny, unified, video"),
         ("experiment=quick", "experiment=quick is not known: expected one of "),
     ],
 )

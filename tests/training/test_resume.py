@@ -143,6 +143,18 @@ def test_cut_and_resumed(smallest, uncut, cutting, tmp_path, hook, batches, firs
     assert_same_run(uncut, tmp_path)
 
 
+def test_cut_within_a_gan_phase_of_a_generator_with_a_vividness(smallest, cutting, tmp_path):
+    knob = (*OVERRIDES, "nogan.repeats=0", "model.vividness={hidden:8,rate:10}", "nogan.consistency.weight=1")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    train(smallest(*knob), whole, console=QUIET)
+    cutting("on_train_batch_end", 23)
+    with pytest.raises(Cut):
+        train(smallest(*knob), cut, console=QUIET)
+    cutting()
+    train(smallest(*knob, f"resume={cut}"), cut, console=QUIET)
+    assert_same_run(whole, cut)
+
+
 def test_cut_within_a_gan_phase_that_the_default_detector_watches(smallest, cutting, tmp_path):
     watched = ("trainer.limit_batches=9", "trainer.checkpoint_every_n_batches=3", "nogan.repeats=0")
     watched = (*watched, "nogan.critic.phases.c1.epochs=1", "nogan.critic.phases.c2.epochs=1")

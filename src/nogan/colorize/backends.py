@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nogan.colorize.vividness import check
 from nogan.common.errors import UserError
 from nogan.networks.original import DEOLDIFY_SIZE
 
@@ -73,11 +74,18 @@ def torch_network(generator: UNet, device: str, precision: str, compile: bool) -
     return guarded
 
 
-def onnx_network(path: Path, device: str | None) -> tuple[Network, int]:
+def onnx_network(path: Path, device: str | None, vividness: float | None, default: float) -> tuple[Network, int]:
     """An ONNX export as a :data:`Network`, and the side in px of the pictures that it was trained on.
 
+    Args:
+        path: the file.
+        device: as in :func:`pick_device`.
+        vividness: for an export with that input; None is ``default``.
+        default: see there.
+
     Raises:
-        UserError: onnxruntime is missing, it does not support ``device``, or the file is not from `nogan export`.
+        UserError: onnxruntime is missing, it does not support ``device``, the file is not from `nogan export`, or it
+            has no such input.
     """
     try:
         import onnxruntime
@@ -94,13 +102,18 @@ def onnx_network(path: Path, device: str | None) -> tuple[Network, int]:
         metadata = session.get_modelmeta().custom_metadata_map
         mean, std = (np.array(metadata[key].split(), np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
         size = int(metadata.get("size", DEOLDIFY_SIZE))
-        name = session.get_inputs()[0].name
+        name, *knobs = (given.name for given in session.get_inputs())
     except Exception as error:  # onnxruntime's exceptions have no common base class
         raise UserError(f"{path} is damaged, or was not written by `nogan export`.") from error
 
+    check(vividness)
+    if vividness is not None and not knobs:
+        raise UserError(f"--vividness {vividness:g}: {path} was exported without that input; leave it out")
+    level = np.float32(default if vividness is None else vividness)
+
     def run(gray: np.ndarray) -> np.ndarray:
         x = (np.broadcast_to(gray[:, None], (len(gray), 3, *gray.shape[1:])) - mean) / std
-        (y,) = session.run(None, {name: x})
+        (y,) = session.run(None, {name: x} | {knob: np.full(len(gray), level) for knob in knobs})
         return np.ascontiguousarray((y * std + mean).clip(0, 1).transpose(0, 2, 3, 1))
 
     return run, size

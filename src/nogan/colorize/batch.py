@@ -21,6 +21,7 @@ from nogan.colorize.composite import Gamut
 from nogan.colorize.jobs import Job, check_folders, plan_jobs
 from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
 from nogan.colorize.square import FILM_RENDER_FACTOR, PHOTO_RENDER_FACTOR, RenderFactor, network_size
+from nogan.colorize.vividness import FILM_VIVIDNESS, PHOTO_VIVIDNESS, check
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.threads import WriteBehind, read_ahead
@@ -68,6 +69,8 @@ class BatchOptions:
         render_factor: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`; None is 35 for photographs and 21
             for films.
         batch_size: images in one pass of the network; None is what suits the device.
+        vividness: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; None is the vivid end for photographs and
+            the steady one for films, of a generator with that knob.
         compare: write the original and the result side by side.
         raw: write the network's own pictures, without the originals' luma.
         gamut: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`.
@@ -81,6 +84,7 @@ class BatchOptions:
 
     render_factor: RenderFactor | None = None
     batch_size: int | None = None
+    vividness: float | None = None
     compare: bool = False
     raw: bool = False
     gamut: Gamut = "fit"
@@ -156,15 +160,34 @@ def colorize_files(
             raise UserError(f"{jobs[0].target} already exists; --overwrite replaces it.")
         return BatchReport(jobs, len(jobs), skipped=skipped)
     check_folders(waiting)
-    colorizer = Colorizer.load(checkpoints, device=options.device, precision=options.precision, compile=options.compile)
-    start = time.perf_counter()
-    failures, with_colors = colorize_photos(colorizer, [job for job in waiting if not job.is_film], options, reporter)
-    films = [job for job in waiting if job.is_film]
-    failures += colorize_films(colorizer, checkpoints, films, options, reporter)
+    check(options.vividness)
+    films, photographs = ([job for job in waiting if job.is_film is wanted] for wanted in (True, False))
+    failures: list[str] = []
+    with_colors, seconds = 0, 0.0
+    if photographs:
+        colorizer = _load(checkpoints, options, PHOTO_VIVIDNESS)
+        start = time.perf_counter()
+        failures, with_colors = colorize_photos(colorizer, photographs, options, reporter)
+        seconds = time.perf_counter() - start
+    if films:
+        colorizer = _load(checkpoints, options, FILM_VIVIDNESS)
+        start = time.perf_counter()
+        failures += colorize_films(colorizer, checkpoints, films, options, reporter)
+        seconds += time.perf_counter() - start
     if failures and len(jobs) == 1:
         raise UserError(failures[0])
-    seconds = time.perf_counter() - start
     return BatchReport(jobs, len(jobs) - len(waiting), failures, seconds, skipped, with_colors)
+
+
+def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vividness: float) -> Colorizer:
+    return Colorizer.load(
+        checkpoints,
+        device=options.device,
+        precision=options.precision,
+        compile=options.compile,
+        vividness=options.vividness,
+        default_vividness=default_vividness,
+    )
 
 
 def colorize_photos(
@@ -175,8 +198,6 @@ def colorize_photos(
     Returns:
         A line for each that failed, and how many had colors already.
     """
-    if not jobs:
-        return [], 0
     with reporter.task("photographs", len(jobs)) as advance:
         return _Photographs(colorizer, jobs, options, reporter, advance).run()
 
@@ -294,7 +315,8 @@ def colorize_films(
         compare=options.compare,
         raw=options.raw,
         gamut=options.gamut,
-        model=[(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights],
+        model=[(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights]
+        + ([] if options.vividness is None else [("vividness", options.vividness)]),
     )
     failures = []
     for job in jobs:

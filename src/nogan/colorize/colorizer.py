@@ -24,8 +24,9 @@ from nogan.colorize.photos import ColorSpace, from_image
 from nogan.colorize.pixels import to_uint8, to_unit
 from nogan.colorize.render_factor import combined_squares
 from nogan.colorize.square import PHOTO_RENDER_FACTOR, RenderFactor, gray_square, network_size
+from nogan.colorize.vividness import PHOTO_VIVIDNESS, generator_at
 from nogan.common.errors import UserError
-from nogan.networks.generator_file import find_weights, load_generator
+from nogan.networks.generator_file import find_weights
 from nogan.networks.original import DEOLDIFY_SIZE
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Colorizer:
         device: str | None = None,
         precision: Literal["fp32", "bf16"] = "fp32",
         compile: bool = False,
+        vividness: float | None = None,
+        default_vividness: float = PHOTO_VIVIDNESS,
     ) -> Colorizer:
         """Load a run folder, a ``.safetensors`` or ``.onnx`` export, or one of DeOldify's ``.pth`` files.
 
@@ -84,6 +87,9 @@ class Colorizer:
             device: "cpu", "cuda", "cuda:1", "mps"; the GPU if there is one by default.
             precision: "bf16" runs the convolutions in bfloat16; fast on GPUs and CPUs that support it.
             compile: compile the network, which takes a minute at first and pays off for films and folders.
+            vividness: from 0 (steady) to 1 (vivid), for a generator with that knob or a run folder: see
+                :mod:`nogan.colorize.vividness`.
+            default_vividness: for generators with that knob, where ``vividness`` is None.
 
         Raises:
             UserError: in one line, for a checkpoint that cannot be used, a device that is not there, or a precision
@@ -100,11 +106,11 @@ class Colorizer:
                 for setting, given in ((f"--precision {precision}", precision != "fp32"), ("--compile", compile)):
                     if given:
                         raise UserError(f"{setting}: {file} is an ONNX export, which has no such option; leave it out.")
-                network, size = onnx_network(file, device)
+                network, size = onnx_network(file, device, vividness, default_vividness)
             else:
                 device = pick_device(device)
                 batch_size = 1 if device == "cpu" else GPU_BATCH_SIZE
-                generator = load_generator(file)
+                generator = generator_at(file, vividness, default_vividness)
                 network, size = torch_network(generator, device, precision, compile), generator.trained_size
             networks.append((network, weight))
             sizes.append(size)

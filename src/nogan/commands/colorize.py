@@ -42,6 +42,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="the network sees 16 x N px a side: low is vivid, high is fine; or 'auto' (default 35; film 21)",
     )
+    add(
+        "--vividness",
+        type=float,
+        metavar="V",
+        help="0 (steady) to 1 (vivid): of a model=unified generator, or of a run's before and after its GAN phase "
+        "(default: 1; film 0)",
+    )
     add("--compare", action="store_true", help="write the original and the result side by side")
     add("--raw", action="store_true", help="the network's own colors, without the original's luma")
     add(

@@ -1,7 +1,7 @@
 """Colorizing held-out photographs with a generator in memory, and drawing a grid of them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,7 +16,11 @@ STABILITY_IMAGES = 16  # photographs that ``shift_variation`` and ``scale_variat
 GAP = 2  # px between the pictures of a grid
 
 
-def colorize(network: nn.Module, photographs: Tensor, batch_size: int, device: torch.device) -> Tensor:
+Colorizes = Callable[[Tensor], Tensor]
+"""Gray to color, model space ``(B, 3, H, W)``: a generator."""
+
+
+def colorize(network: Colorizes, photographs: Tensor, batch_size: int, device: torch.device) -> Tensor:
     """The pictures that a user gets: chroma of ``network``, luma of ``photographs``.
 
     Args:
@@ -62,15 +66,15 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def draw_grid(photographs: Tensor, outputs: Tensor) -> Image.Image:
-    """A grid with the rows gray, output and truth, and a column for each picture.
+def draw_grid(photographs: Tensor, *outputs: Tensor) -> Image.Image:
+    """A grid with the rows gray, outputs and truth, and a column for each picture.
 
     Args:
         photographs: RGB ``(N, 3, H, W)`` in [0, 1].
-        outputs: of the same shape.
+        outputs: of the same shape; of several, each is a row.
     """
-    rows = torch.stack([color.to_gray(photographs), outputs, photographs])  # (3, N, 3, H, W)
+    rows = torch.stack([color.to_gray(photographs), *outputs, photographs])  # (rows, N, 3, H, W)
     padded = F.pad(rows.flatten(0, 1), (0, GAP, 0, GAP), value=1.0).unflatten(0, rows.shape[:2])
-    picture = padded.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (3 H, N W, 3)
+    picture = padded.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (rows H, N W, 3)
     pixels = picture[:-GAP, :-GAP].mul(255).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(pixels.numpy())

@@ -43,7 +43,8 @@ def build_generator(
         encoder_weights: file with the encoder's weights, in place of the hub.
         attention: self-attention at an eighth of the size.
         normalized_weights: spectral and weight norm; False gives the layout of :func:`fold_spectral_norm`.
-        vividness: ``hidden`` and ``rate`` of :class:`~nogan.networks.vividness.Vividness`, for a network with that knob.
+        vividness: for a network with that knob, ``hidden`` and ``rate`` of
+            :class:`~nogan.networks.vividness.Vividness`.
         seed: seeds the initial weights. The global generator is left as it was.
 
     Raises:

@@ -243,9 +243,7 @@ def generator_adversarial_loss(fake_logits: Tensor, weights: Tensor | None = Non
     return (weights.float() * F.softplus(-fake_logits.float()).mean(dim=1)).mean()
 
 
-def consistency_loss(
-    outputs: Tensor, moved_outputs: Tensor, movement: Tensor, weights: Tensor | None = None
-) -> Tensor:
+def consistency_loss(outputs: Tensor, moved_outputs: Tensor, movement: Tensor, weights: Tensor | None = None) -> Tensor:
     """L1 between the outputs for moved, noisy inputs and the moved outputs: what keeps film from flickering.
 
     Args:

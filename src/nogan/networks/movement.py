@@ -18,7 +18,7 @@ def move(images: Tensor, movement: Tensor) -> Tensor:
 
 
 def inside(movement: Tensor, size: tuple[int, int]) -> Tensor:
-    """``(B, 1, H, W)``, 1 where :func:`move` takes a pixel from inside the picture and 0 where from its mirror image."""
+    """``(B, 1, H, W)``: 1 where :func:`move` takes a pixel from inside the picture, 0 where from its mirror image."""
     grid = F.affine_grid(movement, [len(movement), 1, *size], align_corners=False)
     return (grid.abs().amax(dim=3) <= 1).to(movement.dtype)[:, None]
 

@@ -28,8 +28,8 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
     """Write a generator as ONNX, with spectral norm folded, for any batch size and any height and width of 16 x n px.
 
     The model has one input, ``gray``: ImageNet-normalized gray, ``(B, 3, H, W)`` float32, and one output, ``color``,
-    in the same space. Its metadata hold ``mean`` and ``std`` of that space, and ``size``: side in px of the pictures
-    that it was trained on.
+    in the same space; of a generator with a vividness also the input ``vividness``: ``(B,)`` float32 in [0, 1]. Its
+    metadata hold ``mean`` and ``std`` of that space, and ``size``: side in px of the pictures that it was trained on.
 
     Args:
         checkpoint: what ``--checkpoint`` takes, but ``.onnx``.
@@ -56,14 +56,21 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
     network = fold_spectral_norm(load_generator(checkpoint))
     network.requires_grad_(False)
     batch, height, width = _TRACED_SIZE
+    given = [torch.zeros(batch, 3, height, width)]
+    names = ["gray"]
+    axes = {"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}}
+    if has_vividness(network):
+        given.append(torch.ones(batch))
+        names.append("vividness")
+        axes["vividness"] = {0: axes["x"][0]}
     program = torch.onnx.export(
         network,
-        (torch.zeros(batch, 3, height, width),),
+        tuple(given),
         dynamo=True,
         opset_version=ONNX_OPSET,
-        input_names=["gray"],
+        input_names=names,
         output_names=["color"],
-        dynamic_shapes={"x": {0: Dim("batch"), 2: Dim("height", min=32), 3: Dim("width", min=32)}},
+        dynamic_shapes=axes,
         verbose=False,
     )
     assert program is not None  # None only without dynamo
@@ -93,6 +100,11 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
     return difference
 
 
+def has_vividness(network: nn.Module) -> bool:
+    """Whether ``network`` is told how vivid to be."""
+    return getattr(network, "vividness", None) is not None
+
+
 def onnx_difference(network: nn.Module, path: Path) -> float:
     """Largest absolute difference between a network and its ONNX file, for noise of :data:`CHECKED_SIZES`."""
     import onnxruntime
@@ -102,8 +114,10 @@ def onnx_difference(network: nn.Module, path: Path) -> float:
     differences = []
     for seed, (batch, height, width) in enumerate(CHECKED_SIZES):
         x = torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+        given = [x, *([torch.linspace(0, 1, batch)] if has_vividness(network) else [])]
         with torch.inference_mode():
-            expected = network(x)
-        (found,) = session.run(None, {"gray": x.numpy()})
+            expected = network(*given)
+        names = [each.name for each in session.get_inputs()]
+        (found,) = session.run(None, {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)})
         differences.append((torch.from_numpy(found) - expected).abs().max().item())
     return max(differences)

@@ -11,6 +11,7 @@ mode, and the training state does not change. The measures are for what the auth
 ``change``                  mean chroma distance to the output at the last snapshot
 ``shift_variation``         mean chroma distance when the input moves by a few pixels, and …
 ``scale_variation``         … when it is colorized at another size: what flickers and glitches first
+``…_v0``, ``…_v50``         the same of a generator with a vividness, at 0 and ½; the others are at 1
 ==========================  ============================================================================================
 
 Chroma distances are in CIELAB units (ΔE of a* and b* alone).
@@ -25,7 +26,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.utilities.types import STEP_OUTPUT
-from torch import Tensor
+from torch import Tensor, nn
 
 from nogan.common import distributed
 from nogan.common.errors import UserError
@@ -33,7 +34,7 @@ from nogan.common.failures import naming_out_of_memory
 from nogan.common.files import write_atomically
 from nogan.data.datamodule import NoGANData
 from nogan.evaluation.further import further_measure
-from nogan.evaluation.held_out import STABILITY_IMAGES, colorize, draw_grid, evaluating, rescale, shift
+from nogan.evaluation.held_out import STABILITY_IMAGES, Colorizes, colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
@@ -44,6 +45,9 @@ from nogan.training.modules.compiled import uncompiled
 from nogan.training.state import RunState
 
 log = logging.getLogger(__name__)
+
+LEVELS = (0.0, 0.5)
+"""Vividness at which a generator with that knob is measured and shown beside 1, which all other measures are of."""
 
 
 class Probe(pl.Callback):
@@ -162,6 +166,7 @@ class Probe(pl.Callback):
             few, few_outputs = photographs[:STABILITY_IMAGES], outputs[:STABILITY_IMAGES]
             shifted = colorize(network, shift(few, SHIFT), self.batch_size, device)
             scaled = colorize(network, rescale(few, SCALE), self.batch_size, device)
+            less_vivid = self._less_vivid(photographs, device)
         metrics = HeldOutMetrics()
         metrics.update(outputs, photographs)
         values = metrics.compute()
@@ -180,8 +185,23 @@ class Probe(pl.Callback):
             with failing_as("change"):
                 values["change"] = float(chroma_distance(rounded / 255, self._last / 255).mean())
         self._last = rounded
-        self._show(trainer, draw_grid(photographs[: self.grid], outputs[: self.grid]))
+        for level, (pictures, moved) in less_vivid.items():
+            values |= _at_level(level, pictures, moved, photographs)
+        rows = [*(pictures for pictures, _ in less_vivid.values()), outputs]
+        self._show(trainer, draw_grid(photographs[: self.grid], *(row[: self.grid] for row in rows)))
         return values
+
+    def _less_vivid(self, photographs: Tensor, device: torch.device) -> dict[float, tuple[Tensor, Tensor]]:
+        """Of a generator with that knob, the outputs at each of :data:`LEVELS`, and a few of those for moved inputs."""
+        network = self.module.generator.network
+        if getattr(network, "vividness", None) is None:
+            return {}
+        found = {}
+        for level in LEVELS:
+            at_level = _at(network, level)
+            moved = colorize(at_level, shift(photographs[:STABILITY_IMAGES], SHIFT), self.batch_size, device)
+            found[level] = colorize(at_level, photographs, self.batch_size, device), moved
+        return found
 
     def _load(self) -> Tensor:
         if self._photographs is None:
@@ -212,3 +232,19 @@ class Probe(pl.Callback):
 
     def _snapshots(self, phase: GANPhase) -> SnapshotStore:
         return SnapshotStore(self.folder.snapshots(phase.name))
+
+
+def _at(network: nn.Module, level: float) -> Colorizes:
+    return lambda x: network(x, x.new_full((len(x),), level))
+
+
+def _at_level(level: float, outputs: Tensor, moved: Tensor, photographs: Tensor) -> dict[str, float]:
+    """The few measures of one vividness, ``NAME_v50`` for 0.5: what the knob is for."""
+    metrics = HeldOutMetrics()
+    metrics.update(outputs, photographs)
+    values = metrics.compute()
+    distance = chroma_distance(shift(moved, -SHIFT), outputs[: len(moved)])
+    shown = {"psnr": values["psnr"], "colorfulness_ratio": values["colorfulness_ratio"]}
+    return {f"{name}_v{100 * level:.0f}": value for name, value in shown.items()} | {
+        f"shift_variation_v{100 * level:.0f}": float(distance.mean())
+    }

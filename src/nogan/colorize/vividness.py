@@ -1,0 +1,75 @@
+"""One knob for every generator: how vivid its colors are, from 0 (steady) to 1 (vivid).
+
+A generator with a vividness of its own (``model=unified``) is set to it. Of a run without, 0 is the generator before
+the first GAN phase, 1 the final one, and between them their weights are interpolated.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nogan.common.errors import UserError
+from nogan.networks.generator_file import find_weights, load_generator
+from nogan.runs.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import os
+
+    from nogan.networks import UNet
+
+PHOTO_VIVIDNESS = 1.0
+"""Of photographs, where no vividness is given and the generator has that knob."""
+
+FILM_VIVIDNESS = 0.0
+"""Of films: the steady end."""
+
+
+def generator_at(checkpoint: str | os.PathLike[str], vividness: float | None, default: float = PHOTO_VIVIDNESS) -> UNet:
+    """The generator of ``checkpoint`` at one vividness, in eval mode; a generator without that knob.
+
+    Args:
+        checkpoint: as for :func:`nogan.networks.generator_file.load_generator`.
+        vividness: in [0, 1]; None is ``default`` for a generator with the knob, and leaves others as they are.
+        default: see there.
+
+    Raises:
+        UserError: no such checkpoint; a vividness out of range; or it has neither the knob nor, beside it, the
+            generator before the GAN phase.
+    """
+    check(vividness)
+    generator = load_generator(checkpoint)
+    if getattr(generator, "vividness", None) is not None:
+        from nogan.networks import at_vividness
+
+        plain = at_vividness(generator, default if vividness is None else vividness)
+        plain.trained_size = generator.trained_size
+        return plain
+    if vividness is None:
+        return generator
+    pretrained = _before_gan(find_weights(checkpoint))
+    if pretrained is None:
+        raise UserError(
+            f"--vividness {vividness:g}: {checkpoint} has no such knob, and there is no generator from before its GAN "
+            "phase beside it; expected a model=unified generator, or the folder of a run with a GAN phase"
+        )
+    from nogan.networks.blend import blend
+
+    return blend(load_generator(pretrained), generator, vividness)
+
+
+def check(vividness: float | None) -> None:
+    """Refuse a vividness that is not in [0, 1].
+
+    Raises:
+        UserError: says so.
+    """
+    if vividness is not None and not 0 <= vividness <= 1:
+        raise UserError(f"--vividness {vividness:g}: expected a number from 0 (steady) to 1 (vivid)")
+
+
+def _before_gan(weights: Path) -> Path | None:
+    """The generator before the GAN phase, beside the final one of a run."""
+    run = RunFolder(weights.parent)
+    pretrained = run.generator("pretrained")
+    return pretrained if weights == run.generator() and pretrained.is_file() else None
