@@ -142,6 +142,6 @@ def test_a_movement_moves_by_what_was_drawn():
     torch.testing.assert_close(moved[..., :28], ramp[..., 4:])
     assert counted[..., :28].all() and not counted[..., 28:].any()
     turned = movements(torch.tensor([[0.5, 0.5, 1.0, 0.5]]), shift=0, rotate=90, zoom=0)
-    torch.testing.assert_close(move(ramp, turned), ramp.mT.flip(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(move(ramp, turned), ramp.mT.flip(2), atol=1e-3, rtol=0)
     closer = movements(torch.tensor([[0.5, 0.5, 0.5, 1.0]]), shift=0, rotate=0, zoom=1.0)
     assert closer[0, 0, 0] == pytest.approx(2) and closer[0, 1, 1] == pytest.approx(2)

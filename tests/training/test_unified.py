@@ -11,6 +11,7 @@ from torch import nn
 
 from nogan.common.errors import UserError
 from nogan.data.batches import Pair
+from nogan.data.datamodule import NoGANData
 from nogan.networks.losses import consistency_loss, generator_adversarial_loss
 from nogan.networks.movement import move, movements
 from nogan.plan import build_plan
@@ -38,8 +39,6 @@ def conditioned(data, phase, rank, world):
 
 
 def test_vividness_and_movement_are_drawn_for_the_whole_batch(smallest):
-    from nogan.data.datamodule import NoGANData
-
     config = smallest(*KNOB)
     phase = build_plan(config, 200)[-1]
     data = SimpleNamespace(config=config)
@@ -53,18 +52,13 @@ def test_vividness_and_movement_are_drawn_for_the_whole_batch(smallest):
 
 
 def test_shares_are_at_the_ends(smallest):
-    from nogan.data.datamodule import NoGANData
-
     config = smallest(*KNOB, "nogan.gan.batch_size=100", "nogan.gan.vividness={at_zero:0.2,at_one:0.3}")
     phase = build_plan(config, 2000)[-1]
     gray = torch.rand(100, 3, 32, 32)
     data = SimpleNamespace(config=config)
-    drawn = torch.cat(
-        [
-            NoGANData._conditioned(data, Pair(gray, gray), gray, phase, (0, k), slice(0, 100)).vividness
-            for k in range(20)
-        ]
-    )
+    pair, part = Pair(gray, gray), slice(0, 100)
+    batches = [NoGANData._conditioned(data, pair, gray, phase, (0, batch), part) for batch in range(20)]
+    drawn = torch.cat([batch.vividness for batch in batches])
     assert (drawn == 0).float().mean() == pytest.approx(0.2, abs=0.04)
     assert (drawn == 1).float().mean() == pytest.approx(0.3, abs=0.04)
     assert drawn[(drawn > 0) & (drawn < 1)].mean() == pytest.approx(0.5, abs=0.04)
