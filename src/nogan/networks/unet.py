@@ -85,7 +85,7 @@ class UpBlock(nn.Module):
     def changeable(self) -> list[nn.BatchNorm2d]:
         """The normalizations that take a change, in the order in which they do."""
         assert isinstance(self.up.norm, nn.BatchNorm2d)
-        return [self.up.norm, *(conv.norm for conv in self.convs)]
+        return [self.up.norm, *_norms(self.convs)]
 
 
 class Residual(nn.Module):
@@ -197,7 +197,8 @@ class UNet(ConfiguredModule):
     @property
     def changeable(self) -> list[nn.BatchNorm2d]:
         """The normalizations that the vividness changes, in order."""
-        return [*(conv.norm for conv in self.middle), *(norm for block in self.blocks for norm in block.changeable)]
+        blocks = (block for block in self.blocks if isinstance(block, UpBlock))
+        return [*_norms(self.middle), *(norm for block in blocks for norm in block.changeable)]
 
     def layer_groups(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
         """Modules in three groups, for discriminative learning rates: encoder to reduction 8, rest of it, decoder."""
@@ -214,3 +215,7 @@ def _skip_norm(channels: int) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels)
     nn.init.constant_(norm.bias, SKIP_NORM_BIAS)
     return norm
+
+
+def _norms(convs: nn.Sequential) -> list[nn.BatchNorm2d]:
+    return [conv.norm for conv in convs if isinstance(conv, ConvReluNorm)]

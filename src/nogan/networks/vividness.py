@@ -47,8 +47,9 @@ class Vividness(nn.Module):
         super().__init__()
         self.rate = rate
         self.embed = nn.Sequential(nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
-        self.changes = nn.ModuleList(nn.Linear(hidden, 2 * count) for count in channels)
-        for layer in self.changes:
+        layers = [nn.Linear(hidden, 2 * count) for count in channels]
+        self.changes = nn.ModuleList(layers)
+        for layer in layers:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
