@@ -96,6 +96,52 @@ def test_a_study_goes_on_where_it_stood_and_lists_all_its_trials(tmp_path, monke
     assert 1e-5 <= known.best_params["nogan.gan.lr"] <= 1e-3
 
 
+BROKEN = """
+import torch
+from torch import nn
+
+class Colorizer(nn.Conv2d):
+    def __init__(self, broken):
+        super().__init__(3, 3, 1)
+        self.broken = broken
+
+    def forward(self, x):
+        if self.broken == "always" and not x.is_meta:
+            raise RuntimeError("no such\\nlibrary")
+        return super().forward(x) * (torch.nan if self.broken == "in measuring" and not self.training else 1)
+"""
+MINE = """
+defaults: [tiny, _self_]
+networks:
+  generator: {_target_: broken.Colorizer, broken: never}
+"""
+GRID = (
+    "sweep=optuna",
+    "hydra/sweeper/sampler=grid",
+    "nogan.gan.lr=choice(1e-4)",
+    "nogan.gan.weights.feature=choice(1)",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", [["never", "in measuring", "always"], ["in measuring", "always"]])
+def test_in_a_study_a_trial_that_fails_and_one_without_a_value_end_only_themselves(tmp_path, broken):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason='needs the sweep extra: pip install -e ".[sweep]"')
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "mine.yaml").write_text(MINE)
+    (tmp_path / "broken.py").write_text(BROKEN)
+    axis = "model.networks.generator.broken=choice(" + ",".join(f'"{way}"' for way in broken) + ")"
+    study = ("--config-dir", "own", *GRID, "hydra.sweep.dir=study", "objective=val/psnr", *TRIAL, "model=mine", axis)
+    ran = train_py(tmp_path, *study)
+    reasons = sorted(path.read_text().strip() for path in (tmp_path / "study").glob("*/failed.txt"))
+    not_a_number = "val/psnr of this trial is nan: expected a finite number to compare it by"
+    assert reasons == ["RuntimeError: no such library", not_a_number]
+    assert re.findall("^failed: .*: (.*)$", ran.stdout, re.MULTILINE) == ["no such library"]  # the other ran to its end
+    assert ran.returncode == (0 if "never" in broken else 1)
+    assert ("Best: trial" if "never" in broken else "No trial was completed with a finite val/psnr") in ran.stdout
+    assert "nogan.cli" not in ran.stderr and "compose/program.py" not in ran.stderr, ran.stderr  # no traceback of ours
+
+
 def test_a_trial_of_an_experiment_that_sweeps_is_repeated_alone(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["train.py"])  # as what is started here
     settings = [setting for setting in TRIAL if not setting.startswith("experiment=")]

@@ -1,12 +1,17 @@
 """`nogan train KEY=VALUE...`: train a colorizer with NoGAN, or with ``dry_run=true`` print what that would do."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
 
-from nogan.training.compose import chosen_groups, job, output_folder, run_config, run_program
+from nogan.plan.effects import without_effect
+from nogan.training.compose import chosen_groups, chosen_keys, job, output_folder, run_config, run_program
+from nogan.training.launch import is_rank_zero
+
+log = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -18,6 +23,8 @@ def main(argv: Sequence[str]) -> int:
 def run(cfg: DictConfig) -> float | None:
     """Run one job; returns the value of ``objective``, for sweeps."""
     config = run_config(cfg)
+    for line in without_effect(config, chosen_keys()) if is_rank_zero() else ():
+        log.warning(line)
     if config.dry_run:
         from nogan.training.preview import show_plan
 

@@ -19,12 +19,13 @@ from nogan.training.compose.folders import Folders
 from nogan.training.compose.job import job
 from nogan.training.compose.messages import one_line
 from nogan.training.compose.program import output_folder, run_program
-from nogan.training.compose.reading import chosen_groups, read_config, run_config
+from nogan.training.compose.reading import chosen_groups, chosen_keys, read_config, run_config
 from nogan.training.compose.recipes import register
 
 __all__ = [
     "Folders",
     "chosen_groups",
+    "chosen_keys",
     "job",
     "one_line",
     "output_folder",

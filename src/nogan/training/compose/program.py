@@ -24,6 +24,7 @@ from nogan.training.compose.reading import check_choices, check_dashes, check_pa
 from nogan.training.compose.recipes import register
 
 NO_TRIALS = "No trials are completed yet."  # Optuna's words
+GRID_IS_DONE = "`Study.stop` is supposed"  # … from its grid sampler after the last trial, for which Hydra is not made
 
 
 def run_program(task: Task, arguments: Sequence[str], conclude: Callable[[Path, Console], bool]) -> int:
@@ -108,3 +109,6 @@ def _users_mistakes() -> Iterator[None]:
             raise
         if str(error) != NO_TRIALS:
             raise UserError(f"hydra.sweeper: {error}") from error
+    except RuntimeError as error:
+        if Folders.sweep is None or GRID_IS_DONE not in str(error):
+            raise

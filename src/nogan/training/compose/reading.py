@@ -100,6 +100,21 @@ def chosen_groups() -> dict[str, str]:
     return {str(group): str(choice) for group, choice in choices.items() if not str(group).startswith("hydra/")}
 
 
+def chosen_keys() -> list[str]:
+    """The single keys that the command line of this job sets, e.g. ``nogan.gan.lr``; those of a mapping one by one."""
+    found: list[str] = []
+    for override in OverridesParser.create().parse_overrides(list(HydraConfig.get().overrides.task)):
+        if override.key_or_group not in groups() and not override.is_delete():
+            found += _leaves(override.key_or_group, override.value())
+    return found
+
+
+def _leaves(key: str, value: Any) -> list[str]:
+    if not isinstance(value, dict) or not value:
+        return [key]
+    return [leaf for name, below in value.items() for leaf in _leaves(f"{key}.{name}", below)]
+
+
 def check_choices(arguments: Iterable[str]) -> None:
     """Refuse choices such as ``model=null``, for which Hydra's message names neither the group nor what it expects.
 
