@@ -162,6 +162,13 @@ def test_torchrun_finds_what_one_process_does(photographs, models, tmp_path):
     assert measured_values(tmp_path / "two") == pytest.approx(measured_values(tmp_path / "one"), rel=1e-6, abs=1e-6)
 
 
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_photographs():
+    from benchmarks.evaluate import peak_memory
+
+    assert peak_memory(5000) == pytest.approx(peak_memory(500), rel=0.1)
+
+
 def test_the_table_of_a_paper(evaluated):
     text = (evaluated / "table.md").read_text()
     results = read_results(evaluated)
@@ -185,6 +192,24 @@ def test_published_figures_stand_beside_ours_and_are_marked(photographs, picture
     assert published[0].aggregates["psnr"].value == 23.85
     assert "| DDColor-L (published) |" in (tmp_path / "o" / "table.md").read_text()
     assert "the middle square, resized to 256 x 256 px" in results.settings["size"]
+    assert results.settings["images"].startswith("5, fewer than the protocol has (the first 5000")
+    assert results.settings["render_factor"] == "4, for models (--render-factor; the protocol's is 16)"
+
+
+def test_the_validation_set_of_a_download_is_found_and_taken_by_its_numbers(tmp_path, pictures, capsys):
+    val = tmp_path / "imagenet" / "ILSVRC" / "Data" / "CLS-LOC" / "val"
+    for folder, number in (("n02", 1), ("n01", 2)):
+        (val / folder).mkdir(parents=True)
+        Image.fromarray(photograph(number)).save(val / folder / f"ILSVRC2012_val_0000000{number}.JPEG")
+    copies = tmp_path / "copies"  # flat, as another program wrote them
+    copies.mkdir()
+    for path in val.rglob("*.JPEG"):
+        Image.open(path).save(copies / f"{path.stem}.png")
+    arguments = [str(copies), "--data", str(tmp_path / "imagenet"), "-o", str(tmp_path / "o"), *OPTIONS]
+    assert main(["evaluate", *arguments, "--protocol", "ddcolor"]) == 0
+    results = read_results(tmp_path / "o")
+    assert results.images == ["n02/ILSVRC2012_val_00000001", "n01/ILSVRC2012_val_00000002"]
+    assert results.entries[1].aggregates["psnr"].value == 100
 
 
 @pytest.mark.parametrize("name", protocol_names())

@@ -19,7 +19,7 @@ from nogan.data.images import is_gray
 from nogan.data.sources.base import FileSource
 from nogan.data.sources.opening import open_source
 from nogan.evaluation.colorizers import GRAY, TRUTH, Model, group_of, painter_of, requests_of
-from nogan.evaluation.deep import Deep, Unavailable, inception, lpips
+from nogan.evaluation.deep import SAID, Deep, Unavailable, inception, lpips
 from nogan.evaluation.measures import MEASURES, TABLE
 from nogan.evaluation.measuring import STABILITY, Instruments, Measuring
 from nogan.evaluation.per_image import needed_for
@@ -135,7 +135,8 @@ def evaluate(
         distributed.barrier()
         if distributed.rank() == 0:
             missing += [Missing(key, "left out (--skip)") for key in options.skip]
-            results = put_together(measured, truths, options.protocol, groups, missing)
+            settings = _settings(load_protocol(options.protocol), options, truths)
+            results = put_together(measured, truths, (options.protocol, settings), groups, missing)
             write_results(results, folder)
         distributed.barrier()
     return read_results(output)
@@ -197,8 +198,15 @@ def _instruments(protocol: Protocol, options: Options, reporter: Reporter) -> tu
 
 
 def _open(data: str) -> FileSource:
-    source = open_source("folder", data, setting="--data")
+    source = open_source("folder", _validation_set(Path(data).expanduser()), setting="--data")
     return source  # type: ignore[return-value]  # folders and prepared copies are sources of files
+
+
+def _validation_set(path: Path) -> Path:
+    """The validation photographs of an ILSVRC download that ``path`` is; ``path`` itself where it is none."""
+    inner = Path("ILSVRC/Data/CLS-LOC/val").parts
+    candidates = (path.joinpath(*inner[depth:]) for depth in range(len(inner) - 1))
+    return next((folder for folder in candidates if folder.is_dir()), path)
 
 
 def _folder(path: Path) -> ResultsFolder:
@@ -213,6 +221,22 @@ def _folder(path: Path) -> ResultsFolder:
     except OSError as error:
         raise UserError(f"-o {path}: the folder cannot be made: {error.strerror}") from error
     return folder
+
+
+def _settings(protocol: Protocol, options: Options, truths: Truths) -> dict[str, str]:
+    """The protocol said in full, and how this evaluation departs from it."""
+    said = {**protocol.said_in_full(), "inception": SAID[protocol.inception]}
+    if options.render_factors:
+        given = ", ".join(map(str, options.render_factors))
+        said["render_factor"] = f"{given}, for models (--render-factor; the protocol's is {protocol.render_factor})"
+    count = len(truths)
+    if options.images is not None:
+        said["images"] = f"{count}, the first ones (--images); the protocol takes {said['images']}"
+    elif protocol.images is not None and count < protocol.images:
+        said["images"] = f"{count}, fewer than the protocol has ({said['images']}): not to be compared with its figures"
+    else:
+        said["images"] = f"{count}: {said['images']}"
+    return said
 
 
 def _check(truths: Truths) -> None:

@@ -8,11 +8,11 @@ import torch
 
 from nogan.common.version import __version__
 from nogan.evaluation.colorizers import GRAY, TRUTH, Request
-from nogan.evaluation.deep import SAID, InceptionFrechet
+from nogan.evaluation.deep import InceptionFrechet
 from nogan.evaluation.measures import MEASURES, TABLE, Measure
 from nogan.evaluation.measuring import Measuring
 from nogan.evaluation.metrics import ChromaFrechet
-from nogan.evaluation.per_image import OF_MEANS, OF_SHARES
+from nogan.evaluation.per_image import OF_MEANS, OF_SHARES, needed_for
 from nogan.evaluation.results import Comparison, Entry, Estimate, Group, GroupEstimate, Missing, Results
 from nogan.evaluation.statistics import SIGNIFICANCE, bootstrap_means, interval, sign_test
 from nogan.evaluation.truths import Truths
@@ -24,7 +24,7 @@ Columns = Mapping[str, np.ndarray]
 def put_together(
     measured: Mapping[Request, Measuring],
     truths: Truths,
-    protocol: str,
+    protocol: tuple[str, dict[str, str]],
     groups: Mapping[Request, str | None],
     missing: Sequence[Missing],
 ) -> Results:
@@ -33,14 +33,18 @@ def put_together(
     Args:
         measured: every row of the table.
         truths: the photographs.
-        protocol: its name.
+        protocol: its name, and its conditions in words.
         groups: of the runs that belong together.
         missing: measures that were not taken.
     """
     columns = {request: measuring.values() for request, measuring in measured.items()}
     sets = _distances(measured)
-    absent = {entry.measure for entry in missing}
-    measures = [MEASURES[key] for key in TABLE if key not in absent]
+    skipped = {entry.measure for entry in missing}
+    measures = [
+        MEASURES[key]
+        for key in TABLE
+        if key not in skipped and (key in sets[TRUTH] or (needed_for([key]) or {key}) <= set(columns[TRUTH]))
+    ]
     entries = [
         Entry(
             request.name,
@@ -63,8 +67,8 @@ def put_together(
     ]
     own = {request: found for request, found in columns.items() if request not in (GRAY, TRUTH)}
     return Results(
-        protocol=protocol,
-        settings=_settings(truths),
+        protocol=protocol[0],
+        settings=protocol[1],
         data=truths.label,
         images=truths.names,
         measures=measures,
@@ -82,11 +86,6 @@ def put_together(
         missing=list(missing),
         nogan=__version__,
     )
-
-
-def _settings(truths: Truths) -> dict[str, str]:
-    said = truths.protocol.said_in_full()
-    return {**said, "images": f"{len(truths)}: {said['images']}", "inception": SAID[truths.protocol.inception]}
 
 
 # --- one colorizer ----------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def _best(results: Results, measure: Measure) -> str | None:
         if entry.kind in ("model", "pictures") and (estimate := entry.aggregates.get(measure.key)) is not None
     }
     known = {name: measure.badness(value) for name, value in values.items() if value is not None}
-    return min(known, key=lambda name: known[name]) if known and measure.better is not None else None
+    return min(known, key=lambda name: known[name]) if len(known) > 1 and measure.better is not None else None
 
 
 def _row(cells: Iterable[str]) -> str:
