@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, Protocol
 
 import cv2
@@ -79,7 +80,8 @@ class BatchOptions:
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
         max_megapixels: photographs with more are refused; None is 500.
-        codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf``, ``stabilize`` and ``audio``.
+        codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf``, ``stabilize``, ``scenes``,
+            ``shot_threshold`` and ``audio``.
     """
 
     render_factor: RenderFactor | None = None
@@ -97,7 +99,9 @@ class BatchOptions:
     max_megapixels: float | None = None
     codec: str = "libx264"
     crf: int = 17
-    stabilize: bool = False
+    stabilize: float = 0.0
+    scenes: Path | None = None
+    shot_threshold: float = film.FilmOptions.shot_threshold
     audio: Literal["auto", "copy", "transcode", "none"] = "auto"
 
 
@@ -154,6 +158,8 @@ def colorize_files(
     if options.render_factor not in (None, "auto"):
         network_size(options.render_factor)
     jobs, skipped = plan_jobs(inputs, output)
+    if options.scenes is not None and sum(job.is_film for job in jobs) != 1:
+        raise UserError(f"--scenes {options.scenes}: a table belongs to one film; expected one film as the input.")
     waiting = [job for job in jobs if options.overwrite or not job.target.exists()]
     if not waiting:
         if len(jobs) == 1:
@@ -311,6 +317,8 @@ def colorize_films(
         codec=options.codec,
         crf=options.crf,
         stabilize=options.stabilize,
+        scenes=options.scenes,
+        shot_threshold=options.shot_threshold,
         audio=options.audio,
         compare=options.compare,
         raw=options.raw,

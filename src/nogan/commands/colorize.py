@@ -84,7 +84,25 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     film.add_argument(
         "--crf", type=int, default=17, metavar="N", help="its constant quality, lower is better (default 17)"
     )
-    film.add_argument("--stabilize", action="store_true", help="smooth the chroma along the motion, against flicker")
+    film.add_argument(
+        "--stabilize",
+        type=_strength,
+        nargs="?",
+        const=1.0,
+        default=0.0,
+        metavar="S",
+        help="smooth the chroma along the motion, against flicker, as far as S from 0 to 1 (default 1)",
+    )
+    film.add_argument(
+        "--scenes", type=Path, metavar="FILE", help="table of the film's shots: read if it exists, otherwise written"
+    )
+    film.add_argument(
+        "--shot-threshold",
+        type=_positive_number,
+        default=0.35,
+        metavar="T",
+        help="how unlike two frames must be for a cut; lower finds more (default 0.35)",
+    )
     film.add_argument(
         "--audio",
         choices=("auto", "copy", "transcode", "none"),
@@ -94,7 +112,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     for text in argv[: argv.index("--")] if "--" in argv else argv:
         if text.startswith("-") and text != "-" and Path(text).exists():
             parser.error(f"{text}: a name that begins with a dash is taken for an option; write ./{text}")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_args(_with_strength(argv))
     arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint])
     return arguments
 
@@ -189,6 +207,28 @@ def _render_factor(text: str) -> int | str:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
+
+
+def _with_strength(argv: Sequence[str]) -> list[str]:
+    """``--stabilize`` before an input means its default strength, and not that the input is one."""
+    words = list(argv)
+    for place, word in enumerate(words):
+        if word == "--stabilize" and place + 1 < len(words):
+            try:
+                float(words[place + 1])
+            except ValueError:
+                words[place] = "--stabilize=1"
+    return words
+
+
+def _strength(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
 
 
 def _positive(text: str) -> int:

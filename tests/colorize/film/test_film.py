@@ -1,6 +1,9 @@
 """Film in and out: every frame at its time, sound untouched, color of the network and luma of the film."""
 
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -154,7 +157,7 @@ def test_cover_art_fonts_and_a_second_sound_go_along(tmp_path):
 
 def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
     source, cut, whole = tmp_path / "wall.mkv", tmp_path / "cut.mkv", tmp_path / "whole.mkv"
-    make_film(source, frames=30, irregular=True, sound="flac")
+    make_film(source, frames=48, irregular=True, sound="flac")
     # Lossless: libx264 does not code the same frames the same every time.
     options = FilmOptions(render_factor=4, batch_size=2, segment_frames=8, stabilize=True, codec="ffv1")
     whole_report = colorize_film(COLORIZER, source, whole, options)
@@ -167,7 +170,7 @@ def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
         colorize_film(COLORIZER, source, cut, options, progress=interrupt)
     assert not cut.exists()
     report = colorize_film(COLORIZER, source, cut, options)
-    assert report.resumed_at == 16 and report.frames == 30
+    assert report.resumed_at == 16 and report.frames == 48
     assert times_of(cut) == times_of(source)
     assert np.array_equal(sound_of(cut), sound_of(source))
     # The past of the smoothing and the measurements came back too.
@@ -175,6 +178,51 @@ def test_a_cut_run_goes_on_behind_its_last_whole_segment(tmp_path):
     for one, other in zip(decoded(cut, "rgb24"), decoded(whole, "rgb24"), strict=True):
         assert np.array_equal(one, other)
     assert not (tmp_path / "cut.mkv.parts").exists()
+
+
+@pytest.mark.parametrize("damage", ["torn", "empty", "gone"])
+def test_a_damaged_segment_is_done_again_from_there(tmp_path, damage):
+    source, cut, whole = tmp_path / "wall.mkv", tmp_path / "cut.mkv", tmp_path / "whole.mkv"
+    make_film(source, frames=30)
+    options = FilmOptions(render_factor=4, segment_frames=8, codec="ffv1")
+
+    def interrupt(frames, total):
+        if frames >= 28:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        colorize_film(COLORIZER, source, cut, options, progress=interrupt)
+    segment = tmp_path / "cut.mkv.parts" / "00001.segment"
+    content = segment.read_bytes()
+    if damage == "gone":
+        segment.unlink()
+    else:
+        segment.write_bytes(content[: len(content) // 2 if damage == "torn" else 0])
+    report = colorize_film(COLORIZER, source, cut, options)
+    assert report.resumed_at == 8 and report.frames == 30
+    assert any("2 segments of an earlier run were damaged" in remark for remark in report.remarks)
+    assert report.before == colorize_film(COLORIZER, source, whole, options).before
+    for one, other in zip(decoded(cut, "rgb24"), decoded(whole, "rgb24"), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_a_second_process_on_one_film_says_so_and_the_first_goes_on(tmp_path):
+    source, target = tmp_path / "wall.mp4", tmp_path / "out.mp4"
+    make_film(source, frames=12)
+    second = (
+        "from pathlib import Path; from nogan.colorize.film import colorize_film; import sys\n"
+        "colorize_film(None, Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    said = []
+
+    def again(frames, total):
+        if frames == 6:
+            command = [sys.executable, "-c", second, str(source), str(target)]
+            said.append(subprocess.run(command, capture_output=True, text=True, timeout=120, check=False))
+
+    assert colorize_film(COLORIZER, source, target, OPTIONS, progress=again).frames == 12
+    assert len(said) == 1 and "another process is using it" in said[0].stderr.splitlines()[-1]
+    assert len(times_of(target)) == 12 and not list(tmp_path.glob("*.parts"))
 
 
 def test_a_cut_run_with_other_settings_begins_anew(tmp_path):
@@ -277,14 +325,26 @@ def test_interlaced_footage_is_named(tmp_path):
     assert report.frames == 5 and any("interlaced" in remark for remark in report.remarks)
 
 
-def test_smoothing_lessens_flicker_and_leaves_luma_alone(tmp_path):
-    source = tmp_path / "wall.mp4"
-    make_film(source, frames=20)
-    colorizer = Colorizer([(flickering(), 1.0)])
-    report = colorize_film(colorizer, source, tmp_path / "out.mp4", FilmOptions(8, stabilize=True))
-    assert sum(report.after.cdc.values()) < 0.6 * sum(report.before.cdc.values())
+def test_smoothing_lessens_flicker_and_says_what_the_result_has(tmp_path):
+    source, target, scenes = tmp_path / "wall.mp4", tmp_path / "out.mkv", tmp_path / "scenes.csv"
+    make_film(source, frames=40)
+    options = FilmOptions(8, stabilize=1.0, codec="ffv1", scenes=scenes)
+    report = colorize_film(Colorizer([(flickering(), 1.0)]), source, target, options)
+    assert sum(report.after.cdc.values()) < 0.5 * sum(report.before.cdc.values())
     assert report.after.warp_error < 0.4 * report.before.warp_error
     assert any("after smoothing" in line for line in report.lines())
+    assert not any("did not lessen" in line for line in report.lines())
+    assert scenes.read_text() == "first,end,kind\n0,40,shot\n"
+    measured = flicker(decoded(target, "rgb24"))
+    for step, value in report.after.cdc.items():
+        assert measured.cdc[step] == pytest.approx(value, rel=0.3)
+
+    pairs = "".join(f"{first},{first + 2},shot\n" for first in range(0, 40, 2))
+    scenes.write_text(f"first,end,kind\n{pairs}")
+    shorter = colorize_film(Colorizer([(flickering(), 1.0)]), source, target, options)
+    assert shorter.after.cdc[1] > 5 * report.after.cdc[1]  # windows of two frames
+    worse = replace(report, before=report.after, after=report.before)
+    assert any("smoothing did not lessen CDC(1), CDC(2), CDC(4), the warp error" in line for line in worse.lines())
 
 
 def sound_only(path):

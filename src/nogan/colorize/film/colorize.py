@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,11 +19,17 @@ from nogan.colorize.film.joining import check_container, join
 from nogan.colorize.film.options import SEGMENT_SECONDS, FilmOptions
 from nogan.colorize.film.reading import Film
 from nogan.colorize.film.segments import SegmentWriter, State, signature_of
+from nogan.colorize.film.shots import Scene, find_scenes, read_scenes, thumbnail, write_scenes
+from nogan.colorize.film.stabilize import Stabilizer
 from nogan.colorize.render_factor import best_factor
 from nogan.colorize.square import network_size
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
+from nogan.common.lock import only_one
 from nogan.common.threads import WriteBehind, read_ahead
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,18 @@ class FilmReport:
         lines.append(f"  flicker of the colors: {_flicker_text(self.before)}")
         if self.after is not None:
             lines.append(f"  after smoothing:        {_flicker_text(self.after)}")
+            worse = [name for name, more in self._grown() if more]
+            if worse:
+                lines.append(f"  note: smoothing did not lessen {', '.join(worse)}")
         return lines
+
+    def _grown(self) -> list[tuple[str, bool]]:
+        """Each measure of flicker, and whether it is larger after smoothing."""
+        assert self.after is not None
+        pairs = [(f"CDC({step})", value, self.after.cdc[step]) for step, value in self.before.cdc.items()]
+        if self.before.warp_error is not None and self.after.warp_error is not None:
+            pairs.append(("the warp error", self.before.warp_error, self.after.warp_error))
+        return [(name, after > before) for name, before, after in pairs]
 
 
 def colorize_film(
@@ -87,25 +105,16 @@ def colorize_film(
     work = target.with_name(f"{target.name}.parts")
     try:
         film = Film.open(source)
-        if options.render_factor == "auto":
-            options = replace(options, render_factor=best_factor(colorizer, film.samples()))
-        network_size(options.render_factor)  # refuse one that is out of range
-        encoding = Encoding.of(film, options)
-        sound = check_container(film, encoding, target, options.audio)
-        state = State.load(work, signature_of(source, options))
-        resumed_at = state.frames
-        _color_frames(colorizer, film, encoding, options, state, work, lambda done: progress(done, film.frames))
-        if not state.segments:
-            raise UserError(f"{source}: not one frame of its video could be decoded.")
-        write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target, sound))
+        if not target.parent.is_dir():
+            raise UserError(f"{target}: cannot be written: no such folder.")
+        with only_one(work, str(target)):
+            state, resumed_at = _colorize(colorizer, film, source, target, options, work, progress)
+            shutil.rmtree(work, ignore_errors=True)  # with the lock in it, which goes when it is released
     except av.FFmpegError as error:
         reason = error.strerror or str(error)
         raise UserError(f"{error.filename or source}: {reason}.") from error
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}.") from error
-    if lost := film.lost(state.frames):
-        film.remarks.append(f"{lost} of its {film.frames} frames could not be decoded and are missing")
-    shutil.rmtree(work)
     return FilmReport(
         target,
         state.frames,
@@ -117,34 +126,89 @@ def colorize_film(
     )
 
 
+def _colorize(
+    colorizer: Colorizer,
+    film: Film,
+    source: Path,
+    target: Path,
+    options: FilmOptions,
+    work: Path,
+    progress: Callable[[int, int | None], None],
+) -> tuple[State, int]:
+    """The steps; returns the state at the end, and how many frames an earlier run had done."""
+    network_size(21 if options.render_factor == "auto" else options.render_factor)  # refuse one that is out of range
+    encoding = Encoding.of(film, options)
+    sound = check_container(film, encoding, target, options.audio)
+    if options.render_factor == "auto":
+        options = replace(options, render_factor=best_factor(colorizer, film.samples()))
+    scenes = _scenes_of(film, options) if options.stabilize or options.scenes else []
+    state = State.load(work, signature_of(source, options, scenes))
+    if state.torn:
+        film.remarks.append(
+            f"{state.torn} segments of an earlier run were damaged or missing, and were done again from frame "
+            f"{state.frames} on"
+        )
+    resumed_at = state.frames
+    _color_frames(colorizer, film, encoding, options, state, scenes, work, lambda done: progress(done, film.frames))
+    if not state.segments:
+        raise UserError(f"{source}: not one frame of its video could be decoded.")
+    write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target, sound))
+    if lost := film.lost(state.frames):
+        film.remarks.append(f"{lost} of its {film.frames} frames could not be decoded and are missing")
+    if state.damaged:
+        film.remarks.append(f"{state.damaged} frames are damaged in the file")
+    return state, resumed_at
+
+
+def _scenes_of(film: Film, options: FilmOptions) -> list[Scene]:
+    """The scenes from the user's table, or else found in the film, which is decoded for that, and written there."""
+    if options.scenes is not None and options.scenes.exists():
+        return read_scenes(options.scenes)
+    frames = read_ahead(film.decode(after=None, done=0), 4)
+    thumbnails = [thumbnail(frame.reformat(128, 128, "gray", interpolation="AREA").to_ndarray()) for frame in frames]
+    scenes = find_scenes(thumbnails, options.shot_threshold)
+    if options.scenes is not None:
+        write_scenes(options.scenes, scenes)
+    return scenes
+
+
 def _color_frames(
     colorizer: Colorizer,
     film: Film,
     encoding: Encoding,
     options: FilmOptions,
     state: State,
+    scenes: Sequence[Scene],
     work: Path,
     progress: Callable[[int], None],
 ) -> None:
     """The pipeline: one thread decodes, this one runs the network and smooths, a third writes chroma and encodes."""
     size = network_size(options.render_factor)
-    work.mkdir(parents=True, exist_ok=True)
     writer = SegmentWriter(encoding, state, work)
     deadline = time.monotonic() + SEGMENT_SECONDS
-    frames = read_ahead(film.decode(after=state.last_pts, done=state.frames), 2 * options.batch_size)
+    after, done = state.start(Stabilizer(options.stabilize) if options.stabilize else None, scenes, encoding.shown)
+    frames = read_ahead(film.decode(after=after, done=done), 2 * options.batch_size)
     progress(state.frames)
     try:
         with WriteBehind(writer, 2 * options.batch_size) as output:
-            while batch := list(islice(frames, options.batch_size)):
-                grays = [encoding.gray(frame, size) for frame in batch]
-                for frame, gray, square in zip(batch, grays, colorizer.predict(np.stack(grays)), strict=True):
-                    output.put((frame, state.take(frame, gray, square, options.stabilize)))
+
+            def put(ready: Iterable[tuple[VideoFrame, np.ndarray]]) -> None:
+                nonlocal deadline
+                for colored in ready:
+                    output.put(colored)
                     if state.open_frames >= options.segment_frames or time.monotonic() > deadline:
                         deadline = time.monotonic() + SEGMENT_SECONDS
                         output.put(state.end_segment())
+
+            while batch := list(islice(frames, options.batch_size)):
+                grays = [encoding.gray(frame, size) for frame in batch]
+                for frame, gray, square in zip(batch, grays, colorizer.predict(np.stack(grays)), strict=True):
+                    put(state.take(frame, gray, square))
                 progress(state.frames)
+            put(state.finish())
             if state.open_frames:
                 output.put(state.end_segment())
+            progress(state.frames)
     finally:
         frames.close()  # which ends the thread that decodes
         writer.abandon()

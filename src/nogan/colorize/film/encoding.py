@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+SHOWN_SIDE = 640
+"""Longer side in px at which the result is measured, as ``nogan evaluate`` does."""
+
 _MATRICES = {1: REC709, 9: REC2020, 10: REC2020}
 """By ffmpeg's color space number (ITU-T H.273); Rec. 601 for all others."""
 
@@ -146,6 +149,27 @@ class Encoding:
                 plane = plane[:, source.shape[1] :]
             plane[:] = values
         return shown
+
+    def shown(self, frame: VideoFrame, square: np.ndarray) -> np.ndarray:
+        """What a player shows of the colored frame, for measuring: RGB uint8, at most :data:`SHOWN_SIDE` px a side."""
+        import av
+
+        original = self._working(frame)
+        luma, cb, _ = (np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3))
+        tall, wide = -(-luma.shape[0] // cb.shape[0]), -(-luma.shape[1] // cb.shape[1])
+        scale = min(1.0, SHOWN_SIDE / max(luma.shape))
+        height, width = (max(2, round(length * scale / 2) * 2) if scale < 1 else length for length in luma.shape)
+        small = av.VideoFrame(width, height, self.pixel_format)
+        luma = np.ascontiguousarray(luma)
+        if scale < 1:
+            luma = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
+        chroma = np.empty((-(-height // tall), -(-width // wide)), np.uint8)  # for its shape
+        for index, values in enumerate(self._values(square, [luma, chroma, chroma])):
+            _plane(small, index, self.depth)[:] = values
+        levels = "JPEG" if self.full_range else "MPEG"
+        return small.to_ndarray(
+            format="rgb24", src_colorspace=self.matrix, src_color_range=levels, dst_color_range="JPEG"
+        )
 
     def _values(self, square: np.ndarray, sources: list[np.ndarray]) -> list[np.ndarray]:
         """The planes of the colored frame, from the network's picture and the planes of the original."""

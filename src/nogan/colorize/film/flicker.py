@@ -40,22 +40,24 @@ class FlickerMeter:
         self._divergence = np.zeros(len(CDC_STEPS))
         self._error, self._warped, self._frames = 0.0, 0, 0
 
-    def update(self, rgb: np.ndarray, motion: "Motion | None" = None) -> None:
+    def update(self, rgb: np.ndarray, motion: "Motion | None" = None, moving: np.ndarray | None = None) -> None:
         """Add a frame.
 
         Args:
             rgb: ``(H, W, 3)`` uint8, always of one size.
             motion: from the previous frame to this one; without it the pair does not count in the warp error.
+            moving: the same frame at the size of ``motion``, if that is another; each frame has one then.
         """
         histograms = channel_histograms(rgb)
         for index, step in enumerate(CDC_STEPS):
             if step <= len(self._histograms):
                 self._divergence[index] += js_divergence(histograms, self._histograms[-step]).mean()
         self._histograms.append(histograms)
+        moving = rgb if moving is None else moving
         if motion is not None and self._before is not None:
-            self._error += warp_error(rgb, self._before, motion)
+            self._error += warp_error(moving, self._before, motion)
             self._warped += 1
-        self._before = rgb
+        self._before = moving
         self._frames += 1
 
     def result(self) -> Flicker:
@@ -65,19 +67,16 @@ class FlickerMeter:
         cdc = {step: float(total / count) for step, total, count in sums if count > 0}
         return Flicker(cdc, self._error / self._warped if self._warped else None)
 
-    def state(self) -> dict[str, np.ndarray]:
-        """The sums and last frames, for :meth:`restore`."""
-        sums = np.array([*self._divergence, self._error, self._warped, self._frames])
-        frame = {} if self._before is None else {"before": self._before, "histograms": np.array(self._histograms)}
-        return {"sums": sums, **frame}
+    @property
+    def sums(self) -> list[float]:
+        """All that :meth:`result` needs, for :meth:`continue_from`."""
+        return [*map(float, self._divergence), self._error, float(self._warped), float(self._frames)]
 
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Continue where :meth:`state` was taken."""
-        self._divergence = state["sums"][: len(CDC_STEPS)].copy()
-        self._error, *counts = state["sums"][len(CDC_STEPS) :].tolist()
+    def continue_from(self, sums: list[float]) -> None:
+        """Take the sums of an earlier run; its last frames must have been added here before."""
+        self._divergence = np.array(sums[: len(CDC_STEPS)])
+        self._error, *counts = sums[len(CDC_STEPS) :]
         self._warped, self._frames = map(int, counts)
-        self._histograms = deque(state.get("histograms", ()), maxlen=max(CDC_STEPS))
-        self._before = state.get("before")
 
 
 @dataclass(frozen=True)
@@ -99,17 +98,28 @@ def measure_motion(now: np.ndarray, before: np.ndarray) -> Motion:
     A pixel counts as visible where going there and back ends near the start, the test of Sundaram et al. ("Dense point
     trajectories by GPU-accelerated large displacement optical flow", ECCV 2010), and where it was inside the picture.
     """
+    flow, there = optical_flow(now, before), optical_flow(before, now)
+    return checked(flow, there, share=0.01, pixels=0.5, beyond=0)
+
+
+def optical_flow(now: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """Where each pixel of ``now`` was in ``before``, ``(H, W, 2)`` float32, not checked."""
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
-    flow, there = (
-        search.calc(a, b, None)  # type: ignore[call-overload]  # None, no first guess, is missing in OpenCV's stubs
-        for a, b in ((now, before), (before, now))
-    )
+    return search.calc(now, before, None)  # type: ignore[call-overload]  # None is missing in OpenCV's stubs
+
+
+def checked(flow: np.ndarray, there: np.ndarray, *, share: float, pixels: float, beyond: float) -> Motion:
+    """``flow`` with what it shows of; ``there`` is the flow in the other direction.
+
+    A pixel is visible where going there and back ends within ``pixels``, and ``share`` of the way, both squared, and
+    where it was no more than ``beyond`` pixels outside of the picture.
+    """
     back = warp(there, flow)
     mismatch = np.sum((flow + back) ** 2, axis=-1)
-    allowed = 0.01 * (np.sum(flow**2, axis=-1) + np.sum(back**2, axis=-1)) + 0.5
+    allowed = share * (np.sum(flow**2, axis=-1) + np.sum(back**2, axis=-1)) + pixels
     x, y = _positions(flow)
-    height, width = now.shape
-    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    height, width = flow.shape[:2]
+    inside = (x >= -beyond) & (x <= width - 1 + beyond) & (y >= -beyond) & (y <= height - 1 + beyond)
     return Motion(flow, (mismatch < allowed) & inside)
 
 

@@ -1,9 +1,11 @@
 """Which files are films, and the options of colorizing one."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from nogan.colorize.composite import Gamut
+from nogan.colorize.film.shots import CUT_THRESHOLD
 from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor
 
 KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".ts", ".m2ts", ".mts"})
@@ -27,7 +29,9 @@ class FilmOptions:
         batch_size: frames in one pass of the network.
         codec: name of an ffmpeg encoder.
         crf: its constant quality, lower is better; encoders without one ignore it.
-        stabilize: smooth the chroma along the motion (:mod:`nogan.colorize.film.stabilize`).
+        stabilize: how far to smooth the chroma along the motion (:mod:`nogan.colorize.film.stabilize`), from 0 to 1.
+        scenes: a table of scenes (:mod:`nogan.colorize.film.shots`): read if it exists, otherwise written.
+        shot_threshold: how unlike two frames must be for a cut; lower finds more.
         audio: copy the sound as it is ("copy"), encode it again ("transcode"), leave it out ("none"), or copy what the
             container takes and encode the rest ("auto").
         compare: write the original and the result side by side.
@@ -41,7 +45,9 @@ class FilmOptions:
     batch_size: int = 1
     codec: str = "libx264"
     crf: int = 17
-    stabilize: bool = False
+    stabilize: float = 0.0
+    scenes: Path | None = None
+    shot_threshold: float = CUT_THRESHOLD
     audio: Literal["auto", "copy", "transcode", "none"] = "auto"
     compare: bool = False
     raw: bool = False

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
-import zipfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nogan.colorize.composite import composite
 from nogan.colorize.film.encoding import Encoding
-from nogan.colorize.film.flicker import FlickerMeter
+from nogan.colorize.film.flicker import CDC_STEPS, FlickerMeter
 from nogan.colorize.film.options import FilmOptions
 from nogan.colorize.film.reading import pts_of
-from nogan.colorize.film.stabilize import Stabilizer
+from nogan.colorize.film.shots import FLASH_FRAMES, Kind, Scene
+from nogan.colorize.film.stabilize import RADIUS, Smoothed, Stabilizer
 from nogan.common.files import write_atomically
+from nogan.common.lock import NAME as LOCK_NAME
 from nogan.common.version import __version__
 
 if TYPE_CHECKING:
@@ -25,24 +30,53 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-_STATE_NAME = "state.npz"
+Shown = Callable[["VideoFrame", np.ndarray], np.ndarray]
+
+_STATE_NAME = "state.json"
+
+CONTEXT = RADIUS + max(CDC_STEPS) + FLASH_FRAMES
+"""Frames before a seam that are colored again when a run is continued: what is smoothed and measured behind it looks
+back at most so far."""
 
 
 @dataclass(frozen=True)
 class SegmentEnd:
-    """The end of a segment: what must be known to continue after it."""
+    """The end of a segment: what must be known to continue after it.
+
+    Attributes:
+        frames: number of frames up to here.
+        last_duration: of the last frame, in ticks.
+        recent: times of the last frames, no more than ``CONTEXT + 1``, in ticks.
+        before: sums of the flicker before smoothing.
+        after: and after it.
+        damaged: number of frames whose picture was damaged.
+    """
 
     frames: int
-    last_pts: int
     last_duration: int
-    arrays: dict[str, np.ndarray]
+    recent: list[int]
+    before: list[float]
+    after: list[float]
+    damaged: int
 
 
-class Segment(NamedTuple):
-    """What joining needs to know of a segment."""
+@dataclass(frozen=True)
+class Segment:
+    """A whole segment on disk.
 
-    reorder: int  # the most places by which a packet of it is out of presentation order
+    Attributes:
+        reorder: the most places by which a packet of it is out of presentation order.
+        first_pts: when its first frame is shown, in ticks.
+        packets: how many it has.
+        checksum: of the file.
+        end: where the film stands behind it.
+    """
+
+    reorder: int
     first_pts: int
+    packets: int
+    checksum: str
+    end: SegmentEnd
 
 
 @dataclass
@@ -51,68 +85,125 @@ class State:
 
     signature: str
     segments: list[Segment] = field(default_factory=list)
+    stabilizer: Stabilizer[VideoFrame] | None = None
+    scenes: Sequence[Scene] = ()
     frames: int = 0
     open_frames: int = 0
-    last_pts: int | None = None
+    damaged: int = 0
+    torn: int = 0
     last_duration: int = 0
+    recent: deque[int] = field(default_factory=lambda: deque(maxlen=CONTEXT + 1))
     before: FlickerMeter = field(default_factory=FlickerMeter)
     after: FlickerMeter = field(default_factory=FlickerMeter)
-    stabilizer: Stabilizer = field(default_factory=Stabilizer)
+    _shown: Shown | None = None
+    _taken: int = 0
+    _context: int = 0
+    _scene: int = 0
 
     @classmethod
     def load(cls, work: Path, signature: str) -> State:
-        """The state in ``work`` if it has the same ``signature``; else a fresh one, and ``work`` is removed."""
+        """The state in ``work`` if it has the same ``signature``; else a fresh one, and ``work`` is emptied.
+
+        Segments are trusted as far as their files are the ones that were written; ``torn`` says how many are not.
+        """
         state = cls(signature)
         try:
-            with np.load(work / _STATE_NAME) as stored:
-                arrays = dict(stored)
-            saved = json.loads(str(arrays.pop("json")))
+            saved = json.loads((work / _STATE_NAME).read_text(encoding="utf-8"))
             if saved["signature"] == signature:
-                state.segments = [Segment(*segment) for segment in saved["segments"]]
-                state.frames, state.last_pts = saved["frames"], saved["last_pts"]
-                state.last_duration = saved["last_duration"]
-                for name, part in state._parts().items():
-                    part.restore({key.partition(".")[2]: a for key, a in arrays.items() if key.startswith(f"{name}.")})
+                segments = [Segment(**{**one, "end": SegmentEnd(**one["end"])}) for one in saved["segments"]]
+                whole = [number for number, one in enumerate(segments) if _is_whole(segment_path(work, number), one)]
+                kept = next((n for n in range(len(segments)) if n not in set(whole)), len(segments))
+                state.segments, state.torn = segments[:kept], len(segments) - kept
+                if state.segments:
+                    end = state.segments[-1].end
+                    state.frames, state.last_duration, state.damaged = end.frames, end.last_duration, end.damaged
+                    state.recent.extend(end.recent)
                 return state
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError):
             pass  # no state, or a damaged one: start again
-        shutil.rmtree(work, ignore_errors=True)
+        for path in work.glob("*"):
+            if path.name != LOCK_NAME:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return cls(signature)
 
-    def save(self, work: Path, end: SegmentEnd) -> None:
-        """Record on disk that all frames up to ``end`` are in whole segments."""
-        saved = {
-            "signature": self.signature,
-            "segments": self.segments,
-            "frames": end.frames,
-            "last_pts": end.last_pts,
-            "last_duration": end.last_duration,
-        }
-        arrays = {"json": np.array(json.dumps(saved)), **end.arrays}
-        write_atomically(work / _STATE_NAME, lambda path: np.savez(path, allow_pickle=False, **arrays))
+    def save(self, work: Path) -> None:
+        """Record on disk that all segments are whole."""
+        saved = {"signature": self.signature, "segments": [asdict(segment) for segment in self.segments]}
+        write_atomically(work / _STATE_NAME, lambda path: path.write_text(json.dumps(saved), encoding="utf-8"))
 
-    def take(self, frame: VideoFrame, gray: np.ndarray, square: np.ndarray, stabilize: bool) -> np.ndarray:
-        """Count, measure and (with ``stabilize``) smooth the next frame; returns the square to encode it with."""
-        self.frames, self.open_frames = self.frames + 1, self.open_frames + 1
-        self.last_pts, self.last_duration = pts_of(frame), frame.duration
-        if not stabilize:
-            self.before.update(composite(square, gray))
-            return square
-        smooth, motion = self.stabilizer.smooth(square, gray)
-        self.before.update(composite(square, gray), motion)
-        self.after.update(composite(smooth.clip(0, 1), gray), motion)
-        return smooth
+    def start(
+        self, stabilizer: Stabilizer[VideoFrame] | None, scenes: Sequence[Scene], shown: Shown
+    ) -> tuple[int | None, int]:
+        """Begin with the frames behind the segments; returns from where to decode.
+
+        Args:
+            stabilizer: smooths the frames; None for the network's own chroma.
+            scenes: of the film.
+            shown: gives what is measured of a frame with a square (:meth:`Encoding.shown`).
+
+        Returns:
+            The time in ticks behind which frames are wanted (None for all), and how many there are up to it. The first
+            of them belong to the last segments; they are smoothed and measured again, and not written.
+        """
+        self.stabilizer, self.scenes, self._shown = stabilizer, scenes, shown
+        wanted = CONTEXT if stabilizer is not None else max(CDC_STEPS)
+        self._context = min(wanted, self.frames, max(len(self.recent) - 1, 0) if self.frames > CONTEXT else self.frames)
+        self._taken = self.frames - self._context
+        if self._taken == 0:
+            return None, 0
+        return self.recent[-1 - self._context], self._taken
+
+    def take(self, frame: VideoFrame, gray: np.ndarray, square: np.ndarray) -> Iterator[tuple[VideoFrame, np.ndarray]]:
+        """Take the next frame; gives those to encode, each with its square, as far as they are done."""
+        kind, begins = self._kind_of(self._taken)
+        self._taken += 1
+        if self.stabilizer is None:
+            yield from self._done(Smoothed(frame, gray, square, square, None))
+            return
+        for smoothed in self.stabilizer.take(frame, gray, square, kind=kind, begins=begins):
+            yield from self._done(smoothed)
+
+    def finish(self) -> Iterator[tuple[VideoFrame, np.ndarray]]:
+        """The frames to encode that were not done at the end of the film."""
+        if self.stabilizer is not None:
+            for smoothed in self.stabilizer.finish():
+                yield from self._done(smoothed)
 
     def end_segment(self) -> SegmentEnd:
-        """End the open segment after the last frame taken."""
-        assert self.last_pts is not None  # a segment has at least one frame
+        """End the open segment after the last frame done."""
         self.open_frames = 0
-        parts = self._parts().items()
-        arrays = {f"{name}.{key}": array for name, part in parts for key, array in part.state().items()}
-        return SegmentEnd(self.frames, self.last_pts, self.last_duration, arrays)
+        before, after = self.before.sums, self.after.sums
+        return SegmentEnd(self.frames, self.last_duration, list(self.recent), before, after, self.damaged)
 
-    def _parts(self) -> dict[str, FlickerMeter | Stabilizer]:
-        return {"before": self.before, "after": self.after, "stabilizer": self.stabilizer}
+    def _done(self, smoothed: Smoothed[VideoFrame]) -> Iterator[tuple[VideoFrame, np.ndarray]]:
+        frame, motion = smoothed.tag, smoothed.motion
+        assert self._shown is not None
+        for meter, square in ((self.before, smoothed.square), (self.after, smoothed.smooth)):
+            if self.stabilizer is not None:
+                meter.update(self._shown(frame, square), motion, composite(square, smoothed.gray))
+            elif meter is self.before:
+                meter.update(self._shown(frame, square))
+        if self._context:
+            self._context -= 1
+            if not self._context:
+                self.before.continue_from(self.segments[-1].end.before)
+                self.after.continue_from(self.segments[-1].end.after)
+            return
+        self.frames, self.open_frames = self.frames + 1, self.open_frames + 1
+        self.damaged += frame.is_corrupt
+        self.last_duration = frame.duration
+        self.recent.append(pts_of(frame))
+        yield frame, smoothed.smooth
+
+    def _kind_of(self, number: int) -> tuple[Kind, bool]:
+        """The kind of scene that frame ``number`` is in, and whether nothing before it counts."""
+        while self._scene < len(self.scenes) and self.scenes[self._scene].end <= number:
+            self._scene += 1
+        if self._scene == len(self.scenes):
+            return "shot", False
+        scene = self.scenes[self._scene]
+        before = self.scenes[self._scene - 1].kind if self._scene else "shot"
+        return scene.kind, number == scene.first and "flash" not in (scene.kind, before)
 
 
 class SegmentWriter:
@@ -129,11 +220,14 @@ class SegmentWriter:
         if isinstance(item, SegmentEnd):
             self._mux(None)
             self.abandon()
+            path = segment_path(self._work, len(self._state.segments))
+            with path.open("rb+") as file:  # the state must not know of a segment that a power cut takes away
+                os.fsync(file.fileno())
             order = {pts: rank for rank, pts in enumerate(sorted(self._pts))}
             reorder = max(place - order[pts] for place, pts in enumerate(self._pts))
-            self._state.segments.append(Segment(reorder, self._first_pts))
+            self._state.segments.append(Segment(reorder, self._first_pts, len(self._pts), _checksum(path), item))
             self._pts = []
-            self._state.save(self._work, item)
+            self._state.save(self._work)
             return
         if self._open is None:
             import av
@@ -168,8 +262,22 @@ def segment_format(codec: str) -> str:
     return "mov" if codec.startswith(("prores", "dnxhd")) else "nut"
 
 
-def signature_of(source: Path, options: FilmOptions) -> str:
+def signature_of(source: Path, options: FilmOptions, scenes: Sequence[Scene]) -> str:
     """Source and settings, which must be the same for a run to continue the segments of an earlier one."""
     status = source.stat()
-    settings = {key: value for key, value in asdict(options).items() if key not in ("batch_size", "segment_frames")}
-    return json.dumps([__version__, str(source.resolve()), status.st_size, status.st_mtime_ns, settings], default=str)
+    left_out = ("batch_size", "segment_frames", "scenes", "audio")
+    settings = {key: value for key, value in asdict(options).items() if key not in left_out}
+    file = [str(source.resolve()), status.st_size, status.st_mtime_ns]
+    return json.dumps([__version__, *file, settings, [asdict(scene) for scene in scenes]], default=str)
+
+
+def _is_whole(path: Path, segment: Segment) -> bool:
+    try:
+        return _checksum(path) == segment.checksum
+    except OSError:
+        return False
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
