@@ -71,6 +71,41 @@ def test_a_folder_keeps_its_structure_and_a_second_run_does_only_what_is_missing
     assert colorize(album, "-o", out) == 0  # nothing left to do is no failure
 
 
+def test_without_an_output_results_are_beside_the_originals(tmp_path, colorize, capsys, monkeypatch):
+    save(tmp_path / "album/1920/a.jpg")
+    save(tmp_path / "b.pgm")
+    save(tmp_path / "c.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert colorize("album", "b.pgm", "c.jpg") == 0
+    assert "3 of 3" in capsys.readouterr().out
+    done = ["album-color/1920/a.jpg", "album/1920/a.jpg", "b-color.png", "b.pgm", "c-color.jpg", "c.jpg"]
+    assert files(tmp_path) == done
+    assert colorize("album/", "*.*") == 0  # nothing is left to do, and no result is taken for an original
+    assert "3 already existed" in capsys.readouterr().out and files(tmp_path) == done
+    assert colorize("c-color.jpg") == 0  # named alone, it is an original
+    monkeypatch.chdir(tmp_path / "album")
+    assert colorize(".", "--overwrite") == 0
+    assert files(tmp_path) == sorted([*done, "c-color-color.jpg"])
+
+
+def test_colors_are_changed_and_a_comparison_is_labeled(tmp_path, colorize):
+    save(tmp_path / "a.png")
+    Image.fromarray(photograph(300, 400)).save(tmp_path / "large.png")
+    assert colorize(tmp_path / "a.png", "-o", tmp_path / "gray.png", "--saturation", "0") == 0
+    assert np.ptp(read_photo(tmp_path / "gray.png").pixels, axis=-1).max() <= 1
+    tamed = ("--hue-limit", "0-360:0", "--tint", "240:30", "--shadows", "0.5")
+    assert colorize(tmp_path / "a.png", "-o", tmp_path / "blue.png", *tamed) == 0
+    red, _, blue = read_photo(tmp_path / "blue.png").pixels.reshape(-1, 3).mean(axis=0)
+    assert blue > red + 5
+    assert colorize(tmp_path / "large.png", "-o", tmp_path / "both.png", "--compare") == 0
+    both = read_photo(tmp_path / "both.png").pixels
+    assert both.shape == (300, 800, 3)
+    plain = photograph(300, 400)
+    for half in (both[:, :400], both[:, 400:]):  # a dark box
+        assert half[-3:, :30].mean() < 0.6 * plain[-3:, :30].mean()
+    assert np.array_equal(both[:250, :400], plain[:250, :, None].repeat(3, axis=-1))
+
+
 def test_globs_keep_what_is_behind_their_fixed_part(tmp_path, colorize):
     for name in ("x/1.jpg", "x/2.png", "y/3.jpg"):
         save(tmp_path / "in" / name)
@@ -307,7 +342,10 @@ def test_an_interrupted_run_says_so_and_goes_on(tmp_path, colorize, capsys, monk
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "0"), "'0' is not a number above 0"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--max-megapixels", "-3"), "'-3' is not a number above 0"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--frame-rate", "9"), "--frame-rate"),
-        (("{tmp}/a.jpg",), "-o"),
+        (("https://example.org/a.jpg", "-o", "{tmp}/b.jpg"), "a web address, and nothing is fetched"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--saturation", "-1"), "--saturation -1"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--hue-limit", "270"), "expected LOW-HIGH:FACTOR"),
+        (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--tint", "400:5"), "hue of 400"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/a.jpg"), "not a checkpoint"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}"), "holds no generator.safetensors"),
         (("{tmp}/a.jpg", "-o", "{tmp}/b.jpg", "--checkpoint", "{tmp}/none"), "No checkpoint"),

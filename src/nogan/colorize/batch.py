@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 
 from nogan.colorize import film, photos
-from nogan.colorize.colorizer import Colorizer
+from nogan.colorize.adjustments import Adjustments
+from nogan.colorize.colorizer import NO_ADJUSTMENTS, Colorizer
 from nogan.colorize.composite import Gamut
 from nogan.colorize.jobs import Job, check_folders, plan_jobs
+from nogan.colorize.labels import COLORED, ORIGINAL, label
 from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
 from nogan.colorize.square import FILM_RENDER_FACTOR, PHOTO_RENDER_FACTOR, RenderFactor, network_size
 from nogan.colorize.vividness import FILM_VIVIDNESS, PHOTO_VIVIDNESS, check
@@ -76,6 +78,7 @@ class BatchOptions:
         raw: write the network's own pictures, without the originals' luma.
         gamut: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`.
         colored: what becomes of photographs that have colors: "redo" colors them anew, "skip" keeps them as they are.
+        adjustments: changes to the network's colors.
         overwrite: replace results that already exist.
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
@@ -91,6 +94,7 @@ class BatchOptions:
     raw: bool = False
     gamut: Gamut = "fit"
     colored: Literal["skip", "redo"] = "redo"
+    adjustments: Adjustments = NO_ADJUSTMENTS
     overwrite: bool = False
     device: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -134,7 +138,7 @@ class BatchReport:
 def colorize_files(
     checkpoints: Mapping[str, float],
     inputs: Sequence[str],
-    output: str,
+    output: str | None = None,
     options: BatchOptions | None = None,
     reporter: Reporter | None = None,
 ) -> BatchReport:
@@ -143,7 +147,8 @@ def colorize_files(
     Args:
         checkpoints: run folders, exports or DeOldify files, each with its weight.
         inputs: photographs, films, folders (with everything below them) or globs.
-        output: a file where the input is one file, otherwise a folder; missing folders are made.
+        output: a file where the input is one file, otherwise a folder; missing folders are made. None puts the results
+            beside the originals, "-color" added to the name of each file or folder.
         options: see :class:`BatchOptions`.
         reporter: receives progress, remarks and results.
 
@@ -193,6 +198,7 @@ def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vivid
         compile=options.compile,
         vividness=options.vividness,
         default_vividness=default_vividness,
+        adjustments=options.adjustments,
     )
 
 
@@ -311,6 +317,11 @@ def colorize_films(
 ) -> list[str]:
     """Colorize films one after the other; returns a line for each that failed."""
     weights = [(find_weights(path), weight) for path, weight in checkpoints.items()]
+    model: list[object] = [(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights]
+    if options.vividness is not None:
+        model.append(("vividness", options.vividness))
+    if options.adjustments != NO_ADJUSTMENTS:
+        model.append(repr(options.adjustments))
     film_options = film.FilmOptions(
         render_factor=options.render_factor or FILM_RENDER_FACTOR,
         batch_size=options.batch_size or colorizer.batch_size,
@@ -323,8 +334,7 @@ def colorize_films(
         compare=options.compare,
         raw=options.raw,
         gamut=options.gamut,
-        model=[(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights]
-        + ([] if options.vividness is None else [("vividness", options.vividness)]),
+        model=model,
     )
     failures = []
     for job in jobs:
@@ -341,7 +351,11 @@ def colorize_films(
 def _side_by_side(photo: Photo, colored: np.ndarray) -> tuple[Photo, np.ndarray]:
     original = photo.pixels if photo.pixels.ndim == 3 else photo.pixels[..., None].repeat(3, axis=-1)
     alpha = None if photo.alpha is None else np.hstack([photo.alpha, photo.alpha])
-    return replace(photo, alpha=alpha), np.hstack([original, colored])
+    both = np.hstack([original, colored])
+    width = original.shape[1]
+    label(both[:, :width], ORIGINAL)
+    label(both[:, width:], COLORED)
+    return replace(photo, alpha=alpha), both
 
 
 def _failure(job: Job, error: Exception) -> str:

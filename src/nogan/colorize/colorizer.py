@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 from PIL import Image
 
+from nogan.colorize.adjustments import Adjustments
 from nogan.colorize.backends import Network, onnx_network, pick_device, torch_network
 from nogan.colorize.composite import Gamut, composite, upsample
 from nogan.colorize.photos import ColorSpace, from_image
@@ -37,6 +38,8 @@ ImageOrArray = TypeVar("ImageOrArray", Image.Image, np.ndarray)
 GPU_BATCH_SIZE = 8
 """Photographs or frames in one pass of the network on a GPU; a CPU gains nothing from more than one."""
 
+NO_ADJUSTMENTS = Adjustments()
+
 _INFO = ("icc_profile", "exif", "xmp", "comment", "dpi")  # what Pillow's own formats can store
 
 
@@ -50,7 +53,12 @@ class Colorizer:
     """
 
     def __init__(
-        self, networks: Sequence[tuple[Network, float]], *, batch_size: int = 1, trained_size: int = DEOLDIFY_SIZE
+        self,
+        networks: Sequence[tuple[Network, float]],
+        *,
+        batch_size: int = 1,
+        trained_size: int = DEOLDIFY_SIZE,
+        adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> None:
         """Mix ``networks``, each with its weight.
 
@@ -59,6 +67,7 @@ class Colorizer:
             batch_size: number of images in a pass that suits the device, for callers with many images.
             trained_size: side in px of the pictures that the networks were trained on, at which the render factor
                 "auto" starts.
+            adjustments: changes to the colors of the mix (:mod:`nogan.colorize.adjustments`).
 
         Raises:
             UserError: no network, or a weight that is not above 0.
@@ -67,7 +76,7 @@ class Colorizer:
             raise UserError("A blend needs at least one checkpoint, each with a weight above 0 (--blend A:0.6 B:0.4).")
         total = sum(weight for _, weight in networks)
         self._networks = [(network, weight / total) for network, weight in networks]
-        self.batch_size, self.trained_size = batch_size, trained_size
+        self.batch_size, self.trained_size, self.adjustments = batch_size, trained_size, adjustments
 
     @classmethod
     def load(
@@ -79,6 +88,7 @@ class Colorizer:
         compile: bool = False,
         vividness: float | None = None,
         default_vividness: float = PHOTO_VIVIDNESS,
+        adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> Colorizer:
         """Load a run folder, a ``.safetensors`` or ``.onnx`` export, or one of DeOldify's ``.pth`` files.
 
@@ -90,6 +100,7 @@ class Colorizer:
             vividness: from 0 (steady) to 1 (vivid), for a generator with that knob or a run folder: see
                 :mod:`nogan.colorize.vividness`.
             default_vividness: for generators with that knob, where ``vividness`` is None.
+            adjustments: changes to its colors (:mod:`nogan.colorize.adjustments`).
 
         Raises:
             UserError: in one line, for a checkpoint that cannot be used, a device that is not there, or a precision
@@ -114,7 +125,8 @@ class Colorizer:
                 network, size = torch_network(generator, device, precision, compile), generator.trained_size
             networks.append((network, weight))
             sizes.append(size)
-        return cls(networks, batch_size=batch_size, trained_size=max(sizes, default=DEOLDIFY_SIZE))
+        size = max(sizes, default=DEOLDIFY_SIZE)
+        return cls(networks, batch_size=batch_size, trained_size=size, adjustments=adjustments)
 
     @classmethod
     def of(cls, generator: UNet, *, device: str | None = None, trained_size: int | None = None) -> Colorizer:
@@ -214,12 +226,12 @@ class Colorizer:
         """Run the networks on gray squares: ``(B, S, S)`` uint8 to RGB ``(B, S, S, 3)`` float32 in [0, 1]."""
         x = gray.astype(np.float32) / np.float32(255)
         if len(self._networks) == 1:
-            return self._networks[0][0](x)
+            return self.adjustments(self._networks[0][0](x))
         (network, weight), *others = self._networks
         mixed = network(x) * weight
         for network, weight in others:
             mixed = mixed + network(x) * weight
-        return mixed
+        return self.adjustments(mixed)
 
 
 def _in_space(square: np.ndarray, gray: np.ndarray, space: ColorSpace, *, raw: bool) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES
 from nogan.colorize.photos import PHOTO_SUFFIXES
@@ -23,6 +25,11 @@ _EXTRAS = {
     "openexr": (find_spec("OpenEXR") is not None, EXR_SUFFIXES),
 }
 """Packages that read further kinds, whether each is installed, and the suffixes."""
+
+_ADDED = "-color"
+"""What is added to the name of a file or folder whose result is put beside it."""
+
+_WEB_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 READ_SUFFIXES = (
     frozenset(IMAGE_SUFFIXES).union(*(suffixes for here, suffixes in _EXTRAS.values() if here)) - PHOTO_SUFFIXES
@@ -43,41 +50,41 @@ class Job:
         return self.source.suffix.lower() in FILM_SUFFIXES
 
 
-def plan_jobs(inputs: Sequence[str], output: str) -> tuple[list[Job], Counter[str]]:
+def plan_jobs(inputs: Sequence[str], output: str | None) -> tuple[list[Job], Counter[str]]:
     """The jobs that ``inputs`` and ``output`` of a command line stand for.
 
     Args:
         inputs: photographs, films, folders (with everything below them) or globs.
-        output: a file where the input is one file, otherwise a folder.
+        output: a file where the input is one file, otherwise a folder; None for results beside the originals.
 
     Returns:
         The jobs, and how many files in folders and globs are neither photographs nor films, by suffix.
 
     Raises:
-        UserError: nothing found, two sources for one target, a target that is a source, or a file in place of the
-            folder.
+        UserError: a web address, nothing found, two sources for one target, a target that is a source, or a file in
+            place of the folder.
     """
-    out = Path(output)
+    for text in inputs:
+        if _WEB_ADDRESS.match(text):
+            raise UserError(f"{text}: a web address, and nothing is fetched: download it, and name the file.")
+    out = None if output is None else Path(output)
     skipped: Counter[str] = Counter()
-    found: dict[str, tuple[Path, Path]] = {}
-    for source, relative in _sources(inputs, out, skipped):
+    found: dict[str, _Source] = {}
+    for source in _sources(inputs, out, skipped):
         # Each file once, also where several links or names lead to it; links to parent folders can lead in circles.
-        found.setdefault(os.path.realpath(source), (source, relative))
+        found.setdefault(os.path.realpath(source.path), source)
     sources = list(found.values())
     if not sources:
         also = f" ({skipped_text(skipped)})" if skipped else ""
         raise UserError(f"{' '.join(inputs)}: no photograph and no film found{also}.")
-    one_file = len(inputs) == 1 and len(sources) == 1 and not Path(inputs[0]).is_dir()
-    if one_file and out.suffix and not out.is_dir() and not output.endswith(("/", os.sep)):
-        jobs = [Job(sources[0][0], out)]
+    if out is None or output is None:
+        jobs = _beside(sources)
     else:
-        if out.is_file():
-            raise UserError(f"-o {out} is a file; results of a folder or of several inputs need a folder.")
-        names = Counter(_target_name(relative) for _, relative in sources)
-        jobs = [Job(source, out / _target_name(relative, taken=names)) for source, relative in sources]
+        jobs = _below(out, sources, single=_is_one_file(inputs, sources, output))
+    originals = {os.path.realpath(job.source) for job in jobs}
     taken: dict[Path, Path] = {}
     for job in jobs:
-        if os.path.realpath(job.target) in found:
+        if os.path.realpath(job.target) in originals:
             raise UserError(f"{job.target} is an original and would be overwritten; choose another -o.")
         if job.target in taken:
             raise UserError(
@@ -85,6 +92,40 @@ def plan_jobs(inputs: Sequence[str], output: str) -> tuple[list[Job], Counter[st
             )
         taken[job.target] = job.source
     return jobs, skipped
+
+
+class _Source(NamedTuple):
+    path: Path
+    relative: Path  # to the folder, or to the fixed part of the glob: where its result is in OUT
+    beside: Path  # its result without OUT, but for the suffix
+
+
+def _is_one_file(inputs: Sequence[str], sources: Sequence[_Source], output: str) -> bool:
+    """Whether ``output`` is the name of the one result, and not of a folder."""
+    if len(inputs) > 1 or len(sources) > 1 or Path(inputs[0]).is_dir():
+        return False
+    return bool(Path(output).suffix) and not Path(output).is_dir() and not output.endswith(("/", os.sep))
+
+
+def _below(out: Path, sources: Sequence[_Source], *, single: bool) -> list[Job]:
+    if single:
+        return [Job(sources[0].path, out)]
+    if out.is_file():
+        raise UserError(f"-o {out} is a file; results of a folder or of several inputs need a folder.")
+    names = Counter(_target_name(source.relative) for source in sources)
+    return [Job(source.path, out / _target_name(source.relative, taken=names)) for source in sources]
+
+
+def _beside(sources: Sequence[_Source]) -> list[Job]:
+    """Results beside the originals; earlier results of that kind are not taken for originals."""
+    originals = {source.path.absolute().with_suffix("") for source in sources}
+    fresh = []
+    for source in sources:
+        bare = source.path.absolute().with_suffix("")
+        if not bare.name.endswith(_ADDED) or bare.with_name(bare.name.removesuffix(_ADDED)) not in originals:
+            fresh.append(source)
+    names = Counter(_target_name(source.beside) for source in fresh)
+    return [Job(source.path, _target_name(source.beside, taken=names)) for source in fresh]
 
 
 def skipped_text(skipped: Mapping[str, int]) -> str:
@@ -117,8 +158,8 @@ def check_folders(jobs: Sequence[Job]) -> None:
             raise UserError(f"-o {folder}: cannot be written to: {error.strerror}.") from error
 
 
-def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterator[tuple[Path, Path]]:
-    """Every photograph and film of ``inputs``, with its path relative to the folder or to the fixed part of the glob.
+def _sources(inputs: Sequence[str], out: Path | None, skipped: Counter[str]) -> Iterator[_Source]:
+    """Every photograph and film of ``inputs``.
 
     Other files of folders and globs are counted in ``skipped``. Hidden files, and those below ``out``, which are
     earlier results, are left out without being counted.
@@ -133,11 +174,12 @@ def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterato
             found = [Path(name) for name in glob.glob(text, recursive=True)]  # noqa: PTH207 (Path.glob needs a root)
             root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         else:
-            yield path, Path(path.name)
+            yield _Source(path, Path(path.name), path.with_name(f"{path.stem}{_ADDED}{path.suffix}"))
             continue
-        results, here = out.resolve(), root.resolve()
+        here = root.resolve()
         # Where OUT contains the input itself, results cannot be told from originals by their folder.
-        inside = None if results in (here, *here.parents) else results
+        inside = None if out is None or out.resolve() in (here, *here.parents) else out.resolve()
+        twin = here.with_name(here.name + _ADDED) if path.is_dir() and here.name else None
         for file in sorted(found):
             if file.name.startswith("."):
                 continue
@@ -148,7 +190,9 @@ def _sources(inputs: Sequence[str], out: Path, skipped: Counter[str]) -> Iterato
             if inside is not None and inside in file.resolve().parents:
                 continue
             if file.suffix.lower() in suffixes:
-                yield file, file.relative_to(root)
+                relative = file.relative_to(root)
+                beside = twin / relative if twin else file.with_name(f"{file.stem}{_ADDED}{file.suffix}")
+                yield _Source(file, relative, beside)
             else:
                 skipped[file.suffix.lower() or "without suffix"] += 1
 

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +12,11 @@ from nogan.commands import Parser, parser_of
 from nogan.common.program import command
 
 if TYPE_CHECKING:
+    from nogan.colorize.adjustments import Adjustments, HueLimit, Tint
     from nogan.colorize.batch import Advance, BatchOptions, BatchReport
     from nogan.colorize.film import FilmReport
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
 
 EXAMPLES = """examples:
   {0} old.jpg -o new.jpg --checkpoint outputs/quickstart/DATE
@@ -32,7 +36,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="photographs, films, folders (with all below them) or quoted globs")
-    add("-o", "--output", required=True, metavar="OUT", help="file for one input, otherwise a folder (made if missing)")
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="file for one input, otherwise a folder, made if missing (default: NAME-color beside each original)",
+    )
     model = parser.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", metavar="X", help="run folder, .safetensors or .onnx export, or DeOldify .pth")
     model.add_argument("--blend", nargs="+", metavar="X:WEIGHT", help="mix the chroma of several checkpoints")
@@ -59,6 +68,25 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "DeOldify does (clip)",
     )
     add("--overwrite", action="store_true", help="replace results that are already there")
+    colors = parser.add_argument_group("colors (hues in degrees: 0 red, 60 yellow, 120 green, 180 cyan, 240 blue)")
+    colors.add_argument("--saturation", type=_factor, default=1.0, metavar="F", help="factor of all chroma (default 1)")
+    colors.add_argument(
+        "--tint",
+        type=_tint,
+        metavar="HUE:AMOUNT",
+        help="shift all colors towards a hue by AMOUNT levels of 255: 40:10 is warmer, 220:10 colder",
+    )
+    colors.add_argument(
+        "--hue-limit",
+        type=_hue_limit,
+        action="append",
+        default=[],
+        metavar="LOW-HIGH:F",
+        help="factor of the chroma of a range of hues: 270-330:0.3 tames purple; may be given several times",
+    )
+    colors.add_argument(
+        "--shadows", type=_factor, default=1.0, metavar="F", help="factor of chroma in the dark: 0 keeps black neutral"
+    )
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     run.add_argument(
@@ -113,6 +141,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         if text.startswith("-") and text != "-" and Path(text).exists():
             parser.error(f"{text}: a name that begins with a dash is taken for an option; write ./{text}")
     arguments = parser.parse_args(_with_strength(argv))
+    arguments.adjustments = _adjustments(parser, arguments)
     arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint])
     return arguments
 
@@ -129,9 +158,9 @@ def main(argv: Sequence[str]) -> int:
     return 1 if report.failures else 0
 
 
-def print_report(report: "BatchReport", output: str, colored: str) -> None:
+def print_report(report: "BatchReport", output: str | None, colored: str) -> None:
     """Say what was done and what was skipped on stdout, and what failed on stderr."""
-    where = report.jobs[0].target if len(report.jobs) == 1 else output
+    where = report.jobs[0].target if len(report.jobs) == 1 else output or "beside the originals"
     done = f"Colorized {report.done} of {len(report.jobs)}"
     print(f"{done} in {report.seconds:.1f} s: {where}" if report.done else f"{done}.")
     if report.skipped:
@@ -198,6 +227,41 @@ def _options(arguments: argparse.Namespace) -> "BatchOptions":
     from nogan.colorize.batch import BatchOptions
 
     return BatchOptions(**{option.name: getattr(arguments, option.name) for option in fields(BatchOptions)})
+
+
+def _adjustments(parser: Parser, arguments: argparse.Namespace) -> "Adjustments":
+    from nogan.colorize.adjustments import Adjustments
+    from nogan.common.errors import UserError
+
+    try:
+        return Adjustments(arguments.saturation, arguments.tint, tuple(arguments.hue_limit), arguments.shadows)
+    except UserError as error:
+        parser.error(str(error))
+
+
+def _factor(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _tint(text: str) -> "Tint":
+    from nogan.colorize.adjustments import Tint
+
+    found = re.fullmatch(rf"{_NUMBER}:{_NUMBER}", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected HUE:AMOUNT, such as 40:10")
+    return Tint(*map(float, found.groups()))
+
+
+def _hue_limit(text: str) -> "HueLimit":
+    from nogan.colorize.adjustments import HueLimit
+
+    found = re.fullmatch(rf"{_NUMBER}-{_NUMBER}:{_NUMBER}", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected LOW-HIGH:FACTOR, such as 270-330:0.3")
+    return HueLimit(*map(float, found.groups()))
 
 
 def _render_factor(text: str) -> int | str:
