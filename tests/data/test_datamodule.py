@@ -331,3 +331,13 @@ def test_shared_memory_that_is_too_small_is_an_error_and_not_a_wait_without_end(
     with pytest.raises(RuntimeError) as error:
         list(read(Photographs()))
     assert "--shm-size" in str(explained(error.value)) and "data.workers=0" in str(explained(error.value))
+
+
+def test_shared_memory_that_does_not_hold_even_the_locks_is_said_in_one_line(smallest, tmp_path, monkeypatch):
+    monkeypatch.setattr("nogan.data.datamodule.SHARED_MEMORY", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4096, total=10**12))
+    monkeypatch.setattr("nogan.training.run.check_disk", lambda *_: None)
+    with pytest.raises(
+        UserError, match=r"shm-size=8g, or set data\.workers=0\nto go on"
+    ):  # not what Lightning makes of it
+        train(smallest("data.workers=1", "nogan.repeats=0"), tmp_path / "run", console=Console(quiet=True))

@@ -525,6 +525,10 @@ def test_the_hub_gives_its_photographs_undecoded(folder, monkeypatch):
     assert len(source) == 3 and source.read(1) == files[1] and source.load(0, 64).shape == (100, 150, 3)
     batch = load_batch(pickle.loads(pickle.dumps(source)), [0, 1, 2], 64)
     assert batch.bad[0] == "row 2: not an image"
+    before = fingerprint(source)
+    assert fingerprint(open_source("imagenet", "hub")) == before and before["photographs"] == 3
+    local.info.download_checksums = {"a.tar": {"num_bytes": 1, "checksum": None}}
+    assert fingerprint(open_source("imagenet", "hub")) != before
 
 
 @pytest.mark.parametrize(

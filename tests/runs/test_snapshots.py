@@ -16,7 +16,7 @@ from nogan.common.errors import UserError
 from nogan.networks import generator_file as exports
 from nogan.plan import build_plan
 from nogan.runs.run_folder import RunFolder
-from nogan.runs.snapshots import SnapshotStore, prune, stores, tables
+from nogan.runs.snapshots import SnapshotStore, load_state_or_copy, prune, save_state, stores, tables
 
 
 def filled(value: float) -> nn.Module:
@@ -183,3 +183,22 @@ def test_the_table_fits_into_80_columns_with_nothing_cut_off(run):
         "12.35",
         "12.35",
     ]
+
+
+def test_a_damaged_file_is_read_from_its_copy_if_that_is_known_to_be_the_same(tmp_path, caplog):
+    path, copy, other = (tmp_path / f"{name}.safetensors" for name in ("before", "copy", "other"))
+    saved = filled(1.0)
+    save_state(saved, path)
+    save_state(saved, copy)
+    save_state(filled(2.0), other)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    network = filled(0.0)
+    with pytest.raises(UserError, match=r"before\.safetensors is damaged"):
+        load_state_or_copy(network, path, other)
+    load_state_or_copy(network, path, copy)
+    assert torch.equal(network.bias, saved.bias) and f"{copy} holds the same, and is used" in caplog.text
+    path.write_bytes(b"")  # now nobody knows what it held
+    with pytest.raises(UserError, match=r"before\.safetensors is damaged"):
+        load_state_or_copy(network, path, copy)

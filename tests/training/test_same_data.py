@@ -13,8 +13,11 @@ from rich.console import Console
 import nogan.training.run
 from nogan.common.errors import UserError
 from nogan.plan import as_rows
+from nogan.plan.config import RunConfig
 from nogan.runs.run_folder import RunFolder
+from nogan.training.preview import show_plan
 from nogan.training.run import train
+from nogan.training.same_data import DataRecord
 
 QUIET = Console(quiet=True)
 RUN = ("trainer.limit_batches=3", "data=folder", "data.images=null", "data.workers=0", "nogan.repeats=0")
@@ -38,8 +41,11 @@ def copies(begun, tmp_path) -> tuple[Path, Path]:
 
 
 def go_on(smallest, photographs: Path, run: Path, *overrides: str) -> dict[str, Any]:
-    config = smallest(*RUN, f"data.path={photographs}", "nogan.repeats=1", f"resume={run}", *overrides)
-    return train(config, run, console=QUIET)
+    return train(resumed(smallest, photographs, run, *overrides), run, console=QUIET)
+
+
+def resumed(smallest, photographs: Path, run: Path, *overrides: str) -> RunConfig:
+    return smallest(*RUN, f"data.path={photographs}", "nogan.repeats=1", f"resume={run}", *overrides)
 
 
 def test_photographs_elsewhere_are_still_the_same(smallest, copies):
@@ -83,6 +89,20 @@ def test_others_are_refused_with_what_changed(smallest, copies, change, said):
     with pytest.raises(UserError, match=rf"resume=.*{said}.*data\.changed=allow") as refused:
         go_on(smallest, *copies)
     assert len(str(refused.value).splitlines()) == 1
+    with pytest.raises(UserError) as refused_dry:
+        show_plan(resumed(smallest, *copies), QUIET)
+    assert str(refused_dry.value) == str(refused.value)
+
+
+def test_a_dry_run_of_a_resumption_refuses_what_is_done_already(smallest, begun):
+    show_plan(resumed(smallest, *begun), QUIET)
+    with pytest.raises(UserError, match=r"phase g1 is finished with batch_size=4, and the config now says 5"):
+        show_plan(resumed(smallest, *begun, "nogan.pretrain.g1.batch_size=5"), QUIET)
+
+
+def test_a_run_that_began_before_its_source_had_digests_goes_on(smallest, copies):
+    DataRecord(planned_for=60, train={"photographs": 60}, held_out=None).write(RunFolder(copies[1]))
+    show_plan(resumed(smallest, *copies), QUIET)
 
 
 def test_allowed_ones_are_trained_on_by_the_plan_that_was(smallest, copies, monkeypatch):

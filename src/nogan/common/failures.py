@@ -19,6 +19,14 @@ def is_out_of_memory(error: Exception) -> bool:
     return ours and (isinstance(error, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY))
 
 
+def too_little_shared_memory() -> UserError:
+    """What to say where data workers do not get the shared memory that they hand batches over in."""
+    return UserError(
+        "the shared memory of data workers (/dev/shm) is too small: give it more, such as "
+        "docker run --shm-size=8g, or set data.workers=0"
+    )
+
+
 @contextmanager
 def naming_out_of_memory(where: str, instead: str) -> Iterator[None]:
     """Turn running out of memory, on a GPU or on the CPU, into a :class:`UserError`.
@@ -43,10 +51,7 @@ def explained(error: Exception) -> UserError | None:
         return UserError(text.partition("nogan.common.errors.UserError: ")[2].strip()) if ORIGINAL in text else error
     if isinstance(error, RuntimeError | MemoryError) and WORKER in text:
         if any(words in text for words in SHARED_MEMORY):
-            return UserError(
-                "the shared memory of data workers (/dev/shm) is too small: give it more, such as "
-                "docker run --shm-size=8g, or set data.workers=0"
-            )
+            return too_little_shared_memory()
         lines = text.strip().splitlines()
         reason = (lines[-1] if ORIGINAL in text else " ".join(lines)).strip().rstrip(".")
         return UserError(f"a data worker died ({reason}): often because memory ran out; lower data.workers")

@@ -5,9 +5,11 @@ augmentation and the making of gray happen on the device, once, for input and ta
 """
 
 import atexit
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -18,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from nogan.common import color, distributed
+from nogan.common.failures import too_little_shared_memory
 from nogan.common.rng import Key, numpy_rng, torch_rng
 from nogan.data.augment import NONE, AugmentConfig, add_noise, augment, draw
 from nogan.data.bad_images import BadImages
@@ -29,6 +32,8 @@ from nogan.networks.movement import move, movements
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, Phase, Plan
 from nogan.plan.config import RunConfig
 
+SHARED_MEMORY = Path("/dev/shm")
+LOCKS = 64 * 1024  # bytes of it that the locks and semaphores of a worker may take
 READ_AT_ONCE = 16  # batch size of pictures that are only measured
 
 
@@ -158,7 +163,13 @@ class Loader(DataLoader[RawBatch]):
     """
 
     def __iter__(self) -> Any:
-        """The batches; starts the workers."""
+        """The batches; starts the workers.
+
+        Raises:
+            UserError: there is not even shared memory for their locks.
+        """
+        if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < self.num_workers * LOCKS:
+            raise too_little_shared_memory()
         with _signals_held_back():
             batches = super().__iter__()
         _workers.update(getattr(batches, "_workers", ()))

@@ -44,12 +44,27 @@ def read(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            header = file.metadata() or {}
-            noted = header.get(DIGEST) or json.loads(header.get(DESCRIPTION, "{}")).get(DIGEST)
+            noted = _noted(file.metadata())
     except (SafetensorError, ValueError, AttributeError, OSError) as error:
         raise UserError(f"{path} is damaged ({' '.join(str(error).split())}): bring back a copy") from error
     check_digest(tensors, noted, path)
     return tensors
+
+
+def noted_digest(path: Path) -> str | None:
+    """The checksum that ``path`` was written with, whatever became of its tensors; None if it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _noted(file.metadata())
+    except (SafetensorError, ValueError, AttributeError, OSError):
+        return None
+
+
+def _noted(header: Mapping[str, str] | None) -> str | None:
+    header = header or {}
+    return header.get(DIGEST) or json.loads(header.get(DESCRIPTION, "{}")).get(DIGEST)
 
 
 def check_digest(tensors: Mapping[str, Tensor], noted: str | None, path: Path) -> None:

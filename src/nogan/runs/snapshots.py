@@ -198,6 +198,24 @@ def load_state(network: "nn.Module", path: Path) -> None:
     network.load_state_dict(tensor_file.read(path))
 
 
+def load_state_or_copy(network: "nn.Module", path: Path, copy: Path) -> None:
+    """Read what :func:`save_state` wrote; where ``path`` is damaged, from ``copy``, if that is known to be the same.
+
+    Raises:
+        UserError: the file is damaged, and there is no such copy.
+    """
+    from nogan.networks import tensor_file
+
+    try:
+        load_state(network, path)
+    except UserError as damage:
+        wanted = tensor_file.noted_digest(path)
+        if wanted is None or tensor_file.noted_digest(copy) != wanted:
+            raise
+        load_state(network, copy)
+        log.warning("%s; %s holds the same, and is used", damage, copy)
+
+
 def pick(run: RunFolder, step: int, cycle: int | None = None, output: Path | None = None) -> Path:
     """Export snapshot ``step`` of ``cycle`` (the last one that has snapshots) as a generator file.
 

@@ -52,6 +52,9 @@ INTENDED = (
     ".*Grad strides do not match bucket view strides.*",  # 1x1 convolutions: one memory under two sets of strides
 )
 
+UNSTARTED = "call `iter(combined_loader)` first"
+"""In the error of Lightning's own teardown after workers could not be started, which hides why."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -214,6 +217,10 @@ def _run_lightning(run: Run, checkpoint: Path | None) -> None:
             run.trainer.fit(run.module, datamodule=run.data, ckpt_path=checkpoint, weights_only=True)
         except SIGTERMException as error:  # Lightning's own handler, in the moment before `stop` replaces it
             raise Interrupted(signal.SIGTERM) from error
+        except RuntimeError as error:
+            if UNSTARTED in str(error) and error.__context__ is not None:
+                raise error.__context__ from None
+            raise
 
 
 @contextmanager

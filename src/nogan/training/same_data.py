@@ -79,6 +79,8 @@ def _change(data: Data, before: DataRecord, now: DataRecord) -> str:
             continue  # val_path was not set, or is not now: resume.check_changes() says so
         if was.get("photographs") != found["photographs"]:
             return f"{key} holds {found['photographs']} photographs, and held {was.get('photographs')} when it began"
-        if aspects := [aspect for aspect in {**was, **found} if was.get(aspect) != found.get(aspect)]:
+        if len(was) > 1 and (
+            aspects := [aspect for aspect in {**was, **found} if was.get(aspect) != found.get(aspect)]
+        ):
             return f"the photographs at {key} are as many as when it began, but others ({aspects[0]} differ)"
     return ""

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from nogan.plan import GANPhase, Phase
 from nogan.runs.run_folder import RunFolder
-from nogan.runs.snapshots import load_state
+from nogan.runs.snapshots import load_state_or_copy
 from nogan.training import position
 from nogan.training.gan_batch import GANBatches
 from nogan.training.modules import GANModule
@@ -59,7 +59,8 @@ class NoGANScheduler(pl.Callback):
         self.state.enter(phase)
         self.gan.detector = None
         if phase.cycle > 1 and self._opens_cycle(phase) and self.restart == "pre_gan":
-            load_state(self.module.critic.network, self.folder.critic_before(phase.cycle - 1))
+            before = self.folder.critic_before(phase.cycle - 1)
+            load_state_or_copy(self.module.critic.network, before, self.folder.critic())
         if isinstance(phase, GANPhase):
             self.gan.enter(phase)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from nogan.common.errors import UserError
 from nogan.data.images import BadImage, decode_color
+from nogan.data.sources.base import short_digest
 
 if TYPE_CHECKING:
     import datasets
@@ -37,6 +38,12 @@ class HubSource:
         if data is None:
             raise BadImage("no bytes in its row")
         return data
+
+    def fingerprint(self) -> dict[str, str]:
+        """A digest of the version and of the files that it was made of: see :func:`nogan.data.sources.fingerprint`."""
+        info = self._dataset.info
+        files = sorted((info.download_checksums or {}).items())
+        return {"copy": short_digest(repr((str(info.version), info.dataset_size, files)).encode())}
 
     def load(self, index: int, size: int) -> np.ndarray:
         """Photograph ``index`` as uint8 RGB ``(H, W, 3)``: see :func:`nogan.data.images.decode_color`."""
