@@ -406,3 +406,14 @@ def test_the_command_gives_deoldifys_pictures_from_a_file_of_its_kind(
     assert main(["colorize", *command, "--render-factor", str(factor), "--gamut", "clip", "--device", "cpu"]) == 0
     found = np.asarray(Image.open(tmp_path / "new.png")).astype(int)
     assert np.abs(found - arrays[expected]).max() <= largest
+
+
+def test_a_model_of_the_built_in_scenes_says_once_that_it_knows_nothing_else(tmp_path, colorize, capsys):
+    save(tmp_path / "in/a.png")
+    save(tmp_path / "in/b.png")
+    network = build_generator("tiny", "wide", 0.1)
+    for data, times in (("scenes", 1), ("folder", 0)):
+        save_generator(network, tmp_path / data, data=data)
+        assert colorize(tmp_path / "in", "-o", tmp_path / f"out-{data}", checkpoint=tmp_path / data) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert said.count("was trained on the built-in scenes") == times

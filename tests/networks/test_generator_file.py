@@ -2,9 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
-from small_networks import same, tiny
+from small_networks import X, same, tiny
 
 from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
@@ -49,6 +50,27 @@ def test_saving_replaces_and_a_failed_save_leaves_the_old_one(tmp_path, monkeypa
         save_generator(tiny(), tmp_path)
     assert same(load_generator(tmp_path), tiny(seed=3))
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_an_export_of_half_the_size_does_the_same_and_says_its_render_factor(tmp_path, capsys):
+    network = tiny()
+    save_generator(network, tmp_path, size=64, data="folder")
+    half = tmp_path / "half.safetensors"
+    assert main(["export", str(tmp_path), "-o", str(half), "--render-factor", "9"]) == 0
+    assert half.stat().st_size < 0.75 * (tmp_path / "generator.safetensors").stat().st_size
+    again = load_generator(half)
+    assert {tensor.dtype for tensor in again.parameters()} == {torch.float32}
+    with torch.inference_mode():
+        assert torch.allclose(again(X), network(X), atol=0.02)
+    assert (again.render_factor, again.trained_size, network.render_factor) == (9, 64, None)
+    assert describe(half)["training"] == {"size": 64, "data": "folder", "render_factor": 9}
+    gray = np.zeros((40, 50), np.uint8)
+    colorizer = Colorizer.load(half, device="cpu")
+    assert colorizer.squares([gray])[0].shape == (144, 144, 3)
+    assert colorizer.squares([gray], 4)[0].shape == (64, 64, 3)
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "x.safetensors"), "--render-factor", "3"]) == 1
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "x.pth"), "--render-factor", "9"]) == 1
+    assert "expected 4 to 100" in capsys.readouterr().err and not (tmp_path / "x.safetensors").exists()
 
 
 def test_what_is_no_checkpoint_is_said_in_one_line(tmp_path):

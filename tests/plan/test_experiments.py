@@ -17,7 +17,7 @@ ON_IMAGENET = ("artistic-imagenet", "stable-imagenet", "video-imagenet")
 
 
 def test_the_ones_that_are_promised():
-    assert {"quickstart", "inflection", "lr-sweep", "photographs", *ON_IMAGENET} <= set(EXPERIMENTS)
+    assert {"quickstart", "inflection", "lr-sweep", "photographs", "starter", *ON_IMAGENET} <= set(EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -62,6 +62,7 @@ def test_what_a_run_leaves_behind(run, smallest):
 
     grid = np.asarray(Image.open(folder / "samples" / "step-000000.png"))
     assert grid.shape == (3 * 32 + 2 * 2, 2 * 32 + 2, 3)
+    assert np.array_equal(np.asarray(Image.open(folder / "held-out" / "1.png")), grid[-32:, :32])
     gray = grid[:32]
     assert (gray.max(axis=2) == gray.min(axis=2)).all()
     assert (folder / "checkpoints" / "last.ckpt").is_file()

@@ -23,12 +23,13 @@ from nogan.colorize.composite import Gamut
 from nogan.colorize.jobs import Job, check_folders, plan_jobs
 from nogan.colorize.labels import COLORED, ORIGINAL, label
 from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
-from nogan.colorize.square import FILM_RENDER_FACTOR, PHOTO_RENDER_FACTOR, RenderFactor, network_size
+from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor, network_size
 from nogan.colorize.vividness import FILM_VIVIDNESS, PHOTO_VIVIDNESS, check
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.threads import WriteBehind, read_ahead
-from nogan.networks.generator_file import find_weights
+from nogan.networks.generator_file import about_training, find_weights
+from nogan.networks.named import STARTER
 
 Advance = Callable[[int, int | None], None]
 """Called with how much of a task is done, and with the total (None where that is not known)."""
@@ -69,8 +70,8 @@ class BatchOptions:
     """How files are colorized.
 
     Attributes:
-        render_factor: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`; None is 35 for photographs and 21
-            for films.
+        render_factor: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`; None is the one that suits the model,
+            where its file says so, else 35 for photographs and 21 for films.
         batch_size: images in one pass of the network; None is what suits the device.
         vividness: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; None is the vivid end for photographs and
             the steady one for films, of a generator with that knob.
@@ -102,7 +103,7 @@ class BatchOptions:
     quality: int = 95
     max_megapixels: float | None = None
     codec: str = "libx264"
-    crf: int | None = None
+    crf: int = 17
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = film.FilmOptions.shot_threshold
@@ -145,7 +146,7 @@ def colorize_files(
     """Colorize photographs and films; called again after an interruption, it does only what is missing.
 
     Args:
-        checkpoints: run folders, exports or DeOldify files, each with its weight.
+        checkpoints: run folders, exports, DeOldify files or names, each with its weight.
         inputs: photographs, films, folders (with everything below them) or globs.
         output: a file where the input is one file, otherwise a folder; missing folders are made. None puts the results
             beside the originals, "-color" added to the name of each file or folder.
@@ -173,6 +174,8 @@ def colorize_files(
     check_folders(waiting)
     check(options.vividness)
     films, photographs = ([job for job in waiting if job.is_film is wanted] for wanted in (True, False))
+    for remark in _not_of_photographs(checkpoints):
+        reporter.remark(remark)
     failures: list[str] = []
     with_colors, seconds = 0, 0.0
     if photographs:
@@ -200,6 +203,16 @@ def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vivid
         default_vividness=default_vividness,
         adjustments=options.adjustments,
     )
+
+
+def _not_of_photographs(checkpoints: Mapping[str, float]) -> Iterator[str]:
+    """A line for each checkpoint that was trained on something else than photographs, as its file says."""
+    for checkpoint in checkpoints:
+        if about_training(checkpoint).get("data") == "scenes":
+            yield (
+                f"{checkpoint} was trained on the built-in scenes and knows no other colors; photographs need "
+                f"--checkpoint {STARTER}, deoldify-artistic, or a run of yours on photographs"
+            )
 
 
 def colorize_photos(
@@ -265,10 +278,9 @@ class _Photographs:
     def _colorize(self, batch: list[tuple[Job, Photo]], writer: WriteBehind[tuple[Job, Photo, np.ndarray]]) -> None:
         try:
             pixels = [photo.pixels for _, photo in batch]
-            factor = self._options.render_factor or PHOTO_RENDER_FACTOR
             colored = self._colorizer.colorize_pixels(
                 pixels,
-                factor,
+                self._options.render_factor,
                 raw=self._options.raw,
                 gamut=self._options.gamut,
                 spaces=[photo.space for _, photo in batch],
@@ -323,7 +335,7 @@ def colorize_films(
     if options.adjustments != NO_ADJUSTMENTS:
         model.append(repr(options.adjustments))
     film_options = film.FilmOptions(
-        render_factor=options.render_factor or FILM_RENDER_FACTOR,
+        render_factor=options.render_factor or colorizer.render_factor or FILM_RENDER_FACTOR,
         batch_size=options.batch_size or colorizer.batch_size,
         codec=options.codec,
         crf=options.crf,

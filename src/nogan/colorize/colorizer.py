@@ -28,6 +28,7 @@ from nogan.colorize.square import PHOTO_RENDER_FACTOR, RenderFactor, gray_square
 from nogan.colorize.vividness import PHOTO_VIVIDNESS, generator_at
 from nogan.common.errors import UserError
 from nogan.networks.generator_file import find_weights
+from nogan.networks.named import STARTER
 from nogan.networks.original import DEOLDIFY_SIZE
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Colorizer:
         batch_size: int = 1,
         trained_size: int = DEOLDIFY_SIZE,
         adjustments: Adjustments = NO_ADJUSTMENTS,
+        render_factor: int | None = None,
     ) -> None:
         """Mix ``networks``, each with its weight.
 
@@ -68,6 +70,7 @@ class Colorizer:
             trained_size: side in px of the pictures that the networks were trained on, at which the render factor
                 "auto" starts.
             adjustments: changes to the colors of the mix (:mod:`nogan.colorize.adjustments`).
+            render_factor: the one that suits the networks, which is taken where none is asked for; None for 35.
 
         Raises:
             UserError: no network, or a weight that is not above 0.
@@ -77,11 +80,12 @@ class Colorizer:
         total = sum(weight for _, weight in networks)
         self._networks = [(network, weight / total) for network, weight in networks]
         self.batch_size, self.trained_size, self.adjustments = batch_size, trained_size, adjustments
+        self.render_factor = render_factor
 
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str] | Mapping[str, float],
+        path: str | os.PathLike[str] | Mapping[str, float] = STARTER,
         *,
         device: str | None = None,
         precision: Literal["fp32", "bf16"] = "fp32",
@@ -90,10 +94,12 @@ class Colorizer:
         default_vividness: float = PHOTO_VIVIDNESS,
         adjustments: Adjustments = NO_ADJUSTMENTS,
     ) -> Colorizer:
-        """Load a run folder, a ``.safetensors`` or ``.onnx`` export, or one of DeOldify's ``.pth`` files.
+        """Load a run folder, a ``.safetensors`` or ``.onnx`` export, one of DeOldify's ``.pth`` files, or one by name.
 
         Args:
-            path: the checkpoint, or several with their weights, e.g. ``{"vivid": 0.6, "stable": 0.4}``.
+            path: the checkpoint, or several with their weights, e.g. ``{"vivid": 0.6, "stable": 0.4}``. By default the
+                starter, a small model that comes with the package; "deoldify-artistic", "deoldify-stable" and
+                "deoldify-video" are DeOldify's, fetched when first asked for.
             device: "cpu", "cuda", "cuda:1", "mps"; the GPU if there is one by default.
             precision: "bf16" runs the convolutions in bfloat16; fast on GPUs and CPUs that support it.
             compile: compile the network, which takes a minute at first and pays off for films and folders.
@@ -111,6 +117,7 @@ class Colorizer:
         if precision not in ("fp32", "bf16"):
             raise UserError(f"--precision {precision}: expected fp32 or bf16.")
         networks, sizes = [], []
+        factor: int | None = None
         for checkpoint, weight in weights.items():
             file = find_weights(checkpoint)
             if file.suffix == ".onnx":
@@ -123,10 +130,11 @@ class Colorizer:
                 batch_size = 1 if device == "cpu" else GPU_BATCH_SIZE
                 generator = generator_at(file, vividness, default_vividness)
                 network, size = torch_network(generator, device, precision, compile), generator.trained_size
+                factor = getattr(generator, "render_factor", None) if len(weights) == 1 else None
             networks.append((network, weight))
             sizes.append(size)
         size = max(sizes, default=DEOLDIFY_SIZE)
-        return cls(networks, batch_size=batch_size, trained_size=size, adjustments=adjustments)
+        return cls(networks, batch_size=batch_size, trained_size=size, adjustments=adjustments, render_factor=factor)
 
     @classmethod
     def of(cls, generator: UNet, *, device: str | None = None, trained_size: int | None = None) -> Colorizer:
@@ -145,7 +153,7 @@ class Colorizer:
     def colorize(
         self,
         image: ImageOrArray,
-        render_factor: RenderFactor = PHOTO_RENDER_FACTOR,
+        render_factor: RenderFactor | None = None,
         *,
         raw: bool = False,
         gamut: Gamut = "fit",
@@ -157,7 +165,8 @@ class Colorizer:
                 and gray are applied, an RGB profile and alpha are kept), or an array: gray ``(H, W)``, RGB
                 ``(H, W, 3)`` or RGBA ``(H, W, 4)``, uint8, uint16, or floating-point in [0, 1].
             render_factor: the network sees 16 x this many pixels a side: low is vivid and coarse, high is fine and may
-                be pale. "auto" combines several (see :mod:`nogan.colorize.render_factor`).
+                be pale. "auto" combines several (see :mod:`nogan.colorize.render_factor`). None takes the one that
+                the model's file says suits it, else 35.
             raw: give the network's own picture, without the photograph's luma.
             gamut: where chroma is too strong for its luma, "fit" weakens it, so that the luma stays the photograph's
                 own; "clip" cuts red, green and blue off, as DeOldify does, and gives its pictures.
@@ -187,7 +196,7 @@ class Colorizer:
     def colorize_pixels(
         self,
         batch: Sequence[np.ndarray],
-        render_factor: RenderFactor = PHOTO_RENDER_FACTOR,
+        render_factor: RenderFactor | None = None,
         *,
         raw: bool = False,
         gamut: Gamut = "fit",
@@ -213,13 +222,11 @@ class Colorizer:
             results.append(upsample(square, pixels) if raw else composite(square, pixels, gamut))
         return results
 
-    def squares(
-        self, batch: Sequence[np.ndarray], render_factor: RenderFactor = PHOTO_RENDER_FACTOR
-    ) -> list[np.ndarray]:
+    def squares(self, batch: Sequence[np.ndarray], render_factor: RenderFactor | None = None) -> list[np.ndarray]:
         """The network's pictures of a batch, RGB ``(S, S, 3)`` float32 in [0, 1], not yet stretched back."""
         if render_factor == "auto":
             return [combined_squares(self, pixels) for pixels in batch]
-        size = network_size(render_factor)
+        size = network_size(render_factor or self.render_factor or PHOTO_RENDER_FACTOR)
         return list(self.predict(np.stack([gray_square(pixels, size) for pixels in batch])))
 
     def predict(self, gray: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ def generator_at(checkpoint: str | os.PathLike[str], vividness: float | None, de
         from nogan.networks import at_vividness
 
         plain = at_vividness(generator, default if vividness is None else vividness)
-        plain.trained_size = generator.trained_size
+        plain.trained_size, plain.render_factor = generator.trained_size, generator.render_factor
         return plain
     if vividness is None:
         return generator

@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train a colorizer with NoGAN, or go on with an interrupted run",
     "colorize": "colorize photographs and films",
     "evaluate": "measure colorizers on photographs, as papers do",
+    "models": "list the colorizers that go by a name, and fetch them",
     "prepare": "copy photographs into a form that loads fast",
     "snapshots": "list the snapshots of a run, or export one",
     "blend": "interpolate between the weights of two checkpoints",

@@ -10,7 +10,7 @@ from nogan.common.program import command
 def main(argv: Sequence[str]) -> None:
     """Write the blend, and print how to colorize with it."""
     parser = parser_of("blend")
-    parser.add_argument("a", metavar="A", help="run folder, .safetensors export, or DeOldify .pth")
+    parser.add_argument("a", metavar="A", help="run folder, .safetensors export, DeOldify .pth, or a name")
     parser.add_argument("b", metavar="B", help="another of the same architecture")
     parser.add_argument("--alpha", type=float, default=0.5, help="0 gives A, 1 gives B (default 0.5)")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="C", help="folder, .safetensors or .pth")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nogan.commands import Parser, parser_of
 from nogan.common.program import command
+from nogan.networks.named import STARTER
 
 if TYPE_CHECKING:
     from nogan.colorize.adjustments import Adjustments, HueLimit, Tint
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 _NUMBER = r"(\d+(?:\.\d+)?)"
 
 EXAMPLES = """examples:
+  {0} old.jpg -o new.jpg
   {0} old.jpg -o new.jpg --checkpoint outputs/quickstart/DATE
-  {0} album/ -o colored/ --checkpoint ColorizeArtistic_gen.pth --render-factor 30
+  {0} album/ -o colored/ --checkpoint deoldify-artistic --render-factor 30
   {0} "scans/**/*.tif" -o colored/ --blend vivid:0.6 stable:0.4
   {0} film.mkv -o film-color.mkv --checkpoint generator.safetensors --stabilize
 """
+
+NO_CHECKPOINT = (
+    f"no --checkpoint: coloring with the {STARTER}, a small model; --checkpoint deoldify-artistic fetches a better one"
+)
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -42,14 +48,20 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="OUT",
         help="file for one input, otherwise a folder, made if missing (default: NAME-color beside each original)",
     )
-    model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--checkpoint", metavar="X", help="run folder, .safetensors or .onnx export, or DeOldify .pth")
+    model = parser.add_mutually_exclusive_group()
+    model.add_argument(
+        "--checkpoint",
+        metavar="X",
+        help="run folder, .safetensors or .onnx export, DeOldify .pth, or a name that `nogan models` lists, such as "
+        "deoldify-artistic (default: starter, which comes with the package)",
+    )
     model.add_argument("--blend", nargs="+", metavar="X:WEIGHT", help="mix the chroma of several checkpoints")
     add(
         "--render-factor",
         type=_render_factor,
         metavar="N",
-        help="the network sees 16 x N px a side: low is vivid, high is fine; or 'auto' (default 35; film 21)",
+        help="the network sees 16 x N px a side: low is vivid, high is fine; or 'auto' (default: what suits the model, "
+        "else 35, film 21)",
     )
     add(
         "--vividness",
@@ -110,7 +122,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     film = parser.add_argument_group("film")
     film.add_argument("--codec", default="libx264", help="video encoder of ffmpeg (default libx264)")
     film.add_argument(
-        "--crf", type=int, metavar="N", help="its constant quality, on its own scale; lower is better (default 17)"
+        "--crf", type=int, default=17, metavar="N", help="its constant quality, lower is better (default 17)"
     )
     film.add_argument(
         "--stabilize",
@@ -142,13 +154,16 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
             parser.error(f"{text}: a name that begins with a dash is taken for an option; write ./{text}")
     arguments = parser.parse_args(_with_strength(argv))
     arguments.adjustments = _adjustments(parser, arguments)
-    arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint])
+    arguments.chosen = bool(arguments.blend or arguments.checkpoint)
+    arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint or STARTER])
     return arguments
 
 
 def main(argv: Sequence[str]) -> int:
     """Colorize everything; 0 if all went well, 1 if anything failed."""
     arguments = parse_arguments(argv)
+    if not arguments.chosen:
+        print(NO_CHECKPOINT, file=sys.stderr)
     from nogan.colorize.batch import colorize_files
 
     report = colorize_files(

@@ -1,20 +1,30 @@
-"""`nogan export CHECKPOINT -o model.onnx`: write a generator for other programs, as ONNX or in DeOldify's format."""
+"""`nogan export CHECKPOINT -o FILE`: a generator for other programs (ONNX, DeOldify's format), or at half the size."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from nogan.commands import parser_of, refuse_existing
 from nogan.common.errors import UserError
+from nogan.common.files import in_words
 from nogan.common.program import command
 
-FORMATS = {".onnx": "onnx", ".pth": "deoldify"}
+FORMATS = {".onnx": "onnx", ".pth": "deoldify", ".safetensors": "half"}
 
 
 def main(argv: Sequence[str]) -> None:
     """Write the file, and print what it is good for."""
     parser = parser_of("export")
-    parser.add_argument("checkpoint", metavar="RUN_DIR", help="run folder, .safetensors export, or DeOldify .pth")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="FILE", help="model.onnx, or model.pth")
+    parser.add_argument(
+        "checkpoint", metavar="RUN_DIR", help="run folder, .safetensors export, DeOldify .pth, or a name"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="model.onnx, model.pth, or model.safetensors, which is half as large as a run's",
+    )
     parser.add_argument("--format", choices=tuple(FORMATS.values()), help="by default what the suffix of FILE says")
     parser.add_argument(
         "--vividness",
@@ -22,12 +32,21 @@ def main(argv: Sequence[str]) -> None:
         metavar="V",
         help="0 … 1, of a model.pth; an ONNX export of a generator with that knob has it as its second input",
     )
+    parser.add_argument(
+        "--render-factor", type=int, metavar="N", help="of a .safetensors: the one to take where none is asked for"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     args = parser.parse_args(argv)
     path: Path = args.output
     form = args.format or FORMATS.get(path.suffix)
     if form is None:
         raise UserError(f"-o {path}: expected a name that ends with {' or '.join(FORMATS)}, or --format")
+    if args.render_factor is not None and form != "half":
+        raise UserError(f"--render-factor {args.render_factor}: only a .safetensors file can say it; leave it out")
+    if args.render_factor is not None:
+        from nogan.colorize.square import network_size
+
+        network_size(args.render_factor)  # refuses one that is out of range
     refuse_existing(path, args.overwrite)
     if form == "onnx":
         if args.vividness is not None:
@@ -36,6 +55,11 @@ def main(argv: Sequence[str]) -> None:
 
         difference = export_onnx(args.checkpoint, path)
         print(f"{path}: differs from torch by {difference:.1g} at most. {command('colorize')} --checkpoint {path} …")
+    elif form == "half":
+        from nogan.networks.generator_file import save_half
+
+        save_half(args.checkpoint, path, args.render_factor)
+        print(f"{path}: {in_words(path.stat().st_size)}. {command('colorize')} --checkpoint {path} …")
     else:
         from nogan.colorize.vividness import generator_at
         from nogan.networks import deoldify

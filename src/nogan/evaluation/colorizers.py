@@ -26,6 +26,7 @@ from nogan.evaluation.protocols import Protocol
 from nogan.evaluation.results import Kind
 from nogan.evaluation.truths import Truth, Truths, fitted, name_of, to_rgb
 from nogan.networks.generator_file import CHECKPOINT_SUFFIXES, find_weights
+from nogan.networks.named import is_name
 from nogan.runs.run_folder import RunFolder
 
 NAMED = 3
@@ -138,8 +139,12 @@ def _request(word: str) -> Request:
     if len(weights) == 1 and _is_pictures(folder):
         return Request(given or folder.resolve().as_posix(), "pictures", folder)
     files = {os.fspath(find_weights(path)): weight for path, weight in weights.items()}
-    label = given or "+".join(_without_suffix(Path(path).resolve()) for path in weights)
+    label = given or "+".join(_label(path) for path in weights)
     return Request(label, "model", None, files if len(files) > 1 else dict.fromkeys(weights, 1.0))
+
+
+def _label(checkpoint: str) -> str:
+    return checkpoint if is_name(checkpoint) else _without_suffix(Path(checkpoint).resolve())
 
 
 def _without_suffix(path: Path) -> str:

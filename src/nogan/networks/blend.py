@@ -11,10 +11,10 @@ import copy
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nogan.common.errors import UserError
-from nogan.networks.generator_file import load_generator, save_generator
+from nogan.networks.generator_file import about_training, load_generator, save_generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,4 +78,12 @@ def blend_checkpoints(a: str | os.PathLike[str], b: str | os.PathLike[str], alph
 
         deoldify.save_generator(mixed, path)
     else:
-        save_generator(mixed, path, size=mixed.trained_size, blend={"a": str(a), "b": str(b), "alpha": alpha})
+        save_generator(
+            mixed, path, size=mixed.trained_size, blend={"a": str(a), "b": str(b), "alpha": alpha}, **_in_common(a, b)
+        )
+
+
+def _in_common(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> dict[str, Any]:
+    """What two checkpoints say of their training that also holds for a blend of them."""
+    ours, theirs = (about_training(path) for path in (a, b))
+    return {key: ours[key] for key in ("data", "render_factor") if key in ours and ours[key] == theirs.get(key)}

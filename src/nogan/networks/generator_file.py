@@ -18,6 +18,7 @@ from nogan.common.errors import UserError
 from nogan.common.files import bytes_of, write_atomically
 from nogan.common.targets import TARGET, already_imported, arguments, has_target
 from nogan.common.version import __version__
+from nogan.networks import named
 from nogan.networks.original import DEOLDIFY_SIZE
 from nogan.networks.tensor_file import DESCRIPTION, DIGEST, check_digest, check_finite, digest
 
@@ -39,8 +40,9 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
     Args:
         network: from :func:`nogan.networks.build_generator`; its ``config`` goes into the description.
         path: the ``.safetensors`` file to write, or a folder, in which it is called ``generator.safetensors``.
-        training_info: anything that JSON can hold, stored under ``training``. The program itself reads only ``size``:
-            see :func:`trained_size`.
+        training_info: anything that JSON can hold, stored under ``training``. The program itself reads ``size`` (see
+            :func:`trained_size`), ``render_factor``, the one that suits the generator, and ``data``, what kind of
+            pictures it was trained on.
 
     Returns:
         The path of the ``.safetensors`` file.
@@ -48,17 +50,55 @@ def save_generator(network: nn.Module, path: str | os.PathLike[str], **training_
     Raises:
         UserError: ``path`` cannot be written, or a weight is not finite.
     """
+    assert isinstance(network.config, dict)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    return _save(tensors, network.config, training_info, path)
+
+
+def save_half(
+    checkpoint: str | os.PathLike[str], path: str | os.PathLike[str], render_factor: int | None = None
+) -> Path:
+    """Write the generator of ``checkpoint`` at half the size, to hand on.
+
+    Weights of convolutions become float16; means, variances, biases and the vectors of spectral norm, which are few,
+    stay as they are. It is read, trained further and blended like any other.
+
+    Args:
+        checkpoint: what ``--checkpoint`` takes, but ``.onnx``.
+        path: the ``.safetensors`` file to write.
+        render_factor: the one that suits it, 4 to 100; None leaves what the checkpoint says, if anything.
+
+    Raises:
+        UserError: no checkpoint, a weight that float16 cannot hold, or ``path`` cannot be written.
+    """
+    import torch
+
+    network = load_generator(checkpoint)
+    info = {"size": network.trained_size, **about_training(checkpoint)}
+    if render_factor is not None:
+        info["render_factor"] = render_factor
+    tensors = {
+        name: (tensor.half() if tensor.ndim > 1 and tensor.dtype == torch.float32 else tensor).contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    return _save(tensors, dict(network.config), info, path)
+
+
+def _save(
+    tensors: dict[str, Tensor],
+    config: Mapping[str, Any],
+    training_info: Mapping[str, Any],
+    path: str | os.PathLike[str],
+) -> Path:
     from safetensors.torch import save_file
 
     weights = weights_path(path)
-    assert isinstance(network.config, dict)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     check_finite(tensors, weights)
     description = {
         "format": FORMAT,
         "version": VERSION,
-        "network": dict(network.config),
-        "training": training_info,
+        "network": dict(config),
+        "training": dict(training_info),
         "nogan_version": __version__,
         DIGEST: digest(tensors),
     }
@@ -89,7 +129,7 @@ def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = N
 
     Args:
         path: a run folder (with ``generator.safetensors`` in it), a ``.safetensors`` file that :func:`save_generator`
-            wrote, or one of DeOldify's ``.pth`` files.
+            wrote, one of DeOldify's ``.pth`` files, or a name: "starter", "deoldify-artistic", …
         own: the class of a generator that is not this package's.
 
     Raises:
@@ -117,6 +157,7 @@ def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = N
     except (TypeError, ValueError, KeyError, UserError) as error:
         raise UserError(f"{weights}: its description does not make a generator: {_one_line(error)}") from error
     network.trained_size = _trained_size(description)
+    network.render_factor = _positive(description, "render_factor")
     return network.eval()
 
 
@@ -138,12 +179,12 @@ def _own_class(config: Mapping[str, Any], weights: Path, own: type[nn.Module] | 
 
 
 def find_weights(path: str | os.PathLike[str]) -> Path:
-    """The weights file of a user's ``--checkpoint``: the file itself, or the one in a run folder.
+    """The weights file of a user's ``--checkpoint``: the file itself, the one in a run folder, or that of a name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it cannot be fetched (:mod:`nogan.networks.named`).
     """
-    given = Path(path)
+    given = named.resolve(path)
     if not os.access(given, os.R_OK) and given.exists():
         raise UserError(f"{given}: no permission to read it.")
     if given.is_dir():
@@ -152,7 +193,8 @@ def find_weights(path: str | os.PathLike[str]) -> Path:
         raise UserError(f"{given} holds no {WEIGHTS_NAME}: expected the folder of a finished run (or a weights file).")
     if not given.exists():
         raise UserError(
-            f"No checkpoint at {given}: expected a run folder, a .safetensors, .onnx or DeOldify .pth file."
+            f"No checkpoint at {given}: expected a run folder, a .safetensors, .onnx or DeOldify .pth file, or a name "
+            "that `nogan models` lists."
         )
     if given.suffix not in CHECKPOINT_SUFFIXES:
         raise UserError(
@@ -176,9 +218,24 @@ def trained_size(path: str | os.PathLike[str]) -> int:
 
 
 def _trained_size(description: Mapping[str, Any]) -> int:
+    return _positive(description, "size") or DEOLDIFY_SIZE
+
+
+def _positive(description: Mapping[str, Any], name: str) -> int | None:
+    """The whole number above 0 that the description of the training has under ``name``, if it has one."""
+    value = _about_training(description).get(name)
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def about_training(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What the file of a checkpoint says of its training; {} where it says nothing, as DeOldify's do."""
+    weights = find_weights(path)
+    return _about_training(_read(weights, tensors=False)[0]) if weights.suffix == ".safetensors" else {}
+
+
+def _about_training(description: Mapping[str, Any]) -> dict[str, Any]:
     training = description.get("training")
-    size = training.get("size") if isinstance(training, dict) else None
-    return size if isinstance(size, int) and size > 0 else DEOLDIFY_SIZE
+    return training if isinstance(training, dict) else {}
 
 
 def _read(weights: Path, tensors: bool = True) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -115,9 +115,11 @@ class UNet(ConfiguredModule):
     Attributes:
         config: the arguments of :func:`nogan.networks.build_generator` that build the same architecture again.
         trained_size: side in px of the pictures that it was trained on, where its file says so; else 192, DeOldify's.
+        render_factor: the one that suits it, where its file says so.
     """
 
     trained_size = DEOLDIFY_SIZE
+    render_factor: int | None = None
 
     def __init__(
         self,

@@ -9,6 +9,7 @@
 ``metrics.csv``                every logged step
 ``records.json``               each phase: what it cost, how it ended, held-out metrics
 ``samples/``                   the fixed grid (gray | output | truth) from step 0 on
+``held-out/``                  the pictures of that grid, one by one, to colorize
 ``report.html``                all of it to look at, in one file
 ``checkpoints/``               to resume from
 ``snapshots/gan@N/``           the generator within the GAN phase of cycle N, its moving averages in ``ema/``, and the
@@ -219,6 +220,11 @@ class RunFolder:
     def sample(self, step: int) -> Path:
         """The grid of samples after ``step`` batches of the run."""
         return self.samples / f"step-{step:06d}.png"
+
+    @property
+    def held_out(self) -> Path:
+        """The folder of the held-out pictures of the grid, each as a file."""
+        return self.path / "held-out"
 
     def snapshots(self, phase_name: str) -> Path:
         """The folder of the snapshots of a GAN phase."""

@@ -102,7 +102,7 @@ def build_run(
     telemetry = Telemetry(module, state, config.trainer.log_every_n_steps)
     progress, stop = PlanProgress(state, telemetry.latest, console), StopOnSignal()
     fakes, data = build_data(config, plan, module, photographs, folder, progress, stop)
-    about = {"name": config.name, "model": config.model.name}
+    about = {"name": config.name, "model": config.model.name, "data": config.data.kind}
     callbacks: list[pl.Callback] = [
         fakes,
         scheduler,
@@ -112,7 +112,7 @@ def build_run(
             **config.probe.model_dump(),
             objective=config.objective,
         ),
-        *build_averages(config, module, state, folder),
+        *build_averages(config, module, state, folder, about),
         Exports(module, state, folder, goes_on_from=config.nogan.critic.restart, **about),
         WandBEvents(state, folder),
         *build_callbacks(config, stop),
@@ -227,11 +227,13 @@ def build_data(
 # --- callbacks and trainer --------------------------------------------------------------------------------------------
 
 
-def build_averages(config: RunConfig, module: GANModule, state: RunState, folder: RunFolder) -> list[pl.Callback]:
+def build_averages(
+    config: RunConfig, module: GANModule, state: RunState, folder: RunFolder, about: Mapping[str, str]
+) -> list[pl.Callback]:
     """The generator's moving average, where the recipe has one."""
     if config.nogan.ema is None:
         return []
-    return [GeneratorEMA(module, state, folder, config.nogan.ema, name=config.name, model=config.model.name)]
+    return [GeneratorEMA(module, state, folder, config.nogan.ema, **about)]
 
 
 def build_trainer(

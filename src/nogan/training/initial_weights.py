@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nogan.common.errors import UserError
+from nogan.networks import named
 from nogan.networks.deoldify import load_weights
 from nogan.networks.weights import read_tensors
 from nogan.plan.config import Model
@@ -17,7 +18,7 @@ def initial_files(model: Model) -> tuple[Path | None, Path | None]:
     """The files with the generator's and the critic's weights that ``model.init`` and ``model.init_critic`` mean.
 
     ``model.init`` is a run folder or one of its checkpoints (generator and, where it has one, critic), or a file with
-    weights: our export or DeOldify's.
+    weights: our export or DeOldify's; or a name that `nogan models` lists.
     ``model.init_stage`` says which of a run folder's: "final"; "pretrained", the generator before its first GAN phase;
     or "before_gan", both networks as they stood then.
 
@@ -31,7 +32,7 @@ def initial_files(model: Model) -> tuple[Path | None, Path | None]:
                 "(or model.init=GENERATOR_FILE model.init_critic=CRITIC_FILE)"
             )
         return None, None
-    generator = Path(model.init).expanduser()
+    generator = named.resolve(Path(model.init).expanduser())
     critic = Path(model.init_critic).expanduser() if model.init_critic else None
     if generator.is_dir():
         run = RunFolder(generator)

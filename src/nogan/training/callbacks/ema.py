@@ -44,13 +44,14 @@ class GeneratorEMA(pl.Callback):
         decay: in [0, 1); 0.999 averages over about the last 1000 batches.
         name: of the run.
         model: of the config.
+        data: the kind of pictures, of the config.
     """
 
     def __init__(
-        self, module: GANModule, state: RunState, folder: RunFolder, decay: float, *, name: str, model: str
+        self, module: GANModule, state: RunState, folder: RunFolder, decay: float, *, name: str, model: str, data: str
     ) -> None:
         self.module, self.state, self.folder, self.decay = module, state, folder, decay
-        self.about = {"run": name, "model": model, "ema": decay}
+        self.about = {"run": name, "model": model, "data": data, "ema": decay}
         self.follower: GeneratorAverage | None = None  # on rank zero, from the start of training on
         self.updates = 0
         self._restored: dict[str, Tensor] = {}

@@ -28,6 +28,7 @@ class Exports(pl.Callback):
         goes_on_from: which critic a later cycle trains further: the one from before or after the GAN phase.
         name: of the run.
         model: of the config.
+        data: the kind of pictures, of the config; a colorizer says so where it is given others.
     """
 
     def __init__(
@@ -39,9 +40,10 @@ class Exports(pl.Callback):
         goes_on_from: Literal["pre_gan", "post_gan"],
         name: str,
         model: str,
+        data: str,
     ) -> None:
         self.module, self.state, self.folder, self.goes_on_from = module, state, folder, goes_on_from
-        self.about = {"run": name, "model": model}
+        self.about = {"run": name, "model": model, "data": data}
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what this phase finished."""

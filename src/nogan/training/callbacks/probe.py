@@ -206,7 +206,18 @@ class Probe(pl.Callback):
     def _load(self) -> Tensor:
         if self._photographs is None:
             self._photographs = self.data.probe_photographs(self.images, self.size)
+            self._write(self._photographs[: self.grid])
         return self._photographs
+
+    def _write(self, photographs: Tensor) -> None:
+        """Write the pictures of the grid one by one, to colorize them as a user would."""
+        try:
+            self.folder.held_out.mkdir(parents=True, exist_ok=True)
+            for number, rgb in enumerate(photographs, 1):
+                picture = Image.fromarray(rgb.permute(1, 2, 0).mul(255).round().byte().numpy())
+                write_atomically(self.folder.held_out / f"{number}.png", picture.save)
+        except OSError as error:  # pictures are not worth a run
+            log.warning("no held-out pictures: %s: %s", self.folder.held_out, error.strerror or error)
 
     def _show(self, trainer: pl.Trainer, grid: Image.Image) -> None:
         path = self.folder.sample(trainer.global_step)
