@@ -103,7 +103,7 @@ class BatchOptions:
     quality: int = 95
     max_megapixels: float | None = None
     codec: str = "libx264"
-    crf: int = 17
+    crf: int | None = None
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = film.FilmOptions.shot_threshold

@@ -122,7 +122,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     film = parser.add_argument_group("film")
     film.add_argument("--codec", default="libx264", help="video encoder of ffmpeg (default libx264)")
     film.add_argument(
-        "--crf", type=int, default=17, metavar="N", help="its constant quality, lower is better (default 17)"
+        "--crf", type=int, metavar="N", help="its constant quality, on its own scale; lower is better (default 17)"
     )
     film.add_argument(
         "--stabilize",

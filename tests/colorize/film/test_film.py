@@ -15,6 +15,7 @@ from media import flickering, make_film, moving_scene, teal_and_orange
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film import FilmOptions, colorize_film
 from nogan.colorize.film.flicker import flicker
+from nogan.colorize.film.quality import hdr_of
 from nogan.colorize.film.reading import Film
 from nogan.common.errors import UserError
 from nogan.common.ycbcr import REC601
@@ -409,6 +410,61 @@ def test_other_codecs_get_the_format_they_have_and_say_nothing(tmp_path, capfd, 
     for before, after in zip(decoded(source, "gray"), decoded(target, "gray"), strict=True):
         assert np.abs(before.astype(int) - after).mean() < 1.5
     assert capfd.readouterr().err == "" and not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "values"),
+    [
+        ("libx264", ".mkv", (10, 40)),
+        ("mpeg4", ".mkv", (2, 20)),
+        ("mpeg2video", ".mkv", (2, 20)),
+        ("mjpeg", ".mkv", (2, 20)),
+        ("prores_ks", ".mov", (2, 20)),
+    ],
+)
+def test_quality_is_asked_for_on_the_encoders_own_scale(tmp_path, codec, suffix, values):
+    source = tmp_path / "wall.mp4"
+    make_film(source, frames=4)
+    sizes = []
+    for value in values:
+        target = tmp_path / f"{value}{suffix}"
+        colorize_film(COLORIZER, source, target, FilmOptions(4, codec=codec, crf=value))
+        sizes.append(target.stat().st_size)
+    assert sizes[0] > 1.3 * sizes[1]
+    with pytest.raises(UserError, match=f"--crf 99: --codec {codec} takes [01] \\(the best\\) to"):
+        colorize_film(COLORIZER, source, tmp_path / f"out{suffix}", FilmOptions(4, codec=codec, crf=99))
+
+
+def test_quality_is_refused_where_an_encoder_has_none(tmp_path):
+    make_film(tmp_path / "wall.mp4", frames=2)
+    with pytest.raises(UserError, match="--crf 17: --codec ffv1 has no scale"):
+        colorize_film(COLORIZER, tmp_path / "wall.mp4", tmp_path / "out.mkv", FilmOptions(4, codec="ffv1", crf=17))
+
+
+HDR_PARAMETERS = (
+    "log-level=error:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)"
+    ":max-cll=1000,400"
+)
+
+
+@pytest.mark.parametrize("codec", ["libx265", "libsvtav1", "libx264"])
+def test_hdr_metadata_is_kept_or_its_loss_is_said(tmp_path, codec):
+    source, target = tmp_path / "hdr.mkv", tmp_path / "out.mkv"
+    with av.open(source, "w") as film:
+        video = film.add_stream("libx265", rate=25, options={"x265-params": HDR_PARAMETERS})
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p10le"
+        for gray in moving_scene(3, 96, 64):
+            film.mux(video.encode(av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p10le")))
+        film.mux(video.encode())
+    report = colorize_film(COLORIZER, source, target, FilmOptions(4, codec=codec))
+    before, after = hdr_of(next(decoded(source))), hdr_of(next(decoded(target)))
+    assert before.light == (1000, 400) and before.luminance == (0.005, 1000)
+    if codec == "libx264":
+        assert after is None and any("HDR metadata" in remark for remark in report.remarks)
+        return
+    assert report.remarks == () and after.light == before.light
+    assert after.luminance == pytest.approx(before.luminance, rel=0.02)
+    assert after.primaries == pytest.approx(before.primaries, abs=1e-4)
 
 
 def test_an_encoder_that_does_not_start_names_film_and_codec(tmp_path):

@@ -12,6 +12,7 @@ import numpy as np
 
 from nogan.colorize.composite import Gamut, room_for_chroma
 from nogan.colorize.film.options import FilmOptions
+from nogan.colorize.film.quality import hdr_of, hdr_options, quality_options
 from nogan.colorize.film.reading import Film, quarter_turns
 from nogan.colorize.pixels import strips
 from nogan.colorize.square import gray_square
@@ -32,10 +33,11 @@ _MATRICES = {1: REC709, 9: REC2020, 10: REC2020}
 
 _CODEC_OPTIONS = {
     "libx265": {"x265-params": "log-level=error"},
-    # Any range but the full one counts as "unofficial". There is no crf; this quality is 2, where 1 is the best and 31
-    # the worst.
-    "mjpeg": {"strict": "unofficial", "flags": "+qscale", "global_quality": "236"},
+    "mjpeg": {"strict": "unofficial"},  # which any range but the full one is
 }
+
+_FRAME_CLOCKED = frozenset({"mpeg1video", "mpeg2video"})
+"""Encoders that know no other clock than the number of the frame."""
 
 _BT709, _SMPTE170M, _FULL_RANGE, _UNSPECIFIED = 1, 6, 2, (0, 2)
 
@@ -46,7 +48,7 @@ class Encoding:
 
     Attributes:
         codec: name of an ffmpeg encoder.
-        crf: its constant quality.
+        options: of the encoder, by ffmpeg's names.
         width: of the upright film in px; ``compare`` writes twice this.
         height: of the upright film in px.
         pixel_format: ffmpeg's name of the encoder's format.
@@ -65,7 +67,7 @@ class Encoding:
     """
 
     codec: str
-    crf: int
+    options: dict[str, str]
     width: int
     height: int
     pixel_format: str
@@ -106,7 +108,7 @@ class Encoding:
         aspect = film.aspect or None
         return cls(
             codec=options.codec,
-            crf=options.crf,
+            options=_encoder_options(film, options, depth),
             width=width,
             height=height,
             pixel_format=pixel_format.name,
@@ -203,13 +205,14 @@ class Encoding:
         from av.video.stream import VideoStream
 
         os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 has no option for that
-        options = {"crf": str(self.crf)} | _CODEC_OPTIONS.get(self.codec, {})
-        stream = container.add_stream(self.codec, rate=self.rate, options=options)
+        stream = container.add_stream(self.codec, rate=self.rate, options=dict(self.options))
         assert isinstance(stream, VideoStream)  # _pixel_format has refused other encoders
         context = stream.codec_context
         stream.width, stream.height = 2 * self.width if self.compare else self.width, self.height
         stream.pix_fmt = self.pixel_format
         context.time_base = stream.time_base = self.time_base
+        if self.codec in _FRAME_CLOCKED:
+            context.time_base = 1 / self.rate
         if self.aspect:
             context.sample_aspect_ratio = self.aspect
         self.describe_color(stream)
@@ -252,6 +255,22 @@ class Encoding:
         cb, cr = (((128 + span * c).clip(low, top) * scale).astype(np.float32) for c in matrix.chroma(y, red, blue))
         luma = ((low + (255 if self.full_range else 219) * y).clip(low, 235 if low else 255) * scale).astype(np.float32)
         return luma if self.raw else None, cb, cr
+
+
+def _encoder_options(film: Film, options: FilmOptions, depth: int) -> dict[str, str]:
+    """The encoder's options: quality, HDR of the film as far as it is kept, and what it always needs."""
+    result = quality_options(options.codec, options.crf) | _CODEC_OPTIONS.get(options.codec, {})
+    hdr = hdr_of(film.first)
+    if hdr is not None:
+        written = hdr_options(options.codec, hdr) if depth > 8 else None
+        if written is None:
+            film.remarks.append(
+                f"its HDR metadata (mastering display, light levels) is not kept by {options.codec}; "
+                "--codec libx265 and libsvtav1 keep it"
+            )
+        for name, text in (written or {}).items():
+            result[name] = f"{result[name]}:{text}" if name in result else text
+    return result
 
 
 def _bits(pixel_format: VideoFormat) -> int:

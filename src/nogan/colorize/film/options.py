@@ -28,7 +28,8 @@ class FilmOptions:
         render_factor: the network sees 16 x this many pixels a side; "auto" chooses one for the whole film.
         batch_size: frames in one pass of the network.
         codec: name of an ffmpeg encoder.
-        crf: its constant quality, lower is better; encoders without one ignore it.
+        crf: its constant quality, on its own scale, lower is better; None is 17 for H.264, H.265 and AV1, and what is
+            good for the others (:mod:`nogan.colorize.film.quality`).
         stabilize: how far to smooth the chroma along the motion (:mod:`nogan.colorize.film.stabilize`), from 0 to 1.
         scenes: a table of scenes (:mod:`nogan.colorize.film.shots`): read if it exists, otherwise written.
         shot_threshold: how unlike two frames must be for a cut; lower finds more.
@@ -44,7 +45,7 @@ class FilmOptions:
     render_factor: RenderFactor = FILM_RENDER_FACTOR
     batch_size: int = 1
     codec: str = "libx264"
-    crf: int = 17
+    crf: int | None = None
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = CUT_THRESHOLD

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 END_TOLERANCE = Fraction(1, 2)
 """Seconds by which a film may be shorter than declared: headers count pauses of sound and subtitles differently."""
 
-_CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf", "flv", "live_flv", "ogg", "mxf", "dv")
-_CONTAINERS += ("mpeg", "mpegts", "mpegvideo")
+_CONTAINERS = (
+    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf", "flv", "live_flv", "ogg", "mxf", "dv", "nut"),
+    *("mpeg", "mpegts", "mpegvideo", "yuv4mpegpipe", "rm", "h264", "mjpeg", "apng", "gif"),
+)
 
 ONLY = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "file"}
 """How a film is opened, whatever its name: to ffmpeg, playlists are films, too, and open other files and addresses."""
