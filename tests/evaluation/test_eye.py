@@ -1,6 +1,8 @@
 """The measures of what the eye sees, on pictures whose values follow from their definition."""
 
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,11 +13,14 @@ from nogan.evaluation.eye import (
     STRONG_CHROMA,
     WRONG_DISTANCE,
     false_variation,
+    quality,
     unexplained,
     wrong_strong,
     wrong_strong_seen,
 )
 from nogan.evaluation.metrics import rgb_to_lab
+
+ROOT = Path(__file__).parents[2]
 
 
 def lab_to_rgb(lightness, a, b):
@@ -95,6 +100,19 @@ def test_chroma_that_surroundings_and_lightness_do_not_explain():
     assert unexplained(with_patch(sky, lab_to_rgb(70, -15, 15), *patch)).item() == 0  # pale
 
 
+def test_quality_prefers_clean_colors_to_blotches_and_any_to_gray():
+    truth = with_patch(plain(60, 30, 20), lab_to_rgb(60, -20, 30), slice(0, 64), slice(0, 32))
+    gray, paler = (plain(60, 0, 0), with_patch(plain(60, 24, 16), lab_to_rgb(60, -16, 24), slice(0, 64), slice(0, 32)))
+    cloud = with_patch(truth, lab_to_rgb(60, -20, -40), slice(12, 52), slice(36, 60))
+    assert quality(truth, truth).item() == pytest.approx(0, abs=1e-3)
+    values = quality(torch.cat([paler, cloud, gray]), truth.expand(3, -1, -1, -1))
+    assert 0 > values[0] > values[1] > -20
+    assert values[0] == pytest.approx(math.log(0.8), abs=0.1)  # a fifth duller
+    assert values[2] < -3  # nothing but dull: ln of the truth's colorfulness
+    other = with_patch(truth, lab_to_rgb(60, -20, -40), slice(0, 64), slice(32, 64))  # half of it, evenly wrong
+    assert quality(other, truth).item() == pytest.approx(-10 * 0.5, abs=0.2)
+
+
 def test_values_hardly_depend_on_the_size_and_not_on_the_batch():
     coarse = torch.rand(3, 3, 4, 6, generator=torch.Generator().manual_seed(0))
     small, large = (F.interpolate(coarse, scale_factor=scale, mode="bilinear") for scale in (16, 80))
@@ -110,3 +128,18 @@ def test_values_hardly_depend_on_the_size_and_not_on_the_batch():
 def test_other_shapes_are_refused(measure):
     with pytest.raises(ValueError, match=r"shape \(1, 3, 8, 8\), target \(1, 3, 8, 9\)"):
         measure(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))
+
+
+def test_quality_agrees_with_the_recorded_choices_as_the_record_says():
+    """The weights were chosen by them: whoever changes one measures again."""
+    folder = ROOT / "experiments" / "evaluation"
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        import eye
+    finally:
+        sys.path.pop(0)
+    choices = [c for c in eye.read_choices(folder / "choices.json") if c.chosen != "neither"]
+    agreed = eye.agreements(choices, eye.read_values(folder / "values.csv"), eye.by_eye)
+    record = (ROOT / "experiments" / "eye.md").read_text(encoding="utf-8")
+    assert f"| quality, by eye | {100 * agreed.mean():.0f} %" in record
+    assert len(choices) >= 200

@@ -269,6 +269,16 @@ MEASURES = {
             source=_OURS,
         ),
         Measure(
+            "quality",
+            "quality by eye",
+            "blotches, wrong strong color and dullness in one, weighed by an observer's choices",
+            "higher",
+            digits=2,
+            definition="Minus the sum of blotches, of 0.1 for each percent of wrong strong color, and of the natural "
+            "logarithm of missing colorfulness: 0 is the truth. Weights from choices between pairs of pictures.",
+            source=_OURS,
+        ),
+        Measure(
             "unexplained",
             "unexplained",
             "share of pixels with a strong color that surroundings and lightness do not explain",
@@ -284,7 +294,17 @@ MEASURES = {
 
 TABLE = (
     *("fid", "cf", "delta_cf", "cf_ddcolor", "delta_cf_ddcolor", "colorfulness_ratio"),
-    *("psnr", "ssim", "lpips", "ciede2000", "chroma_fd", "wrong_strong", "wrong_strong_seen", "false_variation"),
+    *(
+        "psnr",
+        "ssim",
+        "lpips",
+        "ciede2000",
+        "chroma_fd",
+        "wrong_strong",
+        "wrong_strong_seen",
+        "false_variation",
+        "quality",
+    ),
     *("unexplained", "orange_red", "a_shift", "b_shift", "shift_variation", "scale_variation"),
 )
 """What ``nogan evaluate`` measures, in the order of its tables."""

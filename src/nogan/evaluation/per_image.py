@@ -44,6 +44,7 @@ PER_IMAGE: dict[str, Callable[[Pair], Tensor]] = {
     "wrong_strong": lambda pair: eye.wrong_strong(pair.output, pair.truth),
     "false_variation": lambda pair: eye.false_variation(pair.output, pair.truth),
     "unexplained": lambda pair: eye.unexplained(pair.output),
+    "quality": lambda pair: eye.quality(pair.output, pair.truth),
 }
 """Values ``(B,)`` of a pair, by the key of the measure in :data:`nogan.evaluation.measures.MEASURES`."""
 
