@@ -1,6 +1,7 @@
 """How fast color is made: the networks alone, and everything around them.
 
 python benchmarks/colorize.py [-o benchmarks/colorize.md]
+python benchmarks/colorize.py --differences MODEL...      # only: what half precision does to a model's colors
 """
 
 import argparse
@@ -22,8 +23,12 @@ from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.composite import composite
 from nogan.colorize.film import FilmOptions, colorize_film
 from nogan.colorize.photos import read_photo, write_photo
+from nogan.colorize.precision import choose, difference
 from nogan.colorize.square import gray_square, network_size
-from nogan.networks import build_generator
+from nogan.common.color import denormalize, normalize
+from nogan.data.scenes import Scenes
+from nogan.networks import build_generator, fold_spectral_norm
+from nogan.networks.generator_file import load_generator
 
 NETWORKS = {"deep": ("resnet34", "deep", 1.5), "wide": ("resnet101", "wide", 2.0)}
 
@@ -61,6 +66,43 @@ def network_table(arguments: argparse.Namespace) -> tuple[list[str], dict[tuple[
                 lines.append(f"| {name} | {factor} | {compared} |")
                 print(lines[-1], flush=True)
     return lines, seconds
+
+
+def difference_table(arguments: argparse.Namespace) -> list[str]:
+    """Chroma in bfloat16 and float16 against float32 on three built-in scenes: the largest of mean and percentile."""
+    lines = [
+        "| model | render factor | fp32, s | bf16, s | levels: mean, 99.9 % | fp16, s | levels: mean, 99.9 % | auto |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for model in arguments.differences:
+        network = fold_spectral_norm(load_generator(model)).to(memory_format=torch.channels_last).requires_grad_(False)
+
+        def run(gray: np.ndarray, dtype: torch.dtype | None, network: torch.nn.Module = network) -> np.ndarray:
+            x = normalize(torch.from_numpy(gray)[:, None].expand(-1, 3, -1, -1))
+            enabled = dtype is not None
+            with torch.inference_mode(), torch.autocast("cpu", dtype or torch.bfloat16, enabled=enabled):
+                y = network(x.contiguous(memory_format=torch.channels_last))
+            return denormalize(y.float()).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+
+        auto = choose(lambda gray, bf16, run=run: run(gray, torch.bfloat16 if bf16 else None), "cpu")
+        for factor in arguments.factors:
+            seconds, apart = {None: [], torch.bfloat16: [], torch.float16: []}, {torch.bfloat16: [], torch.float16: []}
+            for index in range(3):
+                picture = Scenes(seed=1, length=3).load(index, network_size(factor))
+                gray = (picture.mean(-1, keepdims=False) / 255).astype(np.float32)[None]
+                for dtype, times in seconds.items():
+                    start = time.process_time()
+                    result = run(gray, dtype)
+                    times.append(time.process_time() - start)
+                    if dtype is None:
+                        exact = result
+                    else:
+                        apart[dtype].append(difference(exact, result))
+            cells = [model, str(factor), f"{min(seconds[None]):.2f}"]
+            for dtype, found in apart.items():
+                cells += [f"{min(seconds[dtype]):.2f}", ", ".join(f"{worst:.2f}" for worst in np.max(found, axis=0))]
+            lines.append(f"| {' | '.join([*cells, auto])} |")
+    return lines
 
 
 def photograph_table(repeats: int) -> tuple[list[str], float]:
@@ -142,7 +184,11 @@ def main() -> None:
     parser.add_argument("--factors", type=int, nargs="+", default=[21, 35])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--differences", nargs="+", default=[], metavar="MODEL", help="only print this table")
     arguments = parser.parse_args()
+    if arguments.differences:
+        print("\n".join(difference_table(arguments)))
+        return
 
     networks, seconds = network_table(arguments)
     around, total = photograph_table(arguments.repeats)

@@ -60,7 +60,7 @@ def main() -> None:
 
     files = sorted(path for path in arguments.photos.iterdir() if path.is_file())
     photographs = [pixels for pixels in (read_photo(path).pixels for path in files) if pixels.ndim == 3]
-    colorizer = Colorizer.load(arguments.checkpoint, device="cpu")
+    colorizer = Colorizer.load(arguments.checkpoint, device="cpu", precision="fp32")
     side = 16 * arguments.render_factor
     lines = [
         "# Luma and chroma of colored photographs",

@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=800, help="photographs are reduced to this longer side")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
-    colorizer = Colorizer.load(arguments.checkpoint, device=arguments.device)
+    colorizer = Colorizer.load(arguments.checkpoint, device=arguments.device, precision="fp32")
     photographs = read(arguments.photos, arguments.side)
     lines = [
         f"`python {' '.join(sys.argv)}`: {len(photographs)} photographs.",

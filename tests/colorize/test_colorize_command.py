@@ -28,7 +28,7 @@ def colorize(run_dir):
     """``colorize("a.jpg", "-o", "b.jpg")`` on the command line, with a checkpoint: the exit code."""
 
     def run(*arguments, checkpoint=run_dir):
-        fixed = ["--checkpoint", str(checkpoint), "--device", "cpu"] if checkpoint else ["--device", "cpu"]
+        fixed = ["--device", "cpu", "--precision", "fp32", *(["--checkpoint", str(checkpoint)] if checkpoint else [])]
         return main(["colorize", *map(str, arguments), "--render-factor", "4", *fixed])
 
     return run
@@ -281,7 +281,10 @@ def test_a_blend_on_the_command_line(tmp_path, colorize, run_dir):
     blend = ("--blend", f"{run_dir}:0.6", f"{other}:0.4")
     assert colorize(source, "-o", tmp_path / "mixed.png", "--raw", *blend, checkpoint=None) == 0
     mixed = read_photo(tmp_path / "mixed.png").pixels
-    parts = [Colorizer.load(path, device="cpu").colorize(photograph(), 4, raw=True) for path in (run_dir, other)]
+    parts = [
+        Colorizer.load(path, device="cpu", precision="fp32").colorize(photograph(), 4, raw=True)
+        for path in (run_dir, other)
+    ]
     assert np.abs(mixed - (0.6 * parts[0] + 0.4 * parts[1])).max() <= 2
 
 
@@ -403,7 +406,8 @@ def test_the_command_gives_deoldifys_pictures_from_a_file_of_its_kind(
     arrays = deoldify_golden.inference()
     Image.fromarray(arrays["orig"]).save(tmp_path / "old.png")
     command = [str(tmp_path / "old.png"), "-o", str(tmp_path / "new.png"), "--checkpoint", str(deoldify_file)]
-    assert main(["colorize", *command, "--render-factor", str(factor), "--gamut", "clip", "--device", "cpu"]) == 0
+    exact = ("--device", "cpu", "--precision", "fp32")
+    assert main(["colorize", *command, "--render-factor", str(factor), "--gamut", "clip", *exact]) == 0
     found = np.asarray(Image.open(tmp_path / "new.png")).astype(int)
     assert np.abs(found - arrays[expected]).max() <= largest
 

@@ -82,14 +82,16 @@ def test_the_same_draw_augments_alike(name):
     torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize(("options", "levels"), [({}, 2), ({"precision": "bf16"}, 40), ({"compile": True}, 2)])
+@pytest.mark.parametrize(
+    ("options", "levels"), [({}, 2), ({"precision": "bf16"}, 40), ({"precision": "auto"}, 40), ({"compile": True}, 2)]
+)
 def test_a_photograph_is_colored_alike(tmp_path, options, levels):
     from nogan.networks import build_generator
     from nogan.networks.generator_file import save_generator
 
     file = save_generator(build_generator("tiny", "deep", 1.0, pretrained=False), tmp_path / "generator.safetensors")
-    here = Colorizer.load(file, device="cpu").colorize(PHOTOGRAPH, 6).astype(int)
-    on_gpu = Colorizer.load(file, device="cuda", **options)
+    here = Colorizer.load(file, device="cpu", precision="fp32").colorize(PHOTOGRAPH, 6).astype(int)
+    on_gpu = Colorizer.load(file, device="cuda", **{"precision": "fp32", **options})
     assert on_gpu.batch_size > 1
     for found in on_gpu.colorize_pixels([PHOTOGRAPH] * 3, 6):
         assert np.abs(found.astype(int) - here).max() <= levels

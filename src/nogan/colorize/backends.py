@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nogan.colorize.precision import Precision, choose
 from nogan.colorize.vividness import check
 from nogan.common.errors import UserError
 from nogan.networks.original import DEOLDIFY_SIZE
@@ -39,7 +40,7 @@ def pick_device(device: str | None) -> str:
     return device
 
 
-def torch_network(generator: UNet, device: str, precision: str, compile: bool) -> Network:
+def torch_network(generator: UNet, device: str, precision: Precision, compile: bool) -> Network:
     """``generator`` as a :data:`Network`; its spectral norm is folded in place, and it moves to ``device``."""
     import torch
 
@@ -50,21 +51,23 @@ def torch_network(generator: UNet, device: str, precision: str, compile: bool) -
     where = torch.device(device)
     network = fold_spectral_norm(generator).to(where).to(memory_format=torch.channels_last)
     network.requires_grad_(False)
-    if compile:
-        network.compile()
 
-    def run(gray: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=precision == "bf16"):
+    def run(gray: np.ndarray, bfloat16: bool) -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=bfloat16):
             x = torch.from_numpy(gray).to(where)[:, None].expand(-1, 3, -1, -1)
             x = normalize(x).contiguous(memory_format=torch.channels_last)
             rgb = denormalize(network(x).float()).clamp_(0, 1)
             return rgb.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
+    bfloat16 = (choose(run, device) if precision == "auto" else precision) == "bf16"
+    if compile:
+        network.compile()
+
     def guarded(gray: np.ndarray) -> np.ndarray:
         what = f"colorizing {len(gray)} x {gray.shape[1]} px on {where}"
         try:
             with naming_out_of_memory(what, "lower --render-factor or --batch-size"):
-                return run(gray)
+                return run(gray, bfloat16)
         except RuntimeError as error:
             if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 reason = str(error).strip().splitlines()[0]

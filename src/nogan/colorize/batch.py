@@ -23,6 +23,7 @@ from nogan.colorize.composite import Gamut
 from nogan.colorize.jobs import Job, check_folders, plan_jobs
 from nogan.colorize.labels import COLORED, ORIGINAL, label
 from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
+from nogan.colorize.precision import Precision
 from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor, network_size
 from nogan.colorize.vividness import FILM_VIVIDNESS, PHOTO_VIVIDNESS, check
 from nogan.common.errors import UserError
@@ -98,7 +99,7 @@ class BatchOptions:
     adjustments: Adjustments = NO_ADJUSTMENTS
     overwrite: bool = False
     device: str | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "auto"
     compile: bool = False
     quality: int = 95
     max_megapixels: float | None = None

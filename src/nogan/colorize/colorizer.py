@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,7 @@ from nogan.colorize.backends import Network, onnx_network, pick_device, torch_ne
 from nogan.colorize.composite import Gamut, composite, upsample
 from nogan.colorize.photos import ColorSpace, from_image
 from nogan.colorize.pixels import to_uint8, to_unit
+from nogan.colorize.precision import PRECISIONS, Precision
 from nogan.colorize.render_factor import combined_squares
 from nogan.colorize.square import PHOTO_RENDER_FACTOR, RenderFactor, gray_square, network_size
 from nogan.colorize.vividness import PHOTO_VIVIDNESS, generator_at
@@ -88,7 +89,7 @@ class Colorizer:
         path: str | os.PathLike[str] | Mapping[str, float] = STARTER,
         *,
         device: str | None = None,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Precision = "auto",
         compile: bool = False,
         vividness: float | None = None,
         default_vividness: float = PHOTO_VIVIDNESS,
@@ -101,7 +102,9 @@ class Colorizer:
                 starter, a small model that comes with the package; "deoldify-artistic", "deoldify-stable" and
                 "deoldify-video" are DeOldify's, fetched when first asked for.
             device: "cpu", "cuda", "cuda:1", "mps"; the GPU if there is one by default.
-            precision: "bf16" runs the convolutions in bfloat16; fast on GPUs and CPUs that support it.
+            precision: "bf16" runs the convolutions in bfloat16; "auto" does so where the device has instructions for it
+                and the colors of a small picture stay the same to the eye (:mod:`nogan.colorize.precision`); "fp32" is
+                exact. An ONNX export runs in float32.
             compile: compile the network, which takes a minute at first and pays off for films and folders.
             vividness: from 0 (steady) to 1 (vivid), for a generator with that knob or a run folder: see
                 :mod:`nogan.colorize.vividness`.
@@ -114,14 +117,14 @@ class Colorizer:
         """
         weights = path if isinstance(path, Mapping) else {os.fspath(path): 1.0}
         batch_size = 1
-        if precision not in ("fp32", "bf16"):
-            raise UserError(f"--precision {precision}: expected fp32 or bf16.")
+        if precision not in PRECISIONS:
+            raise UserError(f"--precision {precision}: expected {', '.join(PRECISIONS)}.")
         networks, sizes = [], []
         factor: int | None = None
         for checkpoint, weight in weights.items():
             file = find_weights(checkpoint)
             if file.suffix == ".onnx":
-                for setting, given in ((f"--precision {precision}", precision != "fp32"), ("--compile", compile)):
+                for setting, given in ((f"--precision {precision}", precision == "bf16"), ("--compile", compile)):
                     if given:
                         raise UserError(f"{setting}: {file} is an ONNX export, which has no such option; leave it out.")
                 network, size = onnx_network(file, device, vividness, default_vividness)

@@ -104,7 +104,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     run.add_argument(
         "--batch-size", type=_positive, metavar="N", help="images a pass (default: 1 on a CPU, 8 on a GPU)"
     )
-    run.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    run.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="auto: bf16 where it is fast and the colors stay the same; fp32: exact (default auto)",
+    )
     run.add_argument("--compile", action="store_true", help="compile the network: slow to start, then faster")
     photos = parser.add_argument_group("photographs")
     photos.add_argument(

@@ -322,4 +322,6 @@ def painter_of(request: Request, truths: Truths, device: str | None) -> Painter:
             return Pictures(request.path, truths)
         case _:
             assert request.render_factor is not None
-            return Model(Colorizer.load(request.weights, device=device), request.render_factor, truths.protocol)
+            return Model(
+                Colorizer.load(request.weights, device=device, precision="fp32"), request.render_factor, truths.protocol
+            )
