@@ -91,9 +91,11 @@ def test_the_colorizer_turns_it(tmp_path):
     knob = conditioned()
     save_generator(knob, tmp_path, size=64)
     gray = np.random.default_rng(0).integers(0, 255, (40, 48), dtype=np.uint8)
-    colored = {level: Colorizer.load(tmp_path, vividness=level).colorize(gray, 4) for level in (0, 1, None)}
+    colored = {
+        level: Colorizer.load(tmp_path, vividness=level, precision="fp32").colorize(gray, 4) for level in (0, 1, None)
+    }
     assert np.array_equal(colored[1], colored[None]) and not np.array_equal(colored[0], colored[1])
-    steady = Colorizer.load(tmp_path, default_vividness=0.0).colorize(gray, 4)
+    steady = Colorizer.load(tmp_path, default_vividness=0.0, precision="fp32").colorize(gray, 4)
     assert np.array_equal(steady, colored[0])
 
 
@@ -124,7 +126,9 @@ def test_an_onnx_export_has_it_as_an_input(tmp_path, capsys):
     assert main(["export", str(tmp_path), "-o", str(model)]) == 0
     gray = np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)
     for level in (0.0, 1.0):
-        ours, theirs = (Colorizer.load(path, vividness=level).colorize(gray, 4) for path in (tmp_path, model))
+        ours, theirs = (
+            Colorizer.load(path, vividness=level, precision="fp32").colorize(gray, 4) for path in (tmp_path, model)
+        )
         assert np.abs(ours.astype(int) - theirs).max() <= 1
     assert main(["export", str(tmp_path), "-o", str(tmp_path / "b.onnx"), "--vividness", "0.5"]) == 1
     assert "has it as an input" in capsys.readouterr().err
