@@ -348,6 +348,29 @@ def test_smoothing_lessens_flicker_and_says_what_the_result_has(tmp_path):
     assert any("smoothing did not lessen CDC(1), CDC(2), CDC(4), the warp error" in line for line in worse.lines())
 
 
+def test_grain_does_not_bring_flicker_back_where_chroma_leaves_the_gamut(tmp_path):
+    source, generator = tmp_path / "dark.mkv", np.random.default_rng(5)
+    still = np.clip(next(moving_scene(1, 96, 64)) * 0.3, 16, 255)
+    with av.open(source, "w") as film:
+        video = film.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(20):
+            grainy = (still + generator.normal(0, 6, still.shape)).clip(0, 255).astype(np.uint8)
+            film.mux(video.encode(av.VideoFrame.from_ndarray(grainy, "gray").reformat(format="yuv420p")))
+        film.mux(video.encode())
+
+    def red(gray):  # far too much for such a dark picture
+        return np.stack([np.ones_like(gray), np.zeros_like(gray), np.zeros_like(gray)], axis=-1)
+
+    deviations = []
+    for strength in (0.0, 1.0):
+        target = tmp_path / f"{strength}.mkv"
+        colorize_film(Colorizer([(red, 1.0)]), source, target, FilmOptions(4, codec="ffv1", stabilize=strength))
+        chroma = [np.frombuffer(memoryview(frame.planes[2]), np.uint8) for frame in decoded(target)]
+        deviations.append(np.std(np.array(chroma, float), axis=0).mean())
+    assert deviations[1] < 0.4 * deviations[0]
+
+
 def sound_only(path):
     with av.open(path, "w") as film:
         audio = film.add_stream("aac", rate=48000)

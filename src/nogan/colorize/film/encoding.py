@@ -64,6 +64,7 @@ class Encoding:
         raw: write the network's own picture, including its luma.
         gamut: what becomes of chroma that is too strong for its luma (:mod:`nogan.colorize.composite`).
         source_is_rgb: whether the film's frames are RGB.
+        stabilized: whether chroma was smoothed; grain of the luma must not bring its flicker back.
     """
 
     codec: str
@@ -83,6 +84,7 @@ class Encoding:
     raw: bool
     gamut: Gamut
     source_is_rgb: bool
+    stabilized: bool
 
     @classmethod
     def of(cls, film: Film, options: FilmOptions) -> Encoding:
@@ -124,6 +126,7 @@ class Encoding:
             raw=options.raw,
             gamut=options.gamut,
             source_is_rgb=is_rgb,
+            stabilized=bool(options.stabilize),
         )
 
     def gray(self, frame: VideoFrame, size: int) -> np.ndarray:
@@ -178,7 +181,7 @@ class Encoding:
         luma, *chroma = self._planes(square)
         cb, cr = (_resized(plane, sources[1].shape) for plane in chroma)
         if luma is None and self.gamut == "fit":
-            self._fit(cb, cr, sources[0])
+            self._fit(cb, cr, _calm(sources[0]) if self.stabilized else sources[0])
         return [sources[0] if luma is None else _resized(luma, sources[0].shape).round(), cb.round(), cr.round()]
 
     def _fit(self, cb: np.ndarray, cr: np.ndarray, luma: np.ndarray) -> None:
@@ -304,6 +307,11 @@ def _resized(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``plane`` interpolated where ``shape`` is larger than the network's square, averaged where it is smaller."""
     larger = shape[0] >= plane.shape[0] and shape[1] >= plane.shape[1]
     return cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_LINEAR if larger else cv2.INTER_AREA)
+
+
+def _calm(luma: np.ndarray) -> np.ndarray:
+    """Luma without its grain, by which chroma is fitted into the gamut: else it would be weakened with every grain."""
+    return cv2.GaussianBlur(np.ascontiguousarray(luma), (0, 0), 3.0)
 
 
 def _extremes(luma: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
