@@ -153,7 +153,7 @@ def test_torchrun_finds_what_one_process_does(photographs, models, tmp_path):
         Image.fromarray(photograph(number)).save(many / f"{number:02d}.png")
     ends = ["evaluate", str(models[0]), "--data", str(many), *OPTIONS, "-o"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "-m", "nogan.cli"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "nogan.cli"]
     ran = subprocess.run(
         [*run, *ends, str(tmp_path / "two")], env=environment, capture_output=True, text=True, timeout=400
     )
