@@ -3,6 +3,7 @@
 import ast
 import json
 import pickle
+import re
 import shutil
 import sys
 from itertools import pairwise
@@ -16,6 +17,7 @@ from nogan.common.errors import UserError, visible
 from nogan.networks.generator_file import load_generator
 from nogan.report import write_report
 from nogan.report.compare_page import write_comparison
+from nogan.runs.checkpoints import metrics_so_far
 from nogan.runs.checksums import Checksums
 from nogan.runs.run_folder import RunFolder, plain_yaml
 from nogan.runs.snapshots import stores
@@ -177,3 +179,16 @@ def test_damaged_checksums_are_said(run, content, caplog):
             run.config()
     else:
         assert run.config() and "its files are not checked" in caplog.text
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "header", "digit", "gone"])
+def test_metrics_of_a_run_that_has_not_ended_are_those_of_its_checkpoint(run, damage, caplog):
+    run.forget_end()
+    whole = metrics_so_far(run)
+    text = run.metrics_file.read_bytes()
+    changed = {"zeroed": bytes(len(text)), "header": text.replace(b"psnr", b"qsnr", 1)}
+    number = max(re.findall(rb"\d\.\d{6,}", text), key=text.rindex)  # in one of the last rows
+    changed["digit"] = number.join(text.rsplit(number, 1)).replace(number, bytes([number[0] ^ 1]) + number[1:], 1)
+    run.metrics_file.unlink() if damage == "gone" else run.metrics_file.write_bytes(changed[damage])
+    assert whole and metrics_so_far(run) == whole
+    assert "metrics.csv is damaged: the rows in the newest checkpoint are shown" in caplog.text

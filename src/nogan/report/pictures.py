@@ -104,7 +104,8 @@ def _readable(path: Path) -> bool:
     try:
         with open_image(path) as picture:
             picture.verify()
-    except (OSError, SyntaxError):
+    except Exception as error:  # Pillow's plugins raise errors of many kinds
+        log.warning("%s is damaged (%s): it is left out", path, error)
         return False
     return True
 

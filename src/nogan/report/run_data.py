@@ -10,7 +10,7 @@ from typing import Any
 from nogan.common.errors import UserError
 from nogan.common.program import command, retyped
 from nogan.plan import Phase, Plan
-from nogan.runs.checkpoints import records_so_far
+from nogan.runs.checkpoints import metrics_so_far, records_so_far
 from nogan.runs.records import PhaseRecord
 from nogan.runs.run_folder import Row, RunFolder
 from nogan.runs.snapshots import SnapshotStore
@@ -80,7 +80,7 @@ class RunData:
     @cached_property
     def rows(self) -> list[Row]:
         """``metrics.csv``, each row without its empty cells."""
-        return self.files.metrics()
+        return metrics_so_far(self.files)
 
     @cached_property
     def spans(self) -> list[Span]:

@@ -3,12 +3,17 @@
 import errno
 import logging
 import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nogan.common.errors import UserError
 from nogan.runs.records import PhaseRecord
-from nogan.runs.run_folder import CheckpointName, RunFolder
+from nogan.runs.run_folder import CheckpointName, Row, RunFolder, rows_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +52,48 @@ def records_so_far(run: RunFolder) -> list[PhaseRecord]:
     """The records of ``run``; of one that has not ended, those in its newest checkpoint that can be read."""
     if run.has_ended:
         return run.records()
-    for path in newest_first(run):
-        import torch
+    return _read_newest(run, lambda state: [PhaseRecord.from_dict(row) for row in state["NoGANScheduler"]["records"]])
 
+
+def metrics_so_far(run: RunFolder) -> list[Row]:
+    """The rows of ``metrics.csv``; of a run that has not ended, those in its newest checkpoint if the file is damaged.
+
+    Nothing but the checkpoint can tell, while rows are still being added to the file.
+    """
+    rows = run.metrics()
+    if run.has_ended:
+        return rows
+    kept = _read_newest(run, lambda state: rows_of(unpacked(state["Telemetry"]["csv"])))
+    if len(rows) >= len(kept) and all(old.items() <= new.items() for old, new in zip(kept, rows, strict=False)):
+        return rows
+    log.warning("%s is damaged: the rows in the newest checkpoint are shown", run.metrics_file)
+    return kept
+
+
+def _read_newest(run: RunFolder, read: Callable[[Mapping[str, Any]], list[Any]]) -> list[Any]:
+    """What ``read`` makes of the callbacks' states in the newest checkpoint that can be read; empty without any."""
+    import torch
+
+    for path in newest_first(run):
         try:  # memory-mapped: of what may be gigabytes, only the plain values are read
-            state: dict[str, Any] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-            rows = state["callbacks"].get("NoGANScheduler", {}).get("records", [])
-            return [PhaseRecord.from_dict(row) for row in rows]
+            return read(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["callbacks"])
+        except KeyError:  # before it had a state, or of 0.1.0
+            return []
         except Exception as error:  # a damaged file can make the reader fail in any way
             log.warning("%s is damaged (%s): the one before it is read", path, _first_line(error))
     return []
+
+
+def packed(content: bytes) -> "Tensor":
+    """``content``, compressed, as a checkpoint can hold it."""
+    import torch
+
+    return torch.frombuffer(bytearray(zlib.compress(content, 1)), dtype=torch.uint8)
+
+
+def unpacked(content: "Tensor") -> bytes:
+    """Inverse of :func:`packed`."""
+    return zlib.decompress(content.cpu().numpy().tobytes())
 
 
 def _first_line(error: Exception) -> str:

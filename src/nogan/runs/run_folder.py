@@ -435,13 +435,7 @@ class RunFolder:
                 self.checksums.check(self.metrics_file, content)
             except ValueError as error:
                 log.warning("%s %s: what can be read of it is shown", self.metrics_file, error)
-        lines = content.decode(errors="replace").replace("\0", "").splitlines()
-        columns, *rows = list(csv.reader(lines)) or [[]]
-        read = [_finite(columns, cells) if len(cells) == len(columns) else None for cells in rows]
-        whole = [row for row in read if row is not None and row.keys() >= POSITION]
-        if len(whole) < len(read):
-            log.warning("%s: %d damaged rows of %d are left out", self.metrics_file, len(read) - len(whole), len(read))
-        return whole
+        return rows_of(content, self.metrics_file)
 
     def overrides(self) -> list[str]:
         """What the command line said, without Hydra's own settings; empty if the run was not started from one."""
@@ -579,6 +573,17 @@ def plain_yaml(content: bytes) -> Any:
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Loader)):
         raise ValueError("it refers to itself by *, which no run does")
     return yaml.load(content, _Loader)
+
+
+def rows_of(content: bytes, path: Path | None = None) -> list[Row]:
+    """The rows of a ``metrics.csv``, without what is damaged: of a file at ``path``, the log says how much that is."""
+    lines = content.decode(errors="replace").replace("\0", "").splitlines()
+    columns, *rows = list(csv.reader(lines)) or [[]]
+    read = [_finite(columns, cells) if len(cells) == len(columns) else None for cells in rows]
+    whole = [row for row in read if row is not None and row.keys() >= POSITION]
+    if path is not None and len(whole) < len(read):
+        log.warning("%s: %d damaged rows of %d are left out", path, len(read) - len(whole), len(read))
+    return whole
 
 
 def _finite(columns: list[str], cells: list[str]) -> Row | None:

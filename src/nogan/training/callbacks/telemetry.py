@@ -18,7 +18,6 @@
 
 import math
 import sys
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from nogan.common import distributed
 from nogan.common.smoothing import DebiasedEMA
 from nogan.plan import GANPhase, Phase
+from nogan.runs.checkpoints import packed, unpacked
 from nogan.training.loggers import MetricsCSV
 from nogan.training.modules import GANModule
 from nogan.training.position import Position
@@ -131,16 +131,6 @@ class Telemetry(pl.Callback):
             self._logged = unpacked(state_dict["csv"])
         else:  # a checkpoint of 0.1.0 has the number of rows
             self._logged = b"".join(logger.first_rows(state_dict["csv_rows"]) for logger in self._csv)
-
-
-def packed(content: bytes) -> torch.Tensor:
-    """``content``, compressed, as a checkpoint can hold it."""
-    return torch.frombuffer(bytearray(zlib.compress(content, 1)), dtype=torch.uint8)
-
-
-def unpacked(content: torch.Tensor) -> bytes:
-    """Inverse of :func:`packed`."""
-    return zlib.decompress(content.cpu().numpy().tobytes())
 
 
 def _of_one(phase: Phase, values: Mapping[str, float], done: int) -> dict[str, float]:
