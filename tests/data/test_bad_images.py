@@ -166,6 +166,7 @@ def test_a_run_over_a_few_bad_files_ends_and_goes_on_counting(smallest, damaged,
     assert all(re.fullmatch(r"\d\d7\.png: zero bytes", entry) for entry, _ in lines)
     assert [count for _, count in lines] == list(range(1, len(lines) + 1)) and len(lines) >= 5
     assert end["bad"] == [entry for entry, _ in lines]
+    assert RunFolder(tmp_path / "whole").skipped() == {"unreadable": end["bad"], "gray": []}
 
     build = nogan.training.run.build_run
 
@@ -198,5 +199,6 @@ def test_a_run_over_too_many_stops_in_one_line_and_goes_on_with_a_higher_limit(s
         line,
     )
     assert to_go_on.startswith("to go on: nogan train resume=")
+    assert line.endswith(RunFolder(tmp_path).skipped()["unreadable"][-1])
     train(smallest(*overrides, "data.max_bad_share=0.5", f"resume={tmp_path}"), tmp_path, console=QUIET)
     assert (tmp_path / "records.json").is_file()

@@ -101,6 +101,13 @@ def test_a_resumed_run_is_repeated_as_it_was_run(copied):
     assert repeat_command(copied).endswith("nogan.repeats=2 +trainer.max_minutes=5")
 
 
+def test_skipped_photographs_are_counted(copied):
+    (copied / "skipped.json").write_text(json.dumps({"unreadable": ["a.png: zero bytes"], "gray": ["b.png", "c.png"]}))
+    assert "1 unreadable and 2 gray photographs skipped (skipped.json)" in write_report(copied).read_text()
+    (copied / "skipped.json").write_text('{"unreadable": 3')
+    assert "photographs skipped" not in write_report(copied).read_text()
+
+
 def test_names_cannot_break_out_of_the_page(copied):
     config = (copied / "config.yaml").read_text()
     hostile = "</script><script>throw 1</script>"

@@ -80,6 +80,11 @@ class BadImages:
             name = entry.removesuffix(f": {GRAY}")
             log.warning("skipped a gray photograph, %s (%d of %d seen so far)", name, count, self.seen)
 
+    def names(self) -> dict[str, list[str]]:
+        """The photographs skipped so far, with the reasons why some could not be read; empty if there are none."""
+        gray = [entry.removesuffix(f": {GRAY}") for entry in self.gray]
+        return {"unreadable": list(self.bad), "gray": gray} if self.bad or self.gray else {}
+
     def state_dict(self) -> dict[str, Any]:
         """The counts over all ranks. Every rank must call this."""
         self.exchange()

@@ -83,6 +83,9 @@ def _header(run: RunData) -> dict[str, Any]:
         facts.append(f"{clock(run.seconds)} of training and measuring")
     if resumed := environment.get("resumed"):
         facts.append(f"resumed {len(resumed)} time{'s' if len(resumed) > 1 else ''}")
+    if skipped := run.files.skipped():
+        counts = f"{len(skipped['unreadable']):,} unreadable and {len(skipped['gray']):,} gray photographs"
+        facts.append(f"{counts} skipped ({run.files.skipped_file.name})")
     return {
         "name": f"{config['name']} / {run.folder.resolve().name}",
         "status": run.status,

@@ -8,6 +8,7 @@
 ``checksums.json``             of the files above, ``metrics.csv`` and ``records.json``
 ``metrics.csv``                every logged step
 ``records.json``               each phase: what it cost, how it ended, held-out metrics
+``skipped.json``               photographs that could not be read, and gray ones, if there were any
 ``samples/``                   the fixed grid (gray | output | truth) from step 0 on
 ``held-out/``                  the pictures of that grid, one by one, to colorize
 ``report.html``                all of it to look at, in one file
@@ -152,6 +153,11 @@ class RunFolder:
     def records_file(self) -> Path:
         """What each phase cost and how it ended; there once the run has ended."""
         return self.path / "records.json"
+
+    @property
+    def skipped_file(self) -> Path:
+        """Photographs that were passed over: by their kind, ``unreadable`` and ``gray``, their names and reasons."""
+        return self.path / "skipped.json"
 
     @property
     def report_file(self) -> Path:
@@ -338,6 +344,14 @@ class RunFolder:
             self.config()
         except UserError as error:
             raise Occupied(f"{self.config_file} is not a run's, or damaged ({str(error).splitlines()[0]})") from error
+
+    def skipped(self) -> dict[str, list[str]]:
+        """What :attr:`skipped_file` says; empty if nothing was skipped, or nobody knows."""
+        try:
+            content = json.loads(self.skipped_file.read_bytes())
+            return {kind: [str(name) for name in content[kind]] for kind in ("unreadable", "gray")}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {}
 
     def check_is_run(self) -> None:
         """Refuse a ``resume=FOLDER`` that holds no run.

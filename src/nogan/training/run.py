@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from nogan.plan.config import RunConfig
 from nogan.runs.checkpoints import newest_whole_checkpoint
 from nogan.runs.disk import check_disk, expected_use
 from nogan.runs.records import final_metrics
-from nogan.runs.run_folder import RunFolder
+from nogan.runs.run_folder import RunFolder, write_json
 from nogan.runs.summary import clock, plan_table, summary_table
 from nogan.training.build import Photographs, Run, build_module, build_run
 from nogan.training.initial_weights import start_from
@@ -183,7 +183,10 @@ def _try_to_fit(
                 job.folder.describe(job.config, plan)
                 job.folder.forget_end()
             ranks.follow(run.trainer)
-            _run_lightning(run, checkpoint)
+            try:
+                _run_lightning(run, checkpoint)
+            finally:
+                _note_skipped(job, run)
     except Interrupted as interrupted:
         job.console.print(
             f"{interrupted}: saved. To go on: {_resume_command(job.folder)}", soft_wrap=True, markup=False
@@ -257,6 +260,13 @@ def _sum_up(job: Job, run: Run, seconds: float) -> dict[str, float]:
         if hint := sync_hint(job.folder):
             job.console.print(hint, soft_wrap=True, markup=False)
     return {f"val/{name}": value for name, value in final_metrics(records).items()}
+
+
+def _note_skipped(job: Job, run: Run) -> None:
+    """Keep the names of the photographs that were passed over, if there are any."""
+    if is_rank_zero() and (skipped := run.data.bad_images.names()):
+        with suppress(OSError):  # of a full disk, say; it must not hide why a run ends
+            write_json(job.folder.skipped_file, skipped)
 
 
 def _write_report(job: Job) -> bool:
