@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 import torch
 
-from nogan.colorize.film.flicker import FlickerMeter, Motion, measure_motion, warp, warp_error
+from nogan.colorize.film.flicker import FlickerMeter, measure_motion, warp_error
 from nogan.colorize.film.reading import Film, quarter_turns
+from nogan.colorize.film.shots import Scene, find_scenes, thumbnail
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.image_files import printable
@@ -36,12 +37,6 @@ ALONE = ("cf", "unexplained")
 WITH_TRUTH = ("psnr", "ciede2000", "wrong_strong")
 """Measures of frames that need it."""
 
-CUT_LIKENESS = 0.35
-"""Share of a frame's pixels that must look as they did before, carried along the motion; below it, a shot begins."""
-
-LIKE = 25
-"""Gray levels by which a pixel may differ from where it was and still look like it; flicker of the light is less."""
-
 THUMBNAIL, THUMBNAIL_AT = 320, 12
 """A shot is shown by its frame number 12, or its last if it is shorter, at this longer side in px."""
 
@@ -52,10 +47,11 @@ ALIKE = 30.0
 
 @dataclass
 class Shot:
-    """Frames between two cuts.
+    """Frames of one shot, of a dissolve between two, or of a flash.
 
     Attributes:
         first: number of its first frame, from 0.
+        kind: a shot, a dissolve between two, or a flash: see :mod:`nogan.colorize.film.shots`.
         frames: how many there are.
         means: mean of each measure of frames over them.
         cdc: see :class:`~nogan.colorize.film.flicker.Flicker`; by the distance in frames, as text.
@@ -63,6 +59,7 @@ class Shot:
     """
 
     first: int
+    kind: str = "shot"
     frames: int = 0
     means: dict[str, float] = field(default_factory=dict)
     cdc: dict[str, float] = field(default_factory=dict)
@@ -135,7 +132,7 @@ def _measure(
             f"{printable(path)}: {width} x {height} px, and --reference {printable(truth.path)} {true_width} x "
             f"{true_height}: expected the same film"
         )
-    meter = _Meter()
+    meter = _Meter(_scenes(film if truth is None else truth))
     only_film, only_truth = 0, 0
     for frame, true in zip_longest(_frames(film), () if truth is None else _frames(truth)):
         if frame is None:
@@ -157,9 +154,10 @@ def _measure(
 
 
 class _Meter:
-    """Takes the frames of a film, one by one."""
+    """Takes the frames of a film, one by one; ``scenes`` says where its shots begin."""
 
-    def __init__(self) -> None:
+    def __init__(self, scenes: Sequence[Scene]) -> None:
+        self._kinds = {scene.first: scene.kind for scene in scenes}
         self.shots: list[Shot] = []
         self.series: dict[str, list[float]] = {}
         self.thumbnails: list[np.ndarray] = []
@@ -179,13 +177,12 @@ class _Meter:
         own = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
         gray = own if truth is None else cv2.cvtColor(truth, cv2.COLOR_RGB2GRAY)
         self._luma_error += float(np.mean((own.astype(np.float32) - gray) ** 2)) / 255**2
-        motion = None if self._before is None else measure_motion(gray, self._before[1])
-        if self._before is None or motion is None or is_cut(gray, self._before[1], motion):
+        if self._before is None or self.frames in self._kinds:
             self._end_shot()
-            self.shots.append(Shot(first=self.frames))
+            self.shots.append(Shot(self.frames, self._kinds.get(self.frames, "shot")))
             self._warped.append(None)
         else:
-            self._warped.append(warp_error(frame, self._before[0], motion))
+            self._warped.append(warp_error(frame, self._before[0], measure_motion(gray, self._before[1])))
         self._whole.update(frame)
         self._shot.update(frame)
         for key, value in _values(frame, truth).items():
@@ -227,16 +224,16 @@ class _Meter:
         return {key: float(np.mean(values[first:end])) for key, values in self.series.items()}
 
 
-def is_cut(now: np.ndarray, before: np.ndarray, motion: Motion) -> bool:
-    """Whether a shot begins with the gray frame ``now`` ``(h, w)`` uint8: too little looks as it did ``before``."""
-    like = np.abs(now.astype(np.int16) - warp(before, motion.flow)) <= LIKE
-    return float(np.mean(like & motion.visible)) < CUT_LIKENESS
-
-
 def shape_of(film: Film) -> tuple[int, int]:
     """Width and height in px of the upright frames."""
     width, height = film.first.width, film.first.height
     return (height, width) if quarter_turns(film.first) % 2 else (width, height)
+
+
+def _scenes(film: Film) -> list[Scene]:
+    """The shots of a film, for which it is decoded once."""
+    grays = (np.rot90(f.to_ndarray(format="gray"), quarter_turns(f)) for f in film.decode(after=None, done=0))
+    return find_scenes([thumbnail(np.ascontiguousarray(gray)) for gray in grays])
 
 
 def _frames(film: Film) -> Iterator[np.ndarray]:

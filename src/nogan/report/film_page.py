@@ -131,7 +131,13 @@ def _shots(films: Sequence[MeasuredFilm]) -> list[dict[str, Any]]:
             for film in same
         ]
         seconds = f"{shot.first / first.rate:.1f} s to {(shot.first + shot.frames) / first.rate:.1f} s"
-        rows.append({"title": f"Shot {number + 1}", "note": f"{seconds}, {shot.frames} frames", "pictures": pictures})
+        rows.append(
+            {
+                "title": f"{shot.kind.capitalize()} {number + 1}",
+                "note": f"{seconds}, {shot.frames} frames",
+                "pictures": pictures,
+            }
+        )
     return rows
 
 
