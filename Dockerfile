@@ -4,7 +4,10 @@
 # What follows the image's name are further arguments of `nogan colorize`: nogan --compare
 FROM python:3.12-slim
 
-RUN pip install --no-cache-dir torch torchvision --index-url https://download.pytorch.org/whl/cpu
+# PyTorch's CPU build is a tenth of the size: --build-arg TORCH="…", with what https://pytorch.org/get-started/locally/
+# says behind `pip install` for CPU.
+ARG TORCH="torch torchvision"
+RUN pip install --no-cache-dir ${TORCH}
 
 COPY . /nogan
 RUN pip install --no-cache-dir /nogan && rm -rf /nogan
