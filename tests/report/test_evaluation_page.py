@@ -20,13 +20,13 @@ from nogan.evaluation.results import (
 from nogan.report.evaluation_page import write_evaluation_page
 
 PSNR = Measure("psnr", "PSNR", "the right colors", "higher", "dB")
-WRONG = Measure("wrong", "wrong color", "share", "lower", digits=1, percent=True)
+WRONG = Measure("wrong_strong", "wrong color", "share", "lower", digits=1, percent=True)
 NAMES = [f"photo_{number:02d}" for number in range(12)]
 VALUES = {
-    "gray": {"psnr": [20.0] * 12, "wrong": [0.0] * 12},
-    "<i>mine": {"psnr": [20.0 + n for n in range(12)], "wrong": [0.01 * n for n in range(12)]},
-    "theirs": {"psnr": [25.0] * 11 + [None], "wrong": [0.0] * 12},
-    "truth": {"psnr": [100.0] * 12, "wrong": [0.0] * 12},
+    "gray": {"psnr": [20.0] * 12, "wrong_strong": [0.0] * 12},
+    "<i>mine": {"psnr": [20.0 + n for n in range(12)], "wrong_strong": [0.01 * n for n in range(12)]},
+    "theirs": {"psnr": [25.0] * 11 + [None], "wrong_strong": [0.0] * 12},
+    "truth": {"psnr": [100.0] * 12, "wrong_strong": [0.0] * 12},
 }
 SHADES = {"gray": (90, 90, 90), "<i>mine": (200, 60, 60), "theirs": (60, 60, 200), "truth": (60, 160, 60)}
 
@@ -92,7 +92,7 @@ def test_best_and_worst_and_the_slider(folder, open_page):
     ranked = page.locator(".ranked .number").all_inner_texts()
     assert ranked[:2] == ["photo_00: 20.00 dB", "photo_01: 21.00 dB"]
     assert ranked[4:6] == ["photo_11: 31.00 dB", "photo_10: 30.00 dB"]
-    page.locator("#by").select_option("wrong")
+    page.locator("#by").select_option("wrong_strong")
     assert page.locator(".ranked .number").first.inner_text() == "photo_11: 11.0 %"
     page.locator(".ranked button").first.click()
     assert page.locator("#over").get_attribute("alt") == "photo_11, <i>mine"

@@ -17,6 +17,19 @@ from nogan.report.html import FOR_PICTURES, write_page
 from nogan.report.pictures import data_uri
 
 SIZES = ((384, 80), (320, 78), (256, 76), (192, 74), (128, 70))  # (px, WebP quality), the largest that fits
+LEADING = (
+    "fid",
+    "cf",
+    "delta_cf",
+    "psnr",
+    "lpips",
+    "ciede2000",
+    "chroma_fd",
+    "wrong_strong",
+    "false_variation",
+    "quality",
+)
+"""Measures of the first table, which fits a screen; the others have a table of their own."""
 RANKS = 4  # best and worst pictures of each measure and colorizer that are shown, where there is room
 TRIED = 6  # photographs from which the size of all is estimated
 POINTS = 2000  # pictures of the scatter
@@ -33,6 +46,7 @@ def write_evaluation_page(folder: Path) -> Path:
     """
     results, files = read_results(folder), ResultsFolder(folder)
     measures = [m for m in results.measures if any(m.key in entry.aggregates for entry in results.entries)]
+    leading = [measure for measure in measures if measure.key in LEADING] or measures
     shown = _Shown(results, files, measures)
     models = sum(entry.kind in ("model", "pictures") for entry in results.entries)
     try:
@@ -44,6 +58,8 @@ def write_evaluation_page(folder: Path) -> Path:
             f"photograph{'s' * (len(results.images) != 1)}",
             results=results,
             measures=measures,
+            leading=leading,
+            further=[measure for measure in measures if measure not in leading],
             about={measure.key: about(measure) for measure in measures},
             rows=[
                 _row(number, entry, _color(results, entry), measures) for number, entry in enumerate(results.entries)
@@ -81,7 +97,7 @@ def _row(number: int, entry: Entry, color: str, measures: list[Measure]) -> dict
         "kind": entry.kind,
         "color": color,
         "facts": [*facts, *filter(None, [entry.source if entry.kind == "published" else "", entry.note])],
-        "cells": [_cell(measure, entry.aggregates.get(measure.key)) for measure in measures],
+        "cells": {measure.key: _cell(measure, entry.aggregates.get(measure.key)) for measure in measures},
     }
 
 

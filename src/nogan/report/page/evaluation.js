@@ -39,10 +39,10 @@ $("points").append(...options([["all", "the colorizers"], ...data.entries.flatMa
 
 function offerMeasures() {
   const keys = $("points").value === "all" ? aggregated : perImage;
-  for (const [id, first] of [["x", 0], ["y", 1]]) {
+  for (const [id, usual, place] of [["x", "psnr", 0], ["y", "cf", 1]]) {
     const before = $(id).value;
     $(id).replaceChildren(...labels(keys));
-    $(id).value = keys.includes(before) ? before : keys[Math.min(first, keys.length - 1)];
+    $(id).value = [before, usual].find((key) => keys.includes(key)) ?? keys[Math.min(place, keys.length - 1)];
   }
 }
 
@@ -238,6 +238,7 @@ function slideTo(value) {
 if (pictured.length) {
   const few = competing.length ? competing : withPictures;
   $("by").append(...labels(judged));
+  if (judged.includes("quality")) $("by").value = "quality";
   $("of").append(...options(few));
   for (const id of ["left", "right"]) $(id).append(...options(withPictures));
   $("left").value = few[0][0];
