@@ -12,7 +12,7 @@ from PIL import Image
 from ycbcr import rgb_to_ycbcr
 
 from nogan.colorize.composite import composite, composite_tensors, room_for_chroma, upsample
-from nogan.colorize.resampling import bicubic_rows, widened
+from nogan.colorize.resampling import bicubic_rows, product, widened
 from nogan.colorize.square import gray_square
 from nogan.common import color
 from nogan.common.ycbcr import REC601, REC709, REC2020
@@ -104,6 +104,15 @@ def test_bicubic_rows_are_pillows_wherever_a_strip_begins():
             weights, needed = bicubic_rows(40, full, rows)
             assert np.allclose(weights @ plane[needed], whole[rows], atol=1e-5)
     assert np.allclose(widened(plane.T.copy(), 333), whole.T, atol=1e-5)
+
+
+def test_a_product_in_pieces_is_the_product():
+    rng = np.random.default_rng(0)
+    for rows, inner, columns in ((70, 9, 5000), (5000, 9, 40), (1, 1, 1)):
+        a, b = rng.random((rows, inner), np.float32), rng.random((inner, columns), np.float32)
+        out = np.empty((rows, columns), np.float32)
+        assert np.allclose(product(a, b), a @ b, rtol=1e-5) and product(a, b, out) is out
+        assert np.allclose(out, a @ b, rtol=1e-5)
 
 
 @pytest.mark.parametrize("strong", [False, True])

@@ -13,3 +13,5 @@ def test_the_square_is_pillows_to_the_level(shape):
     expected = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR).convert("L")
     assert np.array_equal(gray_square(pixels, 64), np.asarray(expected))
     assert np.array_equal(gray_square(pixels.astype(np.uint16) * 257, 64), np.asarray(expected))
+    if pixels.ndim == 2:  # a gray scan saved as RGB
+        assert np.array_equal(gray_square(np.dstack([pixels] * 3), 64), np.asarray(expected))

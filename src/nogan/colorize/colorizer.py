@@ -229,7 +229,9 @@ class Colorizer:
         """The network's pictures of a batch, RGB ``(S, S, 3)`` float32 in [0, 1], not yet stretched back."""
         if render_factor == "auto":
             return [combined_squares(self, pixels) for pixels in batch]
-        size = network_size(render_factor or self.render_factor or PHOTO_RENDER_FACTOR)
+        if render_factor is None:
+            render_factor = self.render_factor or PHOTO_RENDER_FACTOR
+        size = network_size(render_factor)
         return list(self.predict(np.stack([gray_square(pixels, size) for pixels in batch])))
 
     def predict(self, gray: np.ndarray) -> np.ndarray:

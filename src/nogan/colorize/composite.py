@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from nogan.colorize.pixels import from_unit, strip_rows, strips, to_unit
-from nogan.colorize.resampling import bicubic_rows, widened
+from nogan.colorize.resampling import bicubic_rows, product, widened
 from nogan.common.ycbcr import REC601, Matrix, Plane
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _fitted(square: np.ndarray, photograph: np.ndarray) -> np.ndarray:
         *planes, luma, up, down = buffers[:, :count]
         weights, needed = bicubic_rows(len(square), height, rows)
         for offset, plane in zip(offsets, planes, strict=True):
-            np.matmul(weights, offset[needed], out=plane)
+            product(weights, offset[needed], out=plane)
         if strip.ndim == 2:
             luma[:] = strip
         else:

@@ -10,7 +10,8 @@ import math
 import numpy as np
 from PIL import Image
 
-_BLOCK = 256  # columns made at once
+_BLOCK = 32  # columns made at once
+_ONE_THREAD = 1 << 18  # multiplications in a product up to which OpenBLAS does not wake other threads, which then wait
 
 
 def bicubic_rows(small: int, full: int, rows: slice) -> tuple[np.ndarray, slice]:
@@ -41,5 +42,20 @@ def widened(plane: np.ndarray, width: int) -> np.ndarray:
     for left in range(0, width, _BLOCK):
         columns = slice(left, min(left + _BLOCK, width))
         weights, needed = bicubic_rows(plane.shape[1], width, columns)
-        result[:, columns] = plane[:, needed] @ weights.T
+        result[:, columns] = product(plane[:, needed], weights.T)
+    return result
+
+
+def product(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """``a @ b`` in pieces that are small enough for one thread; several lose more time in waiting than they gain."""
+    (rows, inner), columns = a.shape, b.shape[1]
+    result = np.empty((rows, columns), np.float32) if out is None else out
+    if columns >= rows:
+        step = max(1, _ONE_THREAD // (rows * inner))
+        for left in range(0, columns, step):
+            np.matmul(a, b[:, left : left + step], out=result[:, left : left + step])
+    else:
+        step = max(1, _ONE_THREAD // (columns * inner))
+        for top in range(0, rows, step):
+            np.matmul(a[top : top + step], b, out=result[top : top + step])
     return result

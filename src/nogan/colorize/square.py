@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from nogan.colorize.pixels import to_uint8
+from nogan.colorize.pixels import strips, to_uint8
 from nogan.common.errors import UserError
 
 RenderFactor = int | Literal["auto"]
@@ -34,9 +34,20 @@ def network_size(render_factor: RenderFactor) -> int:
 def gray_square(pixels: np.ndarray, size: int) -> np.ndarray:
     """The network's input: ``(H, W)`` or ``(H, W, 3)`` of any type, stretched to ``(size, size)`` uint8 gray."""
     # Pillow gives the same result channel by channel, which saves a copy of the whole photograph.
+    if pixels.ndim == 3 and _is_gray(pixels):
+        pixels = pixels[..., 0]
     planes = [pixels] if pixels.ndim == 2 else [pixels[..., channel] for channel in range(3)]
     small = [
         Image.fromarray(np.ascontiguousarray(to_uint8(plane))).resize((size, size), Image.Resampling.BILINEAR)
         for plane in planes
     ]
     return np.asarray(small[0] if len(small) == 1 else Image.merge("RGB", small).convert("L"))
+
+
+def _is_gray(pixels: np.ndarray) -> bool:
+    """Whether the three channels are the same, as in most scans; of a photograph with colors one strip is looked at."""
+    return all(
+        np.array_equal(pixels[rows, :, 0], pixels[rows, :, 1])
+        and np.array_equal(pixels[rows, :, 0], pixels[rows, :, 2])
+        for rows in strips(pixels.shape)
+    )
