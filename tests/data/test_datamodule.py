@@ -25,7 +25,7 @@ from nogan.data import datamodule
 from nogan.data.augment import NONE, AugmentConfig, augment
 from nogan.data.bad_images import BadImages
 from nogan.data.batches import Labeled, Pair
-from nogan.data.datamodule import NoGANData, RawBatch, Reader
+from nogan.data.datamodule import NoGANData, RawBatch, Reader, _deaths_heeded_later
 from nogan.data.sources import split
 from nogan.plan import Phase, build_plan
 from nogan.runs.run_folder import RunFolder
@@ -321,6 +321,22 @@ def test_a_run_that_fails_leaves_no_workers(damaged, smallest, tmp_path):
     with pytest.raises(UserError, match="max_bad_share") as error:
         train(config, tmp_path / "run", console=Console(quiet=True))
     assert error.traceback and not torch.multiprocessing.active_children()
+
+
+def test_a_worker_that_dies_as_others_start_is_an_error_after_that():
+    def died(*_: object) -> None:
+        raise RuntimeError("a worker is killed")
+
+    before = signal.signal(signal.SIGCHLD, died)
+    started = False
+    try:
+        with pytest.raises(RuntimeError, match="a worker is killed"), _deaths_heeded_later():
+            subprocess.run([sys.executable, "-c", ""], check=True, timeout=60)
+            started = True
+        assert signal.getsignal(signal.SIGCHLD) is died
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert started, "the error came in the middle of it"
 
 
 def test_shared_memory_that_is_too_small_is_an_error_and_not_a_wait_without_end(monkeypatch):

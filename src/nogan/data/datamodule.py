@@ -7,9 +7,11 @@ augmentation and the making of gray happen on the device, once, for input and ta
 import atexit
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
@@ -170,7 +172,7 @@ class Loader(DataLoader[RawBatch]):
         """
         if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < self.num_workers * LOCKS:
             raise too_little_shared_memory()
-        with _signals_held_back():
+        with _deaths_heeded_later(), _signals_held_back():
             batches = super().__iter__()
         _workers.update(getattr(batches, "_workers", ()))
         # At exit, the function that was registered last runs first: before multiprocessing's own, which would send the
@@ -206,6 +208,28 @@ def _signals_held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _deaths_heeded_later() -> Iterator[None]:
+    """Let PyTorch's handler of dead workers raise its error after the context; within a fork it would be lost."""
+    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    missed: list[tuple[int, FrameType | None]] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        missed.append((signum, frame))
+
+    signal.signal(signal.SIGCHLD, note)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGCHLD) is note:
+            signal.signal(signal.SIGCHLD, handler)
+    if missed:
+        handler(*missed[0])
 
 
 class Fakes(Protocol):
