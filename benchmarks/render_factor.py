@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from blend import as_tensor
 
+from nogan.colorize import render_factor
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.photos import PHOTO_SUFFIXES, read_photo
 from nogan.colorize.render_factor import factors
@@ -54,21 +55,28 @@ def main() -> None:
     parser.add_argument("--photos", required=True, type=Path)
     parser.add_argument("--device")
     parser.add_argument("--side", type=int, default=800, help="photographs are reduced to this longer side")
+    parser.add_argument("--factors", type=int, nargs="*", help="the fixed ones (default: some, and those of auto)")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", default=[render_factor.STEPS], help="numbers of factors of auto"
+    )
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     colorizer = Colorizer.load(arguments.checkpoint, device=arguments.device, precision="fp32")
     photographs = read(arguments.photos, arguments.side)
+    autos = [("auto", steps) for steps in arguments.steps]
     lines = [
         f"`python {' '.join(sys.argv)}`: {len(photographs)} photographs.",
         "",
         "| render factor | quality | PSNR, dB | colorfulness / truth | chroma FD | s a photograph |",
         "|---|---|---|---|---|---|",
     ]
-    for factor in (*sorted(FIXED.union(factors(colorizer.trained_size))), "auto"):
+    fixed = sorted(FIXED.union(factors(colorizer.trained_size)) if arguments.factors is None else arguments.factors)
+    for factor, render_factor.STEPS in (*((each, render_factor.STEPS) for each in fixed), *autos):
         figures, seconds = measure(colorizer, photographs, factor)
+        name = f"auto, {render_factor.STEPS} factors" if factor == "auto" else factor
         worth = quality({**figures, "shift_variation": 1.0}, WEIGHTS)  # which is not weighed
         lines.append(
-            f"| {factor} | {worth:.2f} | {figures['psnr']:.2f} | {figures['colorfulness_ratio']:.2f} | "
+            f"| {name} | {worth:.2f} | {figures['psnr']:.2f} | {figures['colorfulness_ratio']:.2f} | "
             f"{figures['chroma_fd']:.0f} | {seconds:.2f} |"
         )
         print(lines[-1], flush=True)

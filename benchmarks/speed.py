@@ -49,6 +49,7 @@ LAYERS = [
     *((1024, 2048, 4, 24), (2048, 2048, 3, 12)),
 ]
 """Channels in and out, kernel, and side of the map that comes in."""
+VARIANTS = ("original", "fp32", "bf16")
 BEGIN, END = "<!-- speed.py writes from here -->", "<!-- to here -->"
 
 Action = Callable[[], object]
@@ -58,6 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--original", type=Path, metavar="DIR", help="a checkout of DeOldify")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=ROWS, metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=VARIANTS, help="only these columns")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
     parser.add_argument("--quick", action="store_true", help="small pictures, once; into --output only")
@@ -80,7 +82,12 @@ def main() -> None:
     found.setdefault("rows", {})
     for row in args.only:
         actions, title = coloring(row, original, args.quick) if "-" in row else training(row, original, args.quick)
-        found["rows"][row] = {"title": title, **measure(actions, args.repeats, clock)}
+        actions = {name: action for name, action in actions.items() if name in args.variants}
+        result = found["rows"].setdefault(row, {"seconds": {}, "flops": 0})
+        result["title"] = title
+        seconds, flops = measure(actions, args.repeats, clock)
+        result["seconds"] |= seconds
+        result["flops"] = flops or result["flops"]
         del actions
         gc.collect()
         file.write_text(json.dumps(found, indent=1) + "\n")
@@ -114,21 +121,20 @@ def peak(precision: str, clock: Callable[[], float]) -> float:
     return 2 * y.numel() * 256 * 9 / min(times)
 
 
-def measure(actions: dict[str, Action], repeats: int, clock: Callable[[], float]) -> dict[str, Any]:
-    """Median seconds of each action, taken in turns, and the operations of one pass of the program's own."""
-    with FlopCounterMode(display=False) as counter:
-        actions["fp32"]()
-    for name in set(actions) - {"fp32"}:
-        actions[name]()
+def measure(actions: dict[str, Action], repeats: int, clock: Callable[[], float]) -> tuple[dict[str, float], int]:
+    """Median seconds of each action, taken in turns, and the operations of a pass of the program's own (or 0)."""
+    flops = 0
+    for name, action in actions.items():
+        with FlopCounterMode(display=False) as counter:
+            action()
+        flops = flops if name == "original" else counter.get_total_flops()
     times: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(repeats):
         for name, action in actions.items():
             start = clock()
             action()
             times[name].append(clock() - start)
-    return {"seconds": {name: statistics.median(each) for name, each in times.items()}} | {
-        "flops": counter.get_total_flops()
-    }
+    return {name: statistics.median(each) for name, each in times.items()}, flops
 
 
 def coloring(row: str, original: Original | None, quick: bool) -> tuple[dict[str, Action], str]:
@@ -246,7 +252,9 @@ def table(found: dict[str, Any]) -> str:
         base = seconds.get("original")
         cells.append(f"{base:.2f}" if base else "–")
         for precision in ("fp32", "bf16"):
-            taken = seconds[precision]
+            if (taken := seconds.get(precision)) is None:
+                cells += ["–", "–", "–"]
+                continue
             share = result["flops"] / taken / peaks[precision]
             cells += [f"{taken:.2f}", f"{taken / base:.2f}" if base else "–", f"{share:.0%}".replace("%", " %")]
         lines.append(f"| {' | '.join(cells)} |")

@@ -37,8 +37,8 @@ class Squares(Protocol):
         ...
 
 
-STEPS = 5
-"""Number of factors, each √2 times the one before; they show a model of 192 px 3.6 times the pixels of factor 35."""
+STEPS = 4
+"""Number of factors, each √2 times the one before; they show a model of 192 px 1.8 times the pixels of factor 35."""
 
 TOLERANCE = 0.002
 """Chroma distance (U and V in [-0.5, 0.5]) at which a factor's weight falls to 1/e."""
@@ -51,7 +51,7 @@ MAX_GAIN = 1.5
 
 
 def factors(trained_size: int) -> tuple[int, ...]:
-    """The factors for a model trained at ``trained_size`` px, from that size upwards: 12, 17, 24, 34, 48 for 192."""
+    """The factors for a model trained at ``trained_size`` px, from that size upwards: 12, 17, 24, 34 for 192."""
     ladder = (round(trained_size / PIXELS_PER_FACTOR * 2 ** (step / 2)) for step in range(STEPS))
     return tuple(sorted({min(max(factor, MIN_RENDER_FACTOR), MAX_RENDER_FACTOR) for factor in ladder}))
 
