@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -86,7 +87,7 @@ class BatchOptions:
         quality: of JPEG and WebP, 1 to 100.
         max_megapixels: photographs with more are refused; None is 500.
         codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf``, ``stabilize``, ``scenes``,
-            ``shot_threshold`` and ``audio``.
+            ``shot_threshold``, ``fps`` and ``audio``.
     """
 
     render_factor: RenderFactor | None = None
@@ -108,6 +109,7 @@ class BatchOptions:
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = film.FilmOptions.shot_threshold
+    fps: Fraction | None = None
     audio: Literal["auto", "copy", "transcode", "none"] = "auto"
 
 
@@ -164,7 +166,7 @@ def colorize_files(
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     if options.render_factor not in (None, "auto"):
         network_size(options.render_factor)
-    jobs, skipped = plan_jobs(inputs, output)
+    jobs, skipped = plan_jobs(inputs, output, fps=options.fps)
     if options.scenes is not None and sum(job.is_film for job in jobs) != 1:
         raise UserError(f"--scenes {options.scenes}: a table belongs to one film; expected one film as the input.")
     waiting = [job for job in jobs if options.overwrite or not job.target.exists()]
@@ -343,6 +345,7 @@ def colorize_films(
         stabilize=options.stabilize,
         scenes=options.scenes,
         shot_threshold=options.shot_threshold,
+        fps=options.fps,
         audio=options.audio,
         compare=options.compare,
         raw=options.raw,

@@ -7,13 +7,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES
+from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES, is_animated, is_pattern, numbered, pattern_of
+from nogan.colorize.film.pictures import PATTERN
 from nogan.colorize.photos import PHOTO_SUFFIXES
 from nogan.colorize.photos.special import EXR_SUFFIXES, RAW_SUFFIXES
 from nogan.common.errors import UserError
@@ -46,16 +48,23 @@ class Job:
 
     @property
     def is_film(self) -> bool:
-        """Whether the suffix is that of a film."""
-        return self.source.suffix.lower() in FILM_SUFFIXES
+        """Whether it is a film: by its suffix, numbered pictures, or a picture that is animated."""
+        return _is_film(self.source)
 
 
-def plan_jobs(inputs: Sequence[str], output: str | None) -> tuple[list[Job], Counter[str]]:
+def _is_film(path: Path) -> bool:
+    return path.suffix.lower() in FILM_SUFFIXES or is_pattern(path) or is_animated(path)
+
+
+def plan_jobs(
+    inputs: Sequence[str], output: str | None, *, fps: Fraction | None = None
+) -> tuple[list[Job], Counter[str]]:
     """The jobs that ``inputs`` and ``output`` of a command line stand for.
 
     Args:
         inputs: photographs, films, folders (with everything below them) or globs.
         output: a file where the input is one file, otherwise a folder; None for results beside the originals.
+        fps: makes one film of a folder with numbered pictures.
 
     Returns:
         The jobs, and how many files in folders and globs are neither photographs nor films, by suffix.
@@ -67,6 +76,8 @@ def plan_jobs(inputs: Sequence[str], output: str | None) -> tuple[list[Job], Cou
     for text in inputs:
         if _WEB_ADDRESS.match(text):
             raise UserError(f"{text}: a web address, and nothing is fetched: download it, and name the file.")
+    if fps is not None:
+        inputs = [str(pattern_of(Path(text))) if Path(text).is_dir() else text for text in inputs]
     out = None if output is None else Path(output)
     skipped: Counter[str] = Counter()
     found: dict[str, _Source] = {}
@@ -174,7 +185,7 @@ def _sources(inputs: Sequence[str], out: Path | None, skipped: Counter[str]) -> 
             found = [Path(name) for name in glob.glob(text, recursive=True)]  # noqa: PTH207 (Path.glob needs a root)
             root = Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
         else:
-            yield _Source(path, Path(path.name), path.with_name(f"{path.stem}{_ADDED}{path.suffix}"))
+            yield _as_film(_Source(path, Path(path.name), path.with_name(f"{path.stem}{_ADDED}{path.suffix}")))
             continue
         here = root.resolve()
         # Where OUT contains the input itself, results cannot be told from originals by their folder.
@@ -192,9 +203,20 @@ def _sources(inputs: Sequence[str], out: Path | None, skipped: Counter[str]) -> 
             if file.suffix.lower() in suffixes:
                 relative = file.relative_to(root)
                 beside = twin / relative if twin else file.with_name(f"{file.stem}{_ADDED}{file.suffix}")
-                yield _Source(file, relative, beside)
+                yield _as_film(_Source(file, relative, beside))
             else:
                 skipped[file.suffix.lower() or "without suffix"] += 1
+
+
+def _as_film(source: _Source) -> _Source:
+    """``source``, whose result is a Matroska film if it is animated or numbered pictures."""
+    if is_pattern(source.path):
+        numbered(source.path)  # refuse those with gaps
+        name = PATTERN.sub("", source.path.stem).rstrip("_-. ") or "film"
+        return _Source(source.path, Path(f"{name}.mkv"), source.path.with_name(f"{name}{_ADDED}.mkv"))
+    if is_animated(source.path):
+        return _Source(source.path, source.relative.with_suffix(".mkv"), source.beside.with_suffix(".mkv"))
+    return source
 
 
 def _target_name(relative: Path, taken: Mapping[Path, int] = MappingProxyType({})) -> Path:

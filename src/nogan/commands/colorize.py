@@ -5,6 +5,7 @@ import contextlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,6 +141,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     film.add_argument(
         "--scenes", type=Path, metavar="FILE", help="table of the film's shots: read if it exists, otherwise written"
+    )
+    film.add_argument(
+        "--fps",
+        type=_rate,
+        metavar="N",
+        help="frames a second of numbered pictures (frame_%%04d.png), and makes one film of a folder with such (24)",
     )
     film.add_argument(
         "--shot-threshold",
@@ -303,6 +310,16 @@ def _with_strength(argv: Sequence[str]) -> list[str]:
             except ValueError:
                 words[place] = "--stabilize=1"
     return words
+
+
+def _rate(text: str) -> Fraction:
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1000, such as 24 or 24000/1001")
+    return value
 
 
 def _strength(text: str) -> float:

@@ -5,6 +5,9 @@ matrix and range. The video is encoded in segments of a few seconds, each a file
 interrupted run continues after the last whole one. At the end the segments are joined without being encoded again, and
 the sound, subtitles and chapters of the original are copied.
 
+- ``clock``, ``sound``, ``quality``, ``pictures``: clocks that restart, sound that does not fit, the encoders' scales,
+  films that are pictures
+- ``shots``: cuts, dissolves and flashes
 - ``reading``: the source film and its frames
 - ``encoding``: the frames to encode, with new chroma
 - ``segments``: the segments and the state on disk
@@ -15,5 +18,16 @@ the sound, subtitles and chapters of the original are copied.
 
 from nogan.colorize.film.colorize import FilmReport, colorize_film
 from nogan.colorize.film.options import FILM_SUFFIXES, KEPT_SUFFIXES, FilmOptions
+from nogan.colorize.film.pictures import is_animated, is_pattern, numbered, pattern_of
 
-__all__ = ["FILM_SUFFIXES", "KEPT_SUFFIXES", "FilmOptions", "FilmReport", "colorize_film"]
+__all__ = [
+    "FILM_SUFFIXES",
+    "KEPT_SUFFIXES",
+    "FilmOptions",
+    "FilmReport",
+    "colorize_film",
+    "is_animated",
+    "is_pattern",
+    "numbered",
+    "pattern_of",
+]

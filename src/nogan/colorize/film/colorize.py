@@ -104,7 +104,7 @@ def colorize_film(
     start = time.perf_counter()
     work = target.with_name(f"{target.name}.parts")
     try:
-        film = Film.open(source)
+        film = Film.open(source, options.fps)
         if not target.parent.is_dir():
             raise UserError(f"{target}: cannot be written: no such folder.")
         with only_one(work, str(target)):

@@ -1,6 +1,7 @@
 """Which files are films, and the options of colorizing one."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +12,27 @@ from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor
 KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".ts", ".m2ts", ".mts"})
 """Containers that results keep; films in others become ``.mkv``, which holds every kind of stream."""
 
-FILM_SUFFIXES = KEPT_SUFFIXES | frozenset(
-    {".avi", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".mxf", ".vob", ".3gp", ".dv", ".m2v", ".asf", ".divx"}
+FILM_SUFFIXES = (
+    KEPT_SUFFIXES
+    | frozenset(
+        {
+            ".avi",
+            ".webm",
+            ".mpg",
+            ".mpeg",
+            ".wmv",
+            ".flv",
+            ".ogv",
+            ".mxf",
+            ".vob",
+            ".3gp",
+            ".dv",
+            ".m2v",
+            ".asf",
+            ".divx",
+        }
+    )
+    | frozenset({".y4m", ".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".apng"})
 )
 
 SEGMENT_FRAMES = 250
@@ -38,6 +58,7 @@ class FilmOptions:
         compare: write the original and the result side by side.
         raw: the network's own picture, including its luma.
         gamut: what becomes of chroma that is too strong for its luma (:mod:`nogan.colorize.composite`).
+        fps: frames a second of numbered pictures, and of files that do not know theirs.
         model: identifies the checkpoints, so that a run is continued with the same ones only.
         segment_frames: number of frames in a segment.
     """
@@ -53,5 +74,6 @@ class FilmOptions:
     compare: bool = False
     raw: bool = False
     gamut: Gamut = "fit"
+    fps: Fraction | None = None
     model: Any = None
     segment_frames: int = SEGMENT_FRAMES

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nogan.colorize.film.clock import Clock, Jump
+from nogan.colorize.film.pictures import DEFAULT_FPS, is_animated, is_pattern, numbered, unpacked_webp
 from nogan.common.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
+
+CLOCKLESS_SUFFIXES = frozenset({".h264", ".264", ".mjpeg", ".mjpg"})
+"""Files that do not know how many frames they have a second."""
 
 END_TOLERANCE = Fraction(1, 2)
 """Seconds by which a film may be shorter than declared: headers count pauses of sound and subtitles differently."""
@@ -52,6 +56,7 @@ class Film:
         declared_end: seconds at which the header says that the film ends.
         jumps: where the file's clock restarts or jumps; known after :meth:`scanned`.
         even: whether all frames last equally long; known after :meth:`scanned`.
+        fps: what the user says of its frames a second, where the file does not know.
         remarks: what a user should know.
     """
 
@@ -66,6 +71,7 @@ class Film:
     declared_end: Fraction | None = None
     jumps: tuple[Jump, ...] = ()
     even: bool = True
+    fps: Fraction | None = None
     remarks: list[str] = field(default_factory=list)
 
     @property
@@ -76,7 +82,7 @@ class Film:
 
     def opened(self) -> InputContainer:
         """The file, open for reading."""
-        return open_container(self.path)
+        return open_container(self.path, self.fps)
 
     @property
     def frame_ticks(self) -> int:
@@ -84,13 +90,17 @@ class Film:
         return max(1, round(1 / (self.rate * self.time_base)))
 
     @classmethod
-    def open(cls, path: Path) -> Film:
+    def open(cls, path: Path, fps: Fraction | None = None) -> Film:
         """Read the header of a film, and decode its first frame.
+
+        Args:
+            path: a film, or numbered pictures (``frame_%04d.png``).
+            fps: frames a second of numbered pictures and of files that do not know theirs.
 
         Raises:
             UserError: the file has no video, or cannot be read.
         """
-        with open_container(path) as container:
+        with open_container(path, fps) as container:
             stream = _video_stream(container, path)
             rate = _frame_rate(stream)
             time_base = stream.time_base or 1 / rate
@@ -99,7 +109,7 @@ class Film:
                 ticks, microseconds = stream.duration, container.duration or 0
                 seconds = ticks * time_base if ticks else Fraction(microseconds, 1_000_000)
                 frames = round(seconds * rate) or None
-            film = cls(path, stream.index, frames, rate, time_base, None, stream.sample_aspect_ratio)
+            film = cls(path, stream.index, frames, rate, time_base, None, stream.sample_aspect_ratio, fps=fps)
             film.codec_name = stream.codec_context.codec.canonical_name
             names = container.format.name.split(",")
             if container.duration and _DECLARING_FORMATS.intersection(names):
@@ -271,8 +281,12 @@ def _upright_gray(frame: VideoFrame) -> np.ndarray:
     return np.rot90(frame.to_ndarray(format="gray"), quarter_turns(frame)).copy()
 
 
-def open_container(path: Path) -> InputContainer:
+def open_container(path: Path, fps: Fraction | None = None) -> InputContainer:
     """Open a film with PyAV.
+
+    Args:
+        path: a film, or numbered pictures (``frame_%04d.png``).
+        fps: frames a second of numbered pictures, and of files that do not know theirs; None is 24, or ffmpeg's 25.
 
     Raises:
         UserError: the file is missing, empty, or not a film.
@@ -280,9 +294,15 @@ def open_container(path: Path) -> InputContainer:
     import av
 
     try:
+        if is_pattern(path):
+            options = {"framerate": str(fps or DEFAULT_FPS), "start_number": str(numbered(path).first)}
+            return av.open(str(path), "r", format="image2", options=options | {"protocol_whitelist": "file"})
         if path.stat().st_size == 0:
             raise UserError(f"{path}: the file is empty (0 bytes).")
-        return av.open(path, metadata_errors="replace", options=ONLY)
+        if is_animated(path) and path.suffix.lower() == ".webp":
+            return av.open(unpacked_webp(path), "r", metadata_errors="replace")
+        rate = {"framerate": str(fps)} if fps and path.suffix.lower() in CLOCKLESS_SUFFIXES else {}
+        return av.open(path, metadata_errors="replace", options=ONLY | rate)
     except (av.error.InvalidDataError, av.error.ArgumentError) as error:
         raise UserError(f"{path}: not a film that can be read (truncated, damaged, or of another kind).") from error
     except OSError as error:

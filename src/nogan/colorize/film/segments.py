@@ -18,6 +18,7 @@ from nogan.colorize.composite import composite
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.flicker import CDC_STEPS, FlickerMeter
 from nogan.colorize.film.options import FilmOptions
+from nogan.colorize.film.pictures import is_pattern, numbered
 from nogan.colorize.film.reading import pts_of
 from nogan.colorize.film.shots import FLASH_FRAMES, Kind, Scene
 from nogan.colorize.film.stabilize import RADIUS, Smoothed, Stabilizer
@@ -264,11 +265,14 @@ def segment_format(codec: str) -> str:
 
 def signature_of(source: Path, options: FilmOptions, scenes: Sequence[Scene]) -> str:
     """Source and settings, which must be the same for a run to continue the segments of an earlier one."""
-    status = source.stat()
+    files = numbered(source).files if is_pattern(source) else [source]
+    states = [(status.st_size, status.st_mtime_ns) for status in (path.stat() for path in files)]
     left_out = ("batch_size", "segment_frames", "scenes", "audio")
     settings = {key: value for key, value in asdict(options).items() if key not in left_out}
-    file = [str(source.resolve()), status.st_size, status.st_mtime_ns]
-    return json.dumps([__version__, *file, settings, [asdict(scene) for scene in scenes]], default=str)
+    digest = hashlib.blake2b(repr(states).encode()).hexdigest()[:32]
+    return json.dumps(
+        [__version__, str(source.resolve()), digest, settings, [asdict(scene) for scene in scenes]], default=str
+    )
 
 
 def _is_whole(path: Path, segment: Segment) -> bool:
