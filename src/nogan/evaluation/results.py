@@ -135,7 +135,8 @@ class Results:
         measures: in the order of the tables.
         entries: gray first, truth last of those measured, then the published ones.
         values: of single images: entry, then measure, then a value for each of ``images`` (None: not measured).
-        comparisons: of all pairs of colorizers, by every measure of which lower, higher or some values are better.
+        comparisons: of all pairs of colorizers, gray among them, by every measure of single images of which lower,
+            higher or some values are better.
         groups: of ``--group-by``; else empty.
         missing: measures that were not taken.
         nogan: the version that measured.

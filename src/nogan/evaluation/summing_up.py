@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from nogan.common.version import __version__
-from nogan.evaluation.colorizers import GRAY, TRUTH, Request
+from nogan.evaluation.colorizers import TRUTH, Request
 from nogan.evaluation.deep import InceptionFrechet
 from nogan.evaluation.measures import MEASURES, TABLE, Measure
 from nogan.evaluation.measuring import Measuring
@@ -65,7 +65,7 @@ def put_together(
         Entry(p.name, "published", p.source, note=p.note, aggregates={k: Estimate(v) for k, v in p.values.items()})
         for p in truths.protocol.published
     ]
-    own = {request: found for request, found in columns.items() if request not in (GRAY, TRUTH)}
+    compared = {request: found for request, found in columns.items() if request is not TRUTH}
     return Results(
         protocol=protocol[0],
         settings=protocol[1],
@@ -81,7 +81,7 @@ def put_together(
             }
             for request, found in columns.items()
         },
-        comparisons=_comparisons(own, measures),
+        comparisons=_comparisons(compared, measures),
         groups=_groups(entries, measures),
         missing=list(missing),
         nogan=__version__,
