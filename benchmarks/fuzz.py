@@ -540,7 +540,7 @@ def main() -> int:
 def write_page(arguments: argparse.Namespace, outcomes: Mapping[Case, Outcome], faults: list[str]) -> None:
     """Write the document."""
     flags = [f"--{name} {value}" for name in ("only", "sample", "seed") if (value := getattr(arguments, name))]
-    command = " ".join(["python benchmarks/fuzz.py", *flags])
+    command = " ".join(["python benchmarks/fuzz.py", *flags, *(["--dry"] if arguments.dry else [])])
     end = "\n".join(f"- {fault}" for fault in faults) or "No traceback, no hang, no silent difference."
     arguments.page.write_text(f"{INTRODUCTION.format(command=command)}\n{table(outcomes)}\n\n{end}\n")
 
