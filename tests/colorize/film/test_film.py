@@ -105,6 +105,20 @@ def test_chroma_stays_within_what_the_luma_of_the_film_can_show(tmp_path, size, 
     assert outside["fit"] < 1.5 / 224 and outside["clip"] > 0.1  # a level of chroma, rounded
 
 
+@pytest.mark.parametrize("codec", ["ffv1", "libx265"])
+def test_the_halves_of_a_comparison_are_labeled(tmp_path, codec):
+    make_film(tmp_path / "wall.mkv", frames=1, size=(160, 128), codec="ffv1")
+    options = FilmOptions(render_factor=4, codec=codec, compare=True)
+    colorize_film(COLORIZER, tmp_path / "wall.mkv", tmp_path / "both.mkv", options)
+    y, u, _ = planes_of(next(decoded(tmp_path / "both.mkv")))
+    before, *_ = planes_of(next(decoded(tmp_path / "wall.mkv")))
+    assert y.shape == (128, 320)
+    for half in (y[:, :160], y[:, 160:]):  # a dark box with white in it, and nothing above it
+        assert half[-3:, :40].mean() < 0.7 * before[-3:, :40].mean() and half[-18:, :60].max() > 200
+        assert np.abs(half[:100] - before[:100]).mean() < 2
+    assert np.abs(u[-4:, 82:100] - 128).max() <= 2 and np.abs(u[:40, 80:] - 128).mean() > 5
+
+
 def planes_of(frame):
     """Y, Cb and Cr of a frame of 8 bits as floats."""
     planes = (np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : plane.width] for plane in frame.planes)

@@ -14,6 +14,7 @@ from nogan.colorize.composite import Gamut, room_for_chroma
 from nogan.colorize.film.options import FilmOptions
 from nogan.colorize.film.quality import hdr_of, hdr_options, quality_options
 from nogan.colorize.film.reading import Film, quarter_turns
+from nogan.colorize.labels import COLORED, ORIGINAL, label
 from nogan.colorize.pixels import strips
 from nogan.colorize.square import gray_square
 from nogan.common.errors import UserError
@@ -153,7 +154,22 @@ class Encoding:
                 plane[:, : source.shape[1]] = source
                 plane = plane[:, source.shape[1] :]
             plane[:] = values
+        if self.compare:
+            self._label(shown)
         return shown
+
+    def _label(self, shown: VideoFrame) -> None:
+        """Say in the picture which half is which, in white on gray."""
+        scale = 1 << (self.depth - 8)
+        black, white = (0, 255) if self.full_range else (16, 235)
+        luma, *chroma = (_plane(shown, index, self.depth) for index in range(3))
+        for left, text in ((0, ORIGINAL), (self.width, COLORED)):
+            half = luma[:, left : left + self.width]
+            height, width = label(half, text, black=black * scale, white=white * scale)
+            for plane in chroma:
+                tall, wide = -(-luma.shape[0] // plane.shape[0]), -(-luma.shape[1] // plane.shape[1])
+                if height:
+                    plane[-(height // tall) :, left // wide : (left + width) // wide] = 128 * scale
 
     def shown(self, frame: VideoFrame, square: np.ndarray) -> np.ndarray:
         """What a player shows of the colored frame, for measuring: RGB uint8, at most :data:`SHOWN_SIDE` px a side."""
