@@ -1,0 +1,126 @@
+"""What a start costs, and what an installation takes: processor seconds of commands, and megabytes of dependencies.
+
+python benchmarks/start.py
+"""
+
+import importlib.metadata
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+OWN = "nogan"
+
+
+def main() -> None:
+    print("| start | processor time, s |\n|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for title, command in commands(Path(folder)).items():
+            print(f"| {title} | {min(processor_seconds(command) for _ in range(2)):.1f} |", flush=True)
+    print("\n| dependency | MB | with what only it needs, MB |\n|---|---|---|")
+    for name, size, alone in sizes():
+        if alone >= 10:
+            print(f"| {name} | {size:.0f} | {alone:.0f} |")
+    together, torch = (sum(map(size_of, closure(names))) for names in (direct(), {"torch"}))
+    print(
+        f"\nTogether {together:.0f} MB, of which {torch:.0f} are PyTorch and what it needs, CUDA's libraries among it."
+    )
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """Command lines by their titles; the model and the photograph that one needs are made first."""
+    make = (
+        "from nogan.networks import build_generator; from nogan.networks.generator_file import save_generator; "
+        "import sys; save_generator(build_generator('tiny', 'wide', 0.1), sys.argv[1])"
+    )
+    subprocess.run([sys.executable, "-c", make, str(folder / "run")], check=True, env=environment())
+    smooth = np.add.outer(np.arange(1000), np.arange(1000)) % 251
+    Image.fromarray(smooth.astype(np.uint8)).save(folder / "old.jpg")
+    nogan = [sys.executable, "-m", "nogan.cli"]
+    color = ["-o", str(folder / "new.jpg"), "--checkpoint", str(folder / "run"), "--device", "cpu", "--overwrite"]
+    return {
+        "`import nogan`": [sys.executable, "-c", "import nogan"],
+        "`nogan --help`": [*nogan, "--help"],
+        "`train.py experiment=quickstart dry_run=true`": [
+            *(sys.executable, str(ROOT / "train.py"), "experiment=quickstart", "dry_run=true"),
+        ],
+        "`nogan colorize` of one megapixel, a small model, factor 21": [
+            *(*nogan, "colorize", str(folder / "old.jpg"), *color, "--render-factor", "21"),
+        ],
+    }
+
+
+def environment() -> dict[str, str]:
+    """One thread, this checkout."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def processor_seconds(command: list[str]) -> float:
+    """Seconds of the processor that ``command`` and its children take, in user and kernel mode."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def direct() -> set[str]:
+    """What this package depends on, without extras."""
+    return needs(OWN)
+
+
+def needs(name: str) -> set[str]:
+    """Installed packages that ``name`` asks for, without extras."""
+    try:
+        required = importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return set()
+    found = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in required if "extra ==" not in line}
+    return {each for each in found if is_installed(each)}
+
+
+def is_installed(name: str) -> bool:
+    """Whether this environment has the package."""
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def closure(names: set[str]) -> set[str]:
+    """``names`` and all that they need."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += needs(name)
+    return found
+
+
+def size_of(name: str) -> float:
+    """Megabytes of an installed package's files."""
+    files = [file.locate() for file in importlib.metadata.files(name) or ()]
+    return sum(Path(file).stat().st_size for file in files if Path(file).is_file()) / 1e6
+
+
+def sizes() -> list[tuple[str, float, float]]:
+    """Each dependency with its own size and that of all that would go with it, the largest first."""
+    everything = closure(direct())
+    rows = []
+    for name in direct():
+        gone = everything - closure(direct() - {name})
+        rows.append((name, size_of(name), sum(map(size_of, gone))))
+    return sorted(rows, key=lambda row: -row[2])
+
+
+if __name__ == "__main__":
+    main()
