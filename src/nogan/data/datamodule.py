@@ -172,13 +172,15 @@ class Loader(DataLoader[RawBatch]):
         """
         if SHARED_MEMORY.is_dir() and shutil.disk_usage(SHARED_MEMORY).free < self.num_workers * LOCKS:
             raise too_little_shared_memory()
-        with _deaths_heeded_later(), _signals_held_back():
-            batches = super().__iter__()
-        _workers.update(getattr(batches, "_workers", ()))
-        # At exit, the function that was registered last runs first: before multiprocessing's own, which would send the
-        # workers a SIGTERM and wait for them forever.
-        atexit.unregister(end_workers)
-        atexit.register(end_workers)
+        with _deaths_heeded_later():
+            with _signals_held_back():
+                batches = super().__iter__()
+            # Within, so that those of a start that another one's death ends are known, too.
+            _workers.update(getattr(batches, "_workers", ()))
+            # At exit, the function that was registered last runs first: before multiprocessing's own, which would send
+            # the workers a SIGTERM and wait for them forever.
+            atexit.unregister(end_workers)
+            atexit.register(end_workers)
         return batches
 
 
