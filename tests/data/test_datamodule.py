@@ -134,9 +134,14 @@ def noise_of(batch: Pair) -> Tensor:
     return 255 * (color.denormalize(batch.gray) - color.to_gray(color.denormalize(batch.color)))
 
 
+def held(batch: Pair | Labeled) -> list[Tensor]:
+    """The tensors of ``batch``; a pair has some only where its phase asks for them."""
+    return [tensor for tensor in batch if tensor is not None]
+
+
 def equal(some: Sequence[Pair | Labeled], others: Sequence[Pair | Labeled]) -> bool:
     both = zip(some, others, strict=True)
-    return all(torch.equal(*tensors) for pair in both for tensors in zip(*pair, strict=True))
+    return all(torch.equal(*tensors) for pair in both for tensors in zip(*map(held, pair), strict=True))
 
 
 # --- what a batch depends on ------------------------------------------------------------------------------------------
@@ -170,7 +175,7 @@ def test_nothing_is_drawn_twice(data):
 def test_the_parts_of_two_ranks_are_the_batch_of_one(data, name):
     whole = batches(data(), name)
     parts = zip(*(batches(data(), name, rank=rank, world=2) for rank in range(2)), strict=True)
-    together = [type(first)(*map(torch.cat, zip(first, second, strict=True))) for first, second in parts]
+    together = [type(pair[0])(*map(torch.cat, zip(*map(held, pair), strict=True))) for pair in parts]
     assert equal(together, whole)
     assert len(whole[0][0]) == (4 if name == "g2" else 5)
 

@@ -44,6 +44,21 @@ SKIP_NORM_BIAS = 1e-3
 """Initial bias of the batch norms on the skips and after the encoder."""
 
 
+class Convs(nn.Sequential):
+    """Normalized convolutions one after the other, each with the next of several changes."""
+
+    def forward(self, x: Tensor, changes: Iterator[Change | None]) -> Tensor:
+        """``(B, in, H, W)`` to ``(B, out, H, W)``; takes as many of ``changes`` as there are convolutions."""
+        for conv in self:
+            x = conv(x, next(changes))
+        return x
+
+    @property
+    def norms(self) -> list[nn.BatchNorm2d]:
+        """The normalization of each."""
+        return [conv.norm for conv in self if isinstance(conv, ConvReluNorm)]
+
+
 class UpBlock(nn.Module):
     """Upsample x2, join the skip, then ReLU and the block's convolutions (and self-attention, if asked).
 
@@ -63,7 +78,7 @@ class UpBlock(nn.Module):
         self.up = ShuffleUp(in_channels, up_channels, norm="spectral")
         self.skip_norm = _skip_norm(skip_channels) if skip_channels else None
         inputs = (up_channels + skip_channels, *[out_channels] * (depth - 1))
-        self.convs = nn.Sequential(*(ConvReluNorm(channels, out_channels) for channels in inputs))
+        self.convs = Convs(*(ConvReluNorm(channels, out_channels) for channels in inputs))
         self.attention = SelfAttention(out_channels) if attention else nn.Identity()
 
     def forward(
@@ -76,16 +91,13 @@ class UpBlock(nn.Module):
         x = resize_like(self.up(x, next(changes)), size)
         if self.skip_norm is not None:
             x = join(x, self.skip_norm(skip))
-        x = F.relu(x)
-        for conv in self.convs:
-            x = conv(x, next(changes))
-        return self.attention(x)
+        return self.attention(self.convs(F.relu(x), changes))
 
     @property
     def changeable(self) -> list[nn.BatchNorm2d]:
         """The normalizations that take a change, in the order in which they do."""
         assert isinstance(self.up.norm, nn.BatchNorm2d)
-        return [self.up.norm, *_norms(self.convs)]
+        return [self.up.norm, *self.convs.norms]
 
 
 class Residual(nn.Module):
@@ -137,7 +149,7 @@ class UNet(ConfiguredModule):
         depth = {"deep": 2, "wide": 1}[decoder]
 
         self.bridge_norm = _skip_norm(channels)
-        self.middle = nn.Sequential(ConvReluNorm(channels, 2 * channels), ConvReluNorm(2 * channels, channels))
+        self.middle = Convs(ConvReluNorm(channels, 2 * channels), ConvReluNorm(2 * channels, channels))
         self.reductions = _halvings(encoder.reductions[-1])
         blocks = []
         for reduction in self.reductions:
@@ -175,9 +187,7 @@ class UNet(ConfiguredModule):
         *skips, y = self.encoder(x)
         skip_at = dict(zip(self.encoder.reductions, skips, strict=False))
 
-        y = F.relu(self.bridge_norm(y))
-        for conv in self.middle:
-            y = conv(y, next(changes))
+        y = self.middle(F.relu(self.bridge_norm(y)), changes)
         for block, reduction in zip(self.blocks, self.reductions, strict=True):
             skip = skip_at.get(reduction)
             fitting = halved(size, reduction) if skip is None else (skip.shape[-2], skip.shape[-1])
@@ -200,7 +210,7 @@ class UNet(ConfiguredModule):
     def changeable(self) -> list[nn.BatchNorm2d]:
         """The normalizations that the vividness changes, in order."""
         blocks = (block for block in self.blocks if isinstance(block, UpBlock))
-        return [*_norms(self.middle), *(norm for block in blocks for norm in block.changeable)]
+        return [*self.middle.norms, *(norm for block in blocks for norm in block.changeable)]
 
     def layer_groups(self) -> tuple[list[nn.Module], list[nn.Module], list[nn.Module]]:
         """Modules in three groups, for discriminative learning rates: encoder to reduction 8, rest of it, decoder."""
@@ -217,7 +227,3 @@ def _skip_norm(channels: int) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(channels)
     nn.init.constant_(norm.bias, SKIP_NORM_BIAS)
     return norm
-
-
-def _norms(convs: nn.Sequential) -> list[nn.BatchNorm2d]:
-    return [conv.norm for conv in convs if isinstance(conv, ConvReluNorm)]
