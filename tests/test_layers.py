@@ -40,7 +40,7 @@ def test_no_import_is_excepted_and_no_package_left_out():
         ("omegaconf", ["nogan.training.compose", "nogan.commands.train"]),
         ("pytorch_lightning", ["nogan.training", "nogan.data.datamodule"]),
         ("lightning_fabric", ["nogan.training"]),
-        ("wandb", ["nogan.training.loggers"]),
+        ("wandb", ["nogan.training.loggers", "nogan.evaluation.tables"]),
         ("av", ["nogan.colorize.film"]),
     ],
 )

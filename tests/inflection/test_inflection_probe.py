@@ -167,7 +167,7 @@ def test_a_run_ends_with_the_snapshot_that_the_probe_likes_best(smallest, tmp_pa
     train(smallest(*overrides, "nogan.gan.max_critic_steps=1"), tmp_path, console=Console(quiet=True))
     record = json.loads((tmp_path / "records.json").read_text())[-1]
     snapshots = tmp_path / "snapshots" / "gan@1"
-    measured = {int(note.stem[5:]): json.loads(note.read_text()) for note in snapshots.glob("*.json")}
+    measured = {int(note.stem[5:]): json.loads(note.read_text()) for note in snapshots.glob("step-*.json")}
     best = max(measured, key=lambda step: quality(measured[step]))
     assert len(measured) > 4
     assert record["end"] == "inflection"

@@ -41,6 +41,18 @@ def test_results_gradients_and_vectors_are_pytorchs(monkeypatch, kernel, stride,
         torch.testing.assert_close(ours, theirs, rtol=0, atol=(2e-2 if bf16 else 1e-5) * theirs.abs().max().item())
 
 
+def test_the_next_layer_may_change_the_result_in_place(monkeypatch):
+    monkeypatch.setattr(large_weights, "MIN_WEIGHTS", 1)
+    conv = sn_conv(24, 16, 3).to(memory_format=torch.channels_last).eval()
+    x = torch.randn(2, 24, 9, 10).contiguous(memory_format=torch.channels_last)
+    gradients = []
+    for inplace in (True, False):
+        conv.zero_grad()
+        torch.nn.functional.relu(conv(x), inplace=inplace).square().mean().backward()
+        gradients.append([parameter.grad for parameter in conv.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
+
+
 def test_what_does_not_fit_takes_pytorchs_way(monkeypatch):
     monkeypatch.setattr(large_weights, "MIN_WEIGHTS", 1)
     x = torch.randn(1, 8, 8, 8).contiguous(memory_format=torch.channels_last)

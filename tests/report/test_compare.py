@@ -11,10 +11,10 @@ import yaml
 
 from nogan.cli import main
 from nogan.common.errors import UserError
-from nogan.evaluation.measures import MEASURES
 from nogan.report.collect import best, collect, show
 from nogan.report.compare_page import SETTINGS_SHOWN, write_comparison
 from nogan.report.run_data import repeat_command
+from nogan.report.terms import MEASURED
 from nogan.runs.environment import environment
 from nogan.runs.run_folder import write_json
 
@@ -163,7 +163,7 @@ def test_no_column_is_cut_off_however_many_settings_differ(sweep, tmp_path, open
     assert page.locator("#table thead th[data-sort=mixed]").count() == SETTINGS_SHOWN
     for details in page.locator("details").all():
         details.locator("summary").click()
-    assert page.locator("#more th[data-key]").count() + page.locator("#table th[data-key]").count() == len(MEASURES)
+    assert page.locator("#more th[data-key]").count() + page.locator("#table th[data-key]").count() == len(MEASURED)
     assert page.locator(".settings tbody tr").count() == 7 - SETTINGS_SHOWN
     for box in page.locator(".scroll").all():
         assert box.evaluate("box => box.scrollWidth - box.clientWidth") == 0

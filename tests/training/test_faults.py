@@ -28,7 +28,7 @@ from nogan.data.fakes import FakeStore
 from nogan.evaluation import metrics
 from nogan.evaluation.metrics import failing_as
 from nogan.networks import build_critic
-from nogan.runs import run_folder
+from nogan.runs import checksums
 from nogan.training.callbacks import probe
 from nogan.training.modules import GeneratorModule
 from nogan.training.modules.step import Safeguard, accumulate, held_power_iteration, parts_of
@@ -305,13 +305,13 @@ def test_a_full_disk_is_named_with_what_is_free_and_how_to_go_on(
 
 
 def test_a_full_disk_at_the_very_end_is_named_and_the_run_ends_when_it_is_resumed(smallest, tmp_path, monkeypatch):
-    write = run_folder.write_atomically
+    write = checksums.write_atomically
 
     def full(path: Path, do: Any) -> None:
         write(path, no_room if path.name == "records.json" else do)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "write_atomically", full)
+        patch.setattr(checksums, "write_atomically", full)
         with pytest.raises(UserError, match=r"records\.json: no room on the disk .*\nto go on: .*train.* resume="):
             train(smallest("nogan.repeats=0"), tmp_path, console=QUIET)
     train(smallest("nogan.repeats=0", f"resume={tmp_path}"), tmp_path, console=QUIET)

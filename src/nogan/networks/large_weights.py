@@ -97,7 +97,10 @@ class _MatrixConv(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
         rows, (batch, height, width) = _rows(x, weight.shape[-1], stride, padding)
-        return (rows @ _matrix(weight).T).view(batch, height, width, -1).permute(0, 3, 1, 2)
+        # Into a tensor of its own and not a view, which no layer behind it may change in place.
+        y = torch.empty((batch, len(weight), height, width), dtype=rows.dtype, memory_format=torch.channels_last)
+        torch.mm(rows, _matrix(weight).T, out=y.permute(0, 2, 3, 1).view(len(rows), -1))
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -58,7 +58,8 @@ MEASURED = {
 def about(measure: Measure) -> str:
     """What ``measure`` means and which way is better."""
     goal = f"{measure.goal[:1].upper()}{measure.goal[1:]}." if measure.goal else ""
-    return " ".join(filter(None, (MEASURED.get(measure.key, measure.meaning), goal)))
+    meaning = MEASURED.get(measure.key) or measure.definition or measure.meaning
+    return " ".join(filter(None, (meaning, goal)))
 
 
 def about_detector(name: str) -> str:

@@ -68,7 +68,7 @@ SNAPSHOT = re.compile(r"step-([0-9]+)\.safetensors")
 SNAPSHOT_NOTE = re.compile(r"step-([0-9]+)\.json")
 CHECKPOINT = re.compile(r"(\d{3})-(.+)-(\d{7}|end)\.ckpt")
 NOTES_AND_LOGS = re.compile(r"\.hydra|\.lock|failed\.txt|wandb|wandb-id\.txt|.*\.(log|out|err)")  # none's results
-POSITION = {"step", "nogan/phase", "nogan/images_seen"}  # what each row of metrics.csv has
+POSITION = {"step", "nogan/phase", "nogan/images_seen"}  # what each row of a run's metrics.csv has
 NAMED = 3  # files that a message names, of those that a folder holds
 
 
@@ -594,7 +594,8 @@ def rows_of(content: bytes, path: Path | None = None) -> list[Row]:
     lines = content.decode(errors="replace").replace("\0", "").splitlines()
     columns, *rows = list(csv.reader(lines)) or [[]]
     read = [_finite(columns, cells) if len(cells) == len(columns) else None for cells in rows]
-    whole = [row for row in read if row is not None and row.keys() >= POSITION]
+    expected = {"step"} | POSITION.intersection(columns)
+    whole = [row for row in read if row is not None and row.keys() >= expected]
     if path is not None and len(whole) < len(read):
         log.warning("%s: %d damaged rows of %d are left out", path, len(read) - len(whole), len(read))
     return whole
