@@ -80,8 +80,12 @@ def damaged(tmp_path_factory) -> Path:
 def _loggers_as_they_were() -> Iterator[None]:
     """Commands that run within a test configure logging for their process: here that is the other tests', too."""
     root = logging.getLogger()
-    level, disabled_below = root.level, logging.root.manager.disable
+    level, disabled_below, handlers = root.level, logging.root.manager.disable, root.handlers[:]
     yield
+    for handler in root.handlers[:]:
+        if isinstance(handler, logging.FileHandler) and handler not in handlers:  # its folder goes with the test
+            root.removeHandler(handler)
+            handler.close()
     root.setLevel(level)
     logging.disable(disabled_below)
     for name, logger in logging.root.manager.loggerDict.items():

@@ -44,7 +44,7 @@ SKIP_NORM_BIAS = 1e-3
 """Initial bias of the batch norms on the skips and after the encoder."""
 
 
-class Convs(nn.Sequential):
+class Convs(nn.ModuleList):
     """Normalized convolutions one after the other, each with the next of several changes."""
 
     def forward(self, x: Tensor, changes: Iterator[Change | None]) -> Tensor:
@@ -78,7 +78,7 @@ class UpBlock(nn.Module):
         self.up = ShuffleUp(in_channels, up_channels, norm="spectral")
         self.skip_norm = _skip_norm(skip_channels) if skip_channels else None
         inputs = (up_channels + skip_channels, *[out_channels] * (depth - 1))
-        self.convs = Convs(*(ConvReluNorm(channels, out_channels) for channels in inputs))
+        self.convs = Convs(ConvReluNorm(channels, out_channels) for channels in inputs)
         self.attention = SelfAttention(out_channels) if attention else nn.Identity()
 
     def forward(
@@ -149,7 +149,7 @@ class UNet(ConfiguredModule):
         depth = {"deep": 2, "wide": 1}[decoder]
 
         self.bridge_norm = _skip_norm(channels)
-        self.middle = Convs(ConvReluNorm(channels, 2 * channels), ConvReluNorm(2 * channels, channels))
+        self.middle = Convs([ConvReluNorm(channels, 2 * channels), ConvReluNorm(2 * channels, channels)])
         self.reductions = _halvings(encoder.reductions[-1])
         blocks = []
         for reduction in self.reductions:
