@@ -72,8 +72,8 @@ KILLS = (
     Kill(signal.SIGKILL, "a data worker", (1,), "a data worker died"),
     Kill(signal.SIGTERM, "a data worker", (0,)),  # which pays no heed to it
 )
-BEFORE_TRAINING = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
-"""Exit codes after a signal that comes while there is nothing yet to save."""
+OUTSIDE_TRAINING = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
+"""Exit codes after a signal that comes while there is nothing to save: before the first phase, and after the last."""
 POLL = 0.02  # seconds
 LIMIT = 900  # seconds that a run may take, on a busy machine
 
@@ -158,8 +158,8 @@ def ended_well(kill: Kill, code: int, said: str) -> bool:
     """Whether a run that was killed ended as it should, with nothing but what it should say."""
     if "Traceback" in said:
         return False
-    if code == BEFORE_TRAINING.get(kill.signal) and SAVED not in said:
-        return "batches" not in said  # of the first phase's line
+    if code == OUTSIDE_TRAINING.get(kill.signal) and SAVED not in said:
+        return "batches" not in said or "Done in" in said  # the first phase's line, and the last one of a run
     return code in kill.exits and kill.words in said
 
 
