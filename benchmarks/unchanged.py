@@ -77,7 +77,7 @@ def record(out: Path) -> None:
 def dry_run(choice: str) -> str:
     """The plan that ``choice`` prints."""
     extra = ["hydra.mode=RUN"] if choice == "experiment=lr-sweep" else []
-    extra += ["data.images=300"] if choice == "experiment=photographs" else []
+    extra += ["data.images=300"] if choice in ("experiment=photographs", "experiment=starter") else []
     extra += ["model.init_required=false"] if "video" in choice else []
     return train(choice, "dry_run=true", *extra)
 
