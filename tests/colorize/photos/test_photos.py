@@ -379,5 +379,6 @@ def test_heic_is_named_and_read_where_its_package_is_installed(tmp_path, monkeyp
         )
 
     monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register))
-    monkeypatch.setattr(Image, "ID", [*Image.ID])
+    monkeypatch.setattr(Image, "ID", [*Image.ID])  # copies: what is registered goes with this test
+    monkeypatch.setattr(Image, "OPEN", {**Image.OPEN})
     assert np.array_equal(read_photo(path).pixels, scene())
