@@ -21,16 +21,9 @@ from nogan.colorize.composite import composite
 from nogan.evaluation import eye
 from nogan.evaluation.metrics import colorfulness, psnr
 
-TRIED = (  # TOLERANCE, COLORFULNESS_POWER, MAX_GAIN, how many of the factors
-    (0.002, 0.5, 1.5, 5),
-    (0.002, 0.5, 1.0, 5),
-    (0.01, 0.5, 1.0, 5),
-    (0.01, 0.0, 1.0, 5),
-    (0.05, 0.0, 1.0, 5),
-    (0.002, 0.5, 1.5, 3),
-    (0.05, 0.0, 1.5, 3),
-    (0.002, 0.5, 1.0, 3),
-    (0.05, 0.0, 1.0, 3),
+TRIED = (  # TOLERANCE, factor by which the mean's saturation is raised at most, how many of the factors
+    *((0.002, 1.5, 4), (0.002, 1.0, 4), (0.01, 1.0, 4), (0.05, 1.0, 4), (0.2, 1.0, 4)),
+    *((0.05, 1.25, 4), (0.05, 1.5, 4), (0.05, 1.0, 3)),
 )
 
 
@@ -51,9 +44,9 @@ def row(name: str, outputs: Sequence[np.ndarray], photographs: Sequence[np.ndarr
     return f"| {name} | {quality:.2f} | {blotches:.2f} | {100 * wrong:.2f} % | {own / true:.2f} | {error:.2f} |"
 
 
-def combined(luma: np.ndarray, chroma: np.ndarray, tolerance: float, power: float, gain: float) -> np.ndarray:
-    """As :func:`nogan.colorize.render_factor.combined_squares`, with other constants."""
-    render_factor.TOLERANCE, render_factor.COLORFULNESS_POWER = tolerance, power
+def combined(luma: np.ndarray, chroma: np.ndarray, tolerance: float, gain: float) -> np.ndarray:
+    """As :func:`nogan.colorize.render_factor.combined_squares`, but perhaps raised to the boldest factor's saturation."""
+    render_factor.TOLERANCE = tolerance
     mean = (render_factor.factor_weights(chroma) * chroma).sum(axis=0)
     saturation = np.linalg.norm(chroma, axis=-1).mean(axis=(-2, -1)).max()
     raised = np.clip(saturation / max(np.linalg.norm(mean, axis=-1).mean(), 1e-6), 1, gain)
@@ -72,15 +65,15 @@ def main() -> None:
     grays = [cv2.cvtColor(photograph, cv2.COLOR_RGB2GRAY) for photograph in photographs]
     ladder = render_factor.factors(colorizer.trained_size)
     print("| | quality | blotches | wrong strong color | colorfulness / truth | PSNR, dB |", "|---" * 6 + "|", sep="\n")
-    for factor in ladder[:3]:
+    for factor in ladder:
         print(row(f"factor {factor}", [colorizer.colorize(gray, factor) for gray in grays], photographs), flush=True)
     found = [render_factor._chroma_of_all(colorizer, gray) for gray in grays]
-    for tolerance, power, gain, count in TRIED:
+    for tolerance, gain, count in TRIED:
         outputs = [
-            composite(combined(luma, chroma[:count], tolerance, power, gain), gray)
+            composite(combined(luma, chroma[:count], tolerance, gain), gray)
             for gray, (luma, chroma) in zip(grays, found, strict=True)
         ]
-        print(row(f"auto {tolerance}, {power}, {gain}, {count} factors", outputs, photographs), flush=True)
+        print(row(f"auto {tolerance}, {gain}, {count} factors", outputs, photographs), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from media import make_film
 
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film import FilmOptions, colorize_film
-from nogan.colorize.render_factor import MAX_GAIN, STEPS, best_factor, combined_squares, factor_weights, factors
+from nogan.colorize.render_factor import STEPS, best_factor, combined_squares, factor_weights, factors
 
 GRAY = cv2.resize(np.random.default_rng(0).uniform(60, 200, (6, 8)).astype(np.float32), (120, 90)).astype(np.uint8)
 TRUTH = np.array([0.08, -0.06], np.float32)  # U and V
@@ -67,16 +67,13 @@ def test_weights_sum_to_one_and_differ_from_place_to_place():
     assert weights[2, :, :16].mean() < 0.05 < 0.15 < weights[2, :, 48:].mean()
 
 
-def test_averaging_does_not_gray():
-    """It ends as saturated as the boldest, within bounds."""
-    angles = dict(zip(FACTORS, np.linspace(-0.25, 0.25, len(FACTORS)), strict=True))
-    bold = {FACTORS[0]: 0.12}
-    for boldest in (0.12, 0.5):
-        bold[FACTORS[0]] = boldest
-        radius = {factor: bold.get(factor, 0.1) for factor in FACTORS}
-        colorizer = network(lambda f, r=radius: [r[f] * np.cos(angles[f]), r[f] * np.sin(angles[f])])
-        saturation = np.linalg.norm(chroma_of(combined_squares(colorizer, GRAY)), axis=-1)
-        assert saturation.mean() == pytest.approx(min(boldest, MAX_GAIN * 0.1), abs=0.004)
+def test_the_more_factors_disagree_the_paler():
+    saturations = []
+    for spread in (0, 0.6, 1.2):
+        angles = dict(zip(FACTORS, np.linspace(-spread, spread, len(FACTORS)), strict=True))
+        colorizer = network(lambda f, a=angles: [0.1 * np.cos(a[f]), 0.1 * np.sin(a[f])])
+        saturations.append(np.linalg.norm(chroma_of(combined_squares(colorizer, GRAY)), axis=-1).mean())
+    assert 0.098 < saturations[0] and saturations[0] > 1.02 * saturations[1] > 1.02 * 1.02 * saturations[2] > 0.03
 
 
 def test_a_film_gets_the_factor_that_its_neighbors_confirm():

@@ -8,13 +8,12 @@ too, is likely right. So the photograph is colorized at each of :func:`factors`,
 1. the chroma planes are brought to one size;
 2. each factor's disagreement at a pixel is its mean chroma distance to the next smaller and the next larger factor,
    averaged over the surroundings (a 12th of the side), and its weight there is ``exp(-disagreement / TOLERANCE)``;
-3. weights also grow with the factor's colorfulness relative to the most colorful one, because pale pictures agree
-   easily; and they are blurred, so that no seam shows where another factor takes over;
-4. the result is the weighted mean, made as saturated as the most colorful factor: a mean of different colors is grayer
-   than any of them.
+3. weights are blurred, so that no seam shows where another factor takes over;
+4. the result is the weighted mean. It is paler than each of them where they disagree: dull rather than wrong.
 
-The constants were chosen on 46 photographs that the model was not trained on; ``benchmarks/render_factor.md`` has 20
-others. All frames of a film get one factor, because a change would flicker: the one with the largest mean weight over
+The constants were chosen by the quality that agrees with the eye (experiments/eye.md): ``benchmarks/render_factor.md``
+has the figures, also those of bolder ones.
+All frames of a film get one factor, because a change would flicker: the one with the largest mean weight over
 frames from the whole film.
 """
 
@@ -40,14 +39,8 @@ class Squares(Protocol):
 STEPS = 4
 """Number of factors, each √2 times the one before; they show a model of 192 px 1.8 times the pixels of factor 35."""
 
-TOLERANCE = 0.002
+TOLERANCE = 0.05
 """Chroma distance (U and V in [-0.5, 0.5]) at which a factor's weight falls to 1/e."""
-
-COLORFULNESS_POWER = 0.5
-"""Exponent of the relative colorfulness in a factor's weight."""
-
-MAX_GAIN = 1.5
-"""Largest factor by which step 4 raises the saturation."""
 
 
 def factors(trained_size: int) -> tuple[int, ...]:
@@ -68,8 +61,7 @@ def combined_squares(colorizer: Squares, pixels: np.ndarray) -> np.ndarray:
     """
     luma, chroma = _chroma_of_all(colorizer, pixels)
     combined = (factor_weights(chroma) * chroma).sum(axis=0)
-    gain = np.clip(_saturation(chroma).max() / max(_saturation(combined), 1e-6), 1, MAX_GAIN)
-    yuv = np.dstack([luma, combined * np.float32(gain) + np.float32(0.5)])
+    yuv = np.dstack([luma, combined + np.float32(0.5)])
     return cv2.cvtColor(yuv, cv2.COLOR_YUV2RGB).clip(0, 1)
 
 
@@ -88,17 +80,10 @@ def factor_weights(chroma: np.ndarray) -> np.ndarray:
     window = max(3, chroma.shape[1] // 12)
     apart = np.stack([cv2.blur(distance, (window, window)) for distance in apart])
     disagreement = np.concatenate([apart[:1], (apart[1:] + apart[:-1]) / 2, apart[-1:]])
-    saturation = _saturation(chroma)
-    colorfulness = (saturation / max(saturation.max(), 1e-6)) ** COLORFULNESS_POWER
     # Relative to the least disagreement at each pixel, so that some factor has weight 1 even where none agree.
-    weights = np.exp((disagreement.min(axis=0) - disagreement) / TOLERANCE) * colorfulness[:, None, None] + 1e-6
+    weights = np.exp((disagreement.min(axis=0) - disagreement) / TOLERANCE)
     weights = np.stack([cv2.GaussianBlur(w, (0, 0), window / 4) for w in weights / weights.sum(axis=0)])
     return (weights / weights.sum(axis=0))[..., None].astype(np.float32)
-
-
-def _saturation(chroma: np.ndarray) -> np.ndarray:
-    """The mean saturation of chroma ``(..., S, S, 2)``."""
-    return np.linalg.norm(chroma, axis=-1).mean(axis=(-2, -1))
 
 
 def _chroma_of_all(colorizer: Squares, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
