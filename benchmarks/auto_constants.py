@@ -45,7 +45,7 @@ def row(name: str, outputs: Sequence[np.ndarray], photographs: Sequence[np.ndarr
 
 
 def combined(luma: np.ndarray, chroma: np.ndarray, tolerance: float, gain: float) -> np.ndarray:
-    """As :func:`nogan.colorize.render_factor.combined_squares`, but perhaps raised to the boldest factor's saturation."""
+    """As :func:`nogan.colorize.render_factor.combined_squares`, but perhaps raised to the boldest saturation."""
     render_factor.TOLERANCE = tolerance
     mean = (render_factor.factor_weights(chroma) * chroma).sum(axis=0)
     saturation = np.linalg.norm(chroma, axis=-1).mean(axis=(-2, -1)).max()

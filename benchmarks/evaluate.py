@@ -122,8 +122,8 @@ def main() -> None:
         network, whole = rates(arguments.checkpoint)
         lines += [
             "",
-            f"Processor time a picture of 256 px, one thread, PyTorch {torch.__version__}: {1e3 * network:.0f} ms for reading, "
-            f"network and compositing, {1e3 * whole:.0f} ms with every measure but FID, LPIPS and stability "
+            f"Processor time a picture of 256 px, one thread, PyTorch {torch.__version__}: {1e3 * network:.0f} ms for "
+            f"reading, network and compositing, {1e3 * whole:.0f} ms with every measure but FID, LPIPS and stability "
             f"({', '.join(STABILITY)}).",
         ]
     arguments.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
