@@ -86,8 +86,9 @@ class BatchOptions:
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
         max_megapixels: photographs with more are refused; None is 500.
-        codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf``, ``stabilize``, ``scenes``,
-            ``shot_threshold``, ``fps`` and ``audio``.
+        codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf``, ``preset``, ``pix_fmt``,
+            ``encoder_options``, ``stabilize``, ``scenes``, ``shot_threshold``, ``fps``, ``start``, ``end``,
+            ``deinterlace`` and ``audio``.
     """
 
     render_factor: RenderFactor | None = None
@@ -106,10 +107,16 @@ class BatchOptions:
     max_megapixels: float | None = None
     codec: str = "libx264"
     crf: int | None = None
+    preset: str | None = None
+    pix_fmt: str | None = None
+    encoder_options: Mapping[str, str] = field(default_factory=dict)
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = film.FilmOptions.shot_threshold
     fps: Fraction | None = None
+    start: Fraction | None = None
+    end: Fraction | None = None
+    deinterlace: Literal["auto", "off"] = "auto"
     audio: Literal["auto", "copy", "transcode", "none"] = "auto"
 
 
@@ -342,10 +349,16 @@ def colorize_films(
         batch_size=options.batch_size or colorizer.batch_size,
         codec=options.codec,
         crf=options.crf,
+        preset=options.preset,
+        pix_fmt=options.pix_fmt,
+        encoder_options=options.encoder_options,
         stabilize=options.stabilize,
         scenes=options.scenes,
         shot_threshold=options.shot_threshold,
         fps=options.fps,
+        start=options.start,
+        end=options.end,
+        deinterlace=options.deinterlace,
         audio=options.audio,
         compare=options.compare,
         raw=options.raw,

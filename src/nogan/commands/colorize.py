@@ -126,10 +126,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--max-megapixels", type=_positive_number, metavar="M", help="refuse larger images (default 500)"
     )
     film = parser.add_argument_group("film")
-    film.add_argument("--codec", default="libx264", help="video encoder of ffmpeg (default libx264)")
     film.add_argument(
-        "--crf", type=int, metavar="N", help="its constant quality, on its own scale; lower is better (default 17)"
+        "--start", type=_time, metavar="TIME", help="begin there: seconds, or H:MM:SS.mmm, since the film's first frame"
     )
+    film.add_argument("--end", type=_time, metavar="TIME", help="and end there")
     film.add_argument(
         "--stabilize",
         type=_strength,
@@ -156,16 +156,40 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="how unlike two frames must be for a cut; lower finds more (default 0.35)",
     )
     film.add_argument(
+        "--deinterlace",
+        choices=("auto", "off"),
+        default="auto",
+        help="make whole frames of interlaced ones (auto, the default), or take them as they are (off)",
+    )
+    film.add_argument(
         "--audio",
         choices=("auto", "copy", "transcode", "none"),
         default="auto",
         help="copy the sound, encode it anew, leave it out, or (auto) copy what fits and encode the rest",
+    )
+    encoder = parser.add_argument_group("film: encoder")
+    encoder.add_argument("--codec", default="libx264", help="video encoder of ffmpeg (default libx264)")
+    encoder.add_argument(
+        "--crf", type=int, metavar="N", help="its constant quality, on its own scale; lower is better (default 17)"
+    )
+    encoder.add_argument("--preset", help="slow, veryfast, …: how long it may take to make the file small")
+    encoder.add_argument("--pix-fmt", metavar="F", help="its pixel format, such as yuv422p10le (default: the film's)")
+    encoder.add_argument(
+        "--encoder-option",
+        dest="encoder_options",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="K=V",
+        help="any other option of it, as ffmpeg names them: tune=grain; may be given several times",
     )
     for text in argv[: argv.index("--")] if "--" in argv else argv:
         if text.startswith("-") and text != "-" and Path(text).exists():
             parser.error(f"{text}: a name that begins with a dash is taken for an option; write ./{text}")
     arguments = parser.parse_args(_with_strength(argv))
     arguments.adjustments = _adjustments(parser, arguments)
+    arguments.encoder_options = dict(arguments.encoder_options)
+    _check_clip(parser, arguments)
     arguments.chosen = bool(arguments.blend or arguments.checkpoint)
     arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint or STARTER])
     return arguments
@@ -264,6 +288,35 @@ def _adjustments(parser: Parser, arguments: argparse.Namespace) -> "Adjustments"
         return Adjustments(arguments.saturation, arguments.tint, tuple(arguments.hue_limit), arguments.shadows)
     except UserError as error:
         parser.error(str(error))
+
+
+def _check_clip(parser: Parser, arguments: argparse.Namespace) -> None:
+    if arguments.start is None and arguments.end is None:
+        return
+    from nogan.colorize.film.clip import Clip
+    from nogan.common.errors import UserError
+
+    try:
+        Clip(Fraction(0), arguments.start, arguments.end)
+    except UserError as error:
+        parser.error(str(error))
+
+
+def _time(text: str) -> Fraction:
+    from nogan.colorize.film.clip import seconds_of
+    from nogan.common.errors import UserError
+
+    try:
+        return seconds_of(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE, such as tune=grain")
+    return name, value
 
 
 def _factor(text: str) -> float:

@@ -104,7 +104,8 @@ def colorize_film(
     start = time.perf_counter()
     work = target.with_name(f"{target.name}.parts")
     try:
-        film = Film.open(source, options.fps)
+        deinterlace = options.deinterlace == "auto"
+        film = Film.open(source, options.fps, start=options.start, end=options.end, deinterlace=deinterlace)
         if not target.parent.is_dir():
             raise UserError(f"{target}: cannot be written: no such folder.")
         with only_one(work, str(target)):
@@ -151,7 +152,8 @@ def _colorize(
     resumed_at = state.frames
     _color_frames(colorizer, film, encoding, options, state, scenes, work, lambda done: progress(done, film.frames))
     if not state.segments:
-        raise UserError(f"{source}: not one frame of its video could be decoded.")
+        between = " between --start and --end" if film.clip else ""
+        raise UserError(f"{source}: not one frame of its video{between} could be decoded.")
     write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target, sound))
     if lost := film.lost(state.frames):
         film.remarks.append(f"{lost} of its {film.frames} frames could not be decoded and are missing")

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 
 from nogan.colorize.composite import Gamut, room_for_chroma
+from nogan.colorize.film.formats import check_options, formats_for
 from nogan.colorize.film.options import FilmOptions
 from nogan.colorize.film.quality import hdr_of, hdr_options, quality_options
 from nogan.colorize.film.reading import Film, quarter_turns
 from nogan.colorize.labels import COLORED, ORIGINAL, label
 from nogan.colorize.pixels import strips
 from nogan.colorize.square import gray_square
-from nogan.common.errors import UserError
 from nogan.common.ycbcr import REC601, REC709, REC2020
 
 if TYPE_CHECKING:
@@ -52,8 +52,10 @@ class Encoding:
         options: of the encoder, by ffmpeg's names.
         width: of the upright film in px; ``compare`` writes twice this.
         height: of the upright film in px.
-        pixel_format: ffmpeg's name of the encoder's format.
-        depth: its bits a channel, 8 or 10.
+        pixel_format: ffmpeg's name of the format in which luma and chroma are put together: planes of Y'CbCr.
+        stored: its name of the encoder's format; mostly the same.
+        stores_rgb: whether that is RGB.
+        depth: bits a channel of the planes, 8 or 10.
         matrix: ffmpeg's number of the Y'CbCr matrix.
         full_range: whether levels take all values, not those of video (16 to 235 at 8 bits).
         source_tags: ffmpeg's numbers of the film's primaries and transfer function.
@@ -73,6 +75,8 @@ class Encoding:
     width: int
     height: int
     pixel_format: str
+    stored: str
+    stores_rgb: bool
     depth: int
     matrix: int
     full_range: bool
@@ -92,32 +96,41 @@ class Encoding:
         """The encoding for a film: its upright size, and its depth, matrix and range as far as the codec takes them.
 
         Raises:
-            UserError: the codec is unknown, or takes no pixel format that would do.
+            UserError: the codec is unknown, takes no pixel format that would do, or not an option that is asked for.
         """
+        import av
+
         frame = film.first
         turns = quarter_turns(frame)
         width, height = (frame.height, frame.width) if turns % 2 else (frame.width, frame.height)
         planar = frame.format
         is_rgb = planar.is_rgb
+        is_full = int(frame.color_range) == _FULL_RANGE or planar.name.startswith("yuvj")
         bits = _bits(planar)
-        pixel_format = _pixel_format(film, options.codec, bits, odd=bool(width % 2 or height % 2))
-        depth = _bits(pixel_format)
-        if depth < bits:
-            keeps = "" if depth == 10 else "; --codec libx265 keeps 10"
-            film.remarks.append(f"its {bits} bits a channel became {depth} ({options.codec}){keeps}")
+        formats = formats_for(options.codec, options.pix_fmt, bits=bits, odd=bool(width % 2 or height % 2))
+        depth = _bits(formats.planes)
+        kept = min(depth, _bits(av.VideoFormat(formats.stored)))
+        if kept < bits:
+            keeps = "" if kept == 10 else "; --codec libx265 keeps 10"
+            film.remarks.append(f"its {bits} bits a channel became {kept} ({options.codec}){keeps}")
         matrix = int(frame.colorspace)
         if is_rgb or matrix in (0, 2):
             matrix = _BT709 if frame.height >= 720 else _SMPTE170M
         aspect = film.aspect or None
+        own = _encoder_options(film, options, depth)
+        given = _given_options(options)
+        check_options(options.codec, given, own, (width, height), formats.stored)
         return cls(
             codec=options.codec,
-            options=_encoder_options(film, options, depth),
+            options=_together(own, given),
             width=width,
             height=height,
-            pixel_format=pixel_format.name,
+            pixel_format=formats.planes.name,
+            stored=formats.stored,
+            stores_rgb=formats.stores_rgb,
             depth=depth,
             matrix=matrix,
-            full_range=(int(frame.color_range) == _FULL_RANGE or planar.name.startswith("yuvj")) and not is_rgb,
+            full_range=formats.stores_rgb if is_rgb else is_full,
             source_tags=(int(frame.color_primaries), int(frame.color_trc)),
             aspect=1 / aspect if aspect and turns % 2 else aspect,
             turns=turns,
@@ -156,7 +169,23 @@ class Encoding:
             plane[:] = values
         if self.compare:
             self._label(shown)
-        return shown
+        return self._stored(shown)
+
+    def _stored(self, shown: VideoFrame) -> VideoFrame:
+        """A frame in the encoder's format."""
+        if self.stored == self.pixel_format:
+            return shown
+        return shown.reformat(
+            format=self.stored,
+            src_colorspace=self.matrix,
+            dst_colorspace=self.matrix,
+            src_color_range="JPEG" if self.full_range else "MPEG",
+            dst_color_range="JPEG" if self._stores_full_range else "MPEG",
+        )
+
+    @property
+    def _stores_full_range(self) -> bool:
+        return self.full_range or self.stores_rgb or self.stored.startswith("yuvj")
 
     def _label(self, shown: VideoFrame) -> None:
         """Say in the picture which half is which, in white on gray."""
@@ -225,10 +254,10 @@ class Encoding:
 
         os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 has no option for that
         stream = container.add_stream(self.codec, rate=self.rate, options=dict(self.options))
-        assert isinstance(stream, VideoStream)  # _pixel_format has refused other encoders
+        assert isinstance(stream, VideoStream)  # formats_for has refused other encoders
         context = stream.codec_context
         stream.width, stream.height = 2 * self.width if self.compare else self.width, self.height
-        stream.pix_fmt = self.pixel_format
+        stream.pix_fmt = self.stored
         context.time_base = stream.time_base = self.time_base
         if self.codec in _FRAME_CLOCKED:
             context.time_base = 1 / self.rate
@@ -240,8 +269,8 @@ class Encoding:
     def describe_color(self, stream: VideoStream) -> None:
         """Set the color tags of ``stream``, by which players convert its levels to RGB."""
         context = stream.codec_context
-        context.color_range = 2 if self.full_range else 1
-        context.colorspace = self.matrix
+        context.color_range = 2 if self._stores_full_range else 1
+        context.colorspace = 0 if self.stores_rgb else self.matrix
         primaries, transfer = self.source_tags
         if primaries not in _UNSPECIFIED:
             context.color_primaries = primaries
@@ -296,27 +325,15 @@ def _bits(pixel_format: VideoFormat) -> int:
     return max(component.bits for component in pixel_format.components)
 
 
-def _pixel_format(film: Film, codec: str, bits: int, *, odd: bool) -> VideoFormat:
-    """The encoder's format that is nearest to the film's: 8 or 10 bits, 4:2:0, or 4:4:4 for odd sizes."""
-    import av
+def _given_options(options: FilmOptions) -> dict[str, str]:
+    """The encoder options that the user asks for, by ffmpeg's names."""
+    return ({} if options.preset is None else {"preset": options.preset}) | dict(options.encoder_options)
 
-    try:
-        encoder = av.Codec(codec, "w")
-    except ValueError as error:
-        raise UserError(f"{film.path}: --codec {codec}: this ffmpeg has no such encoder.") from error
-    if encoder.type != "video":
-        raise UserError(f"{film.path}: --codec {codec} encodes {encoder.type}; expected a video encoder.")
-    names = {known.name for known in encoder.video_formats or ()}
-    depths = ("10le", "") if bits > 8 and codec != "libx264" else ("", "10le")  # few players decode 10-bit H.264
-    samplings = ("444", "420", "422") if odd else ("420", "422", "444")
-    wanted = [f"yuv{sampling}p{depth}" for depth in depths for sampling in samplings]
-    # An encoder that lists no formats is asked for the best one; check_container finds out whether it works.
-    name = next((name for name in wanted if name in names), None if names else wanted[0])
-    if name is None:
-        raise UserError(
-            f"{film.path}: --codec {codec} takes none of {', '.join(wanted)}, only {', '.join(sorted(names))}."
-        )
-    return av.VideoFormat(name)
+
+def _together(own: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """The user's options instead of our own; lists of parameters (x265-params) behind them."""
+    lists = {name: f"{own[name]}:{text}" for name, text in given.items() if name in own and name.endswith("-params")}
+    return own | given | lists
 
 
 def _resized(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

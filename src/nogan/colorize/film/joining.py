@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from nogan.colorize.film.clip import clock_time
 from nogan.colorize.film.encoding import Encoding
-from nogan.colorize.film.reading import Film, clock_time, is_copied, is_cover, open_container, pts_of
+from nogan.colorize.film.reading import Film, is_copied, is_cover, open_container, pts_of
 from nogan.colorize.film.segments import State, segment_format, segment_path
 from nogan.colorize.film.sound import Handling, Transcoder, encoder_for, first_packets, fits
 from nogan.common.errors import UserError
@@ -368,8 +369,8 @@ def _add_copies(
         if stream.type != "attachment":
             copies[stream.index] = take
     output.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _CONTAINER_TAGS})
-    if source.chapters():
-        output.set_chapters(source.chapters())
+    if chapters := film.chapters(source):
+        output.set_chapters(chapters)
     return copies
 
 

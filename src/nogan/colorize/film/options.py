@@ -1,6 +1,7 @@
 """Which files are films, and the options of colorizing one."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +51,9 @@ class FilmOptions:
         codec: name of an ffmpeg encoder.
         crf: its constant quality, on its own scale, lower is better; None is 17 for H.264, H.265 and AV1, and what is
             good for the others (:mod:`nogan.colorize.film.quality`).
+        preset: of the encoder, such as "slow".
+        pix_fmt: its pixel format, by ffmpeg's name; None is the one nearest to the film's.
+        encoder_options: further options of the encoder, by ffmpeg's names.
         stabilize: how far to smooth the chroma along the motion (:mod:`nogan.colorize.film.stabilize`), from 0 to 1.
         scenes: a table of scenes (:mod:`nogan.colorize.film.shots`): read if it exists, otherwise written.
         shot_threshold: how unlike two frames must be for a cut; lower finds more.
@@ -59,6 +63,9 @@ class FilmOptions:
         raw: the network's own picture, including its luma.
         gamut: what becomes of chroma that is too strong for its luma (:mod:`nogan.colorize.composite`).
         fps: frames a second of numbered pictures, and of files that do not know theirs.
+        start: seconds since the first frame at which the part begins that is colored; None for the beginning.
+        end: and where it ends; None for the end.
+        deinterlace: make whole frames of interlaced ones ("auto"), or take them as they are ("off").
         model: identifies the checkpoints, so that a run is continued with the same ones only.
         segment_frames: number of frames in a segment.
     """
@@ -67,6 +74,9 @@ class FilmOptions:
     batch_size: int = 1
     codec: str = "libx264"
     crf: int | None = None
+    preset: str | None = None
+    pix_fmt: str | None = None
+    encoder_options: Mapping[str, str] = field(default_factory=dict)
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = CUT_THRESHOLD
@@ -75,5 +85,8 @@ class FilmOptions:
     raw: bool = False
     gamut: Gamut = "fit"
     fps: Fraction | None = None
+    start: Fraction | None = None
+    end: Fraction | None = None
+    deinterlace: Literal["auto", "off"] = "auto"
     model: Any = None
     segment_frames: int = SEGMENT_FRAMES

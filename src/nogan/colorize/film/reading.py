@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nogan.colorize.film.clip import Clip, clock_time
 from nogan.colorize.film.clock import Clock, Jump
+from nogan.colorize.film.fields import deinterlaced
 from nogan.colorize.film.pictures import DEFAULT_FPS, is_animated, is_pattern, numbered, unpacked_webp
 from nogan.common.errors import UserError
 
@@ -57,6 +59,8 @@ class Film:
         jumps: where the file's clock restarts or jumps; known after :meth:`scanned`.
         even: whether all frames last equally long; known after :meth:`scanned`.
         fps: what the user says of its frames a second, where the file does not know.
+        clip: the part of the film that is wanted, whose clock is that of all packets and frames; None for all of it.
+        deinterlace: whether interlaced frames are made whole.
         remarks: what a user should know.
     """
 
@@ -72,7 +76,10 @@ class Film:
     jumps: tuple[Jump, ...] = ()
     even: bool = True
     fps: Fraction | None = None
+    clip: Clip | None = None
+    deinterlace: bool = False
     remarks: list[str] = field(default_factory=list)
+    _counted: bool = True  # whether `frames` is exact: packets without a time may be on either side of a clip's ends
 
     @property
     def first(self) -> VideoFrame:
@@ -90,15 +97,26 @@ class Film:
         return max(1, round(1 / (self.rate * self.time_base)))
 
     @classmethod
-    def open(cls, path: Path, fps: Fraction | None = None) -> Film:
+    def open(
+        cls,
+        path: Path,
+        fps: Fraction | None = None,
+        *,
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        deinterlace: bool = False,
+    ) -> Film:
         """Read the header of a film, and decode its first frame.
 
         Args:
             path: a film, or numbered pictures (``frame_%04d.png``).
             fps: frames a second of numbered pictures and of files that do not know theirs.
+            start: seconds since the first frame at which the part begins that is wanted; None for the beginning.
+            end: and where it ends; None for the end.
+            deinterlace: make interlaced frames whole.
 
         Raises:
-            UserError: the file has no video, or cannot be read.
+            UserError: the file has no video, or cannot be read, or the part ends before it begins.
         """
         with open_container(path, fps) as container:
             stream = _video_stream(container, path)
@@ -125,39 +143,70 @@ class Film:
             film.first_frame = next(film._frames(container), None)
         if film.first_frame is None:
             raise UserError(f"{path}: not one frame of its video could be decoded.")
-        if film.first_frame.interlaced_frame:
-            film.remarks.append(
-                "interlaced footage, colored and encoded as whole frames; deinterlacing it first "
-                "(ffmpeg -vf bwdif) gives better colors"
-            )
+        if start is not None or end is not None:
+            film.clip = Clip(pts_of(film.first_frame) * time_base, start, end)
+        film.look_for_fields(deinterlace)
         return film
+
+    def look_for_fields(self, deinterlace: bool) -> None:
+        """Say whether the film is interlaced, by its first frame, and what becomes of that.
+
+        Args:
+            deinterlace: make whole frames of interlaced ones.
+        """
+        self.deinterlace = deinterlace and self.first.interlaced_frame
+        if self.deinterlace:
+            self.remarks.append(
+                "interlaced footage: each frame was made whole from its fields (bwdif), which changes its luma; "
+                "--deinterlace off keeps it"
+            )
+        elif self.first.interlaced_frame:
+            self.remarks.append(
+                "interlaced footage, colored and encoded as whole frames; --deinterlace auto gives better colors"
+            )
 
     def scanned(self, container: InputContainer) -> Iterator[Packet]:
         """The packets of all streams on one clock; what they tell of the whole film is known at the end.
 
         Afterwards ``frames`` is the number of packets with a picture, and ``jumps`` and ``even`` are set.
+
+        Raises:
+            UserError: at the end, if the part that is wanted goes beyond it.
         """
         clock = self._clock(container)
-        times, count = [], 0
+        times, count, until = [], 0, Fraction(0)
         for packet in clock.lifted(container.demux()):
+            until = max(until, _end_of(packet))
+            if not self._takes(packet):
+                continue
             if packet.stream.index == self.stream_index and packet.size and not packet.is_discard:
                 count += 1
                 if packet.pts is not None:
                     times.append(packet.pts)
             yield packet
+        if self.clip is not None and until:
+            self.clip.check(self.path, until, END_TOLERANCE)
         self.frames, self.jumps = count or self.frames, tuple(clock.jumps)
+        self._counted = self.clip is None or len(times) == count
         steps = np.diff(np.unique(np.array(times, np.int64)))
         self.even = len(steps) == 0 or bool((abs(steps - np.median(steps)) <= 1).all())
         for jump in self.jumps:
+            if self.clip is not None and not self.clip.has(jump.at):
+                continue
+            at = jump.at if self.clip is None else jump.at - self.clip.shift
             ways = ("restarts", "earlier") if jump.by < 0 else ("jumps", "later")
             self.remarks.append(
-                f"its clock {ways[0]} at {clock_time(jump.at)} ({abs(float(jump.by)):.1f} s {ways[1]}); all that comes "
+                f"its clock {ways[0]} at {clock_time(at)} ({abs(float(jump.by)):.1f} s {ways[1]}); all that comes "
                 "behind was joined there, without a gap"
             )
 
     def packets(self, container: InputContainer) -> Iterator[Packet]:
         """The packets of all streams, with timestamps on one clock."""
-        return self._clock(container).lifted(container.demux())
+        return filter(self._takes, self._clock(container).lifted(container.demux()))
+
+    def chapters(self, container: InputContainer) -> list[Any]:
+        """The chapters, as PyAV has them."""
+        return container.chapters() if self.clip is None else self.clip.chapters(container.chapters())
 
     def lost(self, frames: int) -> int:
         """How many frames of the file could not be decoded, where ``frames`` could.
@@ -165,7 +214,8 @@ class Film:
         Codecs that keep invisible frames in packets of their own, and interlaced film with a packet for each field,
         have more packets than frames; of these 0 is said.
         """
-        if self.frames is None or self.first.interlaced_frame or self.codec_name in ("vp8", "vp9", "av1"):
+        uncounted = self.first.interlaced_frame or self.codec_name in ("vp8", "vp9", "av1") or not self._counted
+        if self.frames is None or uncounted:
             return 0
         return max(self.frames - frames, 0)
 
@@ -177,19 +227,21 @@ class Film:
             done: number of frames up to ``after``.
         """
         with self.opened() as container:
-            if after is None:
-                yield from self._frames(container)
+            begins = None if self.clip is None or self.clip.begins is None else self._ticks(self.clip.begins)
+            wanted = begins if after is None else after + self._shift
+            if wanted is None:
+                yield from self._clipped(self._without_combs(container))
                 return
-            if not self.jumps:  # otherwise the file's clock cannot be sought by
-                container.seek(after, stream=self._stream(container), backward=True, any_frame=False)
-                frames = self._frames(container)
+            if not self.jumps and self._sought(container, wanted):  # a clock that jumps cannot be sought by
+                frames = self._without_combs(container)
                 first = next(frames, None)
-                if first is not None and pts_of(first) <= after and not self._unreliable:
-                    yield from (frame for frame in frames if pts_of(frame) > after)
+                if first is not None and pts_of(first) <= wanted and not self._unreliable:
+                    clipped = self._clipped(chain([first], frames))
+                    yield from (frame for frame in clipped if after is None or pts_of(frame) > after)
                     return
         # Seeking does not work in this container: decoding from the start is slower, but always right.
         with self.opened() as again:
-            yield from islice(self._frames(again), done, None)
+            yield from islice(self._clipped(self._without_combs(again)), done, None)
 
     def samples(self, count: int = 5) -> list[np.ndarray]:
         """Gray pictures ``(H, W)`` uint8, evenly spaced over the film."""
@@ -198,9 +250,13 @@ class Film:
                 return self._samples_by_number(container, count)
             stream = self._stream(container)
             length = stream.duration or round(Fraction(container.duration or 0, 1_000_000) / self.time_base)
+            first, behind = stream.start_time or 0, (stream.start_time or 0) + length
+            if self.clip is not None and length:
+                first = first if self.clip.begins is None else self._ticks(self.clip.begins)
+                behind = behind if self.clip.ends is None else min(behind, self._ticks(self.clip.ends))
             pictures = []
             for part in range(count if length else 1):
-                wanted = (stream.start_time or 0) + length * (2 * part + 1) // (2 * count)
+                wanted = first + (behind - first) * (2 * part + 1) // (2 * count)
                 if length:
                     container.seek(wanted, stream=stream)
                 frame = None
@@ -213,19 +269,51 @@ class Film:
 
     def _samples_by_number(self, container: InputContainer, count: int) -> list[np.ndarray]:
         wanted = {(self.frames or 1) * (2 * part + 1) // (2 * count) for part in range(count)}
-        frames = enumerate(self._frames(container))
+        frames = enumerate(self._clipped(self._frames(container)))
         return [_upright_gray(frame) for number, frame in frames if number in wanted]
 
     def check_end(self, end: Fraction) -> None:
         """Add a remark if the last packet ends, at ``end`` seconds, well before the end that the header declares."""
-        if self.declared_end is not None and end < self.declared_end - END_TOLERANCE:
+        declared = self.declared_end
+        if declared is not None and self.clip is not None:
+            declared = min(declared, declared if self.clip.ends is None else self.clip.ends) - self.clip.shift
+        if declared is not None and end < declared - END_TOLERANCE:
             self.remarks.append(
-                f"it ends at {float(end):.1f} s, and its header declares {float(self.declared_end):.1f} s: "
+                f"it ends at {float(end):.1f} s, and its header declares {float(declared):.1f} s: "
                 "the file seems to be truncated"
             )
 
     def _stream(self, container: InputContainer) -> VideoStream:
         return next(stream for stream in container.streams.video if stream.index == self.stream_index)
+
+    @property
+    def _shift(self) -> int:
+        """Ticks by which the clip's clock is behind the file's."""
+        return 0 if self.clip is None else self._ticks(self.clip.shift)
+
+    def _ticks(self, seconds: Fraction) -> int:
+        return round(seconds / self.time_base)
+
+    def _sought(self, container: InputContainer, ticks: int) -> bool:
+        """Go to a key frame at ``ticks`` or before; False where the container cannot."""
+        import av
+
+        try:
+            container.seek(ticks, stream=self._stream(container), backward=True, any_frame=False)
+        except av.FFmpegError:
+            return False
+        return True
+
+    def _takes(self, packet: Packet) -> bool:
+        return self.clip is None or is_cover(packet.stream) or self.clip.takes(packet)
+
+    def _clipped(self, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
+        return frames if self.clip is None else self.clip.frames(frames, self.time_base)
+
+    def _without_combs(self, container: InputContainer) -> Iterator[VideoFrame]:
+        """The frames of the file, without combs if ``deinterlace`` is set."""
+        frames = self._frames(container)
+        return deinterlaced(frames, self.time_base) if self.deinterlace else frames
 
     def _clock(self, container: InputContainer) -> Clock:
         import av
@@ -241,7 +329,7 @@ class Film:
         last: int | None = None
         damaged = 0
         self._unreliable = False
-        packets = self.packets(container) if self.jumps else container.demux(stream)
+        packets = self._clock(container).lifted(container.demux()) if self.jumps else container.demux(stream)
         for packet in packets:
             if packet.stream.index != stream.index:
                 continue
@@ -263,18 +351,18 @@ class Film:
             self.remarks.append(f"{damaged} damaged packets were skipped")
 
 
+def _end_of(packet: Packet) -> Fraction:
+    """When what is in a packet has been shown, in seconds; 0 where it has no time."""
+    ticks = packet.dts if packet.pts is None else packet.pts
+    if not packet.size or ticks is None or not packet.time_base:
+        return Fraction(0)
+    return (ticks + (packet.duration or 0)) * packet.time_base
+
+
 def pts_of(item: VideoFrame | Packet) -> int:
     """The presentation time of a frame from :class:`Film`, or of an encoded packet; both always have one."""
     assert item.pts is not None
     return item.pts
-
-
-def clock_time(seconds: Fraction) -> str:
-    """A time as a player shows it, such as 1:02:03.4."""
-    tenths = round(float(seconds) * 10)
-    minutes, rest = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest // 10:02d}.{rest % 10}"
 
 
 def _upright_gray(frame: VideoFrame) -> np.ndarray:
