@@ -19,7 +19,8 @@ import numpy as np
 
 from nogan.colorize import film, photos
 from nogan.colorize.adjustments import Adjustments
-from nogan.colorize.colorizer import NO_ADJUSTMENTS, Colorizer
+from nogan.colorize.blending import Blending, Masks
+from nogan.colorize.colorizer import BY_WEIGHTS, NO_ADJUSTMENTS, Colorizer
 from nogan.colorize.composite import Gamut
 from nogan.colorize.jobs import Job, check_folders, plan_jobs
 from nogan.colorize.labels import COLORED, ORIGINAL, label
@@ -82,6 +83,9 @@ class BatchOptions:
         gamut: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`.
         colored: what becomes of photographs that have colors: "redo" colors them anew, "skip" keeps them as they are.
         adjustments: changes to the network's colors.
+        blending: how several checkpoints are blended.
+        blend_mask: a gray picture, or a folder of such by the names of what is colorized, that says how much of the
+            second checkpoint is in the blend.
         overwrite: replace results that already exist.
         device: as in :meth:`~nogan.colorize.colorizer.Colorizer.load`; so are ``precision`` and ``compile``.
         quality: of JPEG and WebP, 1 to 100.
@@ -99,6 +103,8 @@ class BatchOptions:
     gamut: Gamut = "fit"
     colored: Literal["skip", "redo"] = "redo"
     adjustments: Adjustments = NO_ADJUSTMENTS
+    blending: Blending = BY_WEIGHTS
+    blend_mask: Path | None = None
     overwrite: bool = False
     device: str | None = None
     precision: Precision = "auto"
@@ -182,6 +188,9 @@ def colorize_files(
             raise UserError(f"{jobs[0].target} already exists; --overwrite replaces it.")
         return BatchReport(jobs, len(jobs), skipped=skipped)
     check_folders(waiting)
+    if options.blend_mask is not None:
+        Masks(options.blend_mask)
+        options.blending.check([*checkpoints.values()], masked=True)
     check(options.vividness)
     films, photographs = ([job for job in waiting if job.is_film is wanted] for wanted in (True, False))
     for remark in _not_of_photographs(checkpoints):
@@ -212,6 +221,7 @@ def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vivid
         vividness=options.vividness,
         default_vividness=default_vividness,
         adjustments=options.adjustments,
+        blending=options.blending,
     )
 
 
@@ -248,6 +258,7 @@ class _Photographs:
         self._failures: list[str] = []
         self._finished = self._with_colors = 0
         self._lock = threading.Lock()
+        self._masks = None if options.blend_mask is None else Masks(options.blend_mask)
 
     def run(self) -> tuple[list[str], int]:
         size = self._options.batch_size or self._colorizer.batch_size
@@ -287,14 +298,11 @@ class _Photographs:
 
     def _colorize(self, batch: list[tuple[Job, Photo]], writer: WriteBehind[tuple[Job, Photo, np.ndarray]]) -> None:
         try:
-            pixels = [photo.pixels for _, photo in batch]
-            colored = self._colorizer.colorize_pixels(
-                pixels,
-                self._options.render_factor,
-                raw=self._options.raw,
-                gamut=self._options.gamut,
-                spaces=[photo.space for _, photo in batch],
-            )
+            if self._masks is None:
+                colored = self._colored(self._colorizer, [photo for _, photo in batch])
+            else:
+                masked = ((self._colorizer.masked(self._masks(job.source)), photo) for job, photo in batch)
+                colored = [self._colored(colorizer, [photo])[0] for colorizer, photo in masked]
         except Exception as error:
             reason = _failure(batch[0][0], error)
         else:
@@ -307,6 +315,15 @@ class _Photographs:
             return
         for photograph in batch:  # one by one: perhaps only the batch was too large, or only one of them is bad
             self._colorize([photograph], writer)
+
+    def _colored(self, colorizer: Colorizer, photographs: list[Photo]) -> list[np.ndarray]:
+        return colorizer.colorize_pixels(
+            [photo.pixels for photo in photographs],
+            self._options.render_factor,
+            raw=self._options.raw,
+            gamut=self._options.gamut,
+            spaces=[photo.space for photo in photographs],
+        )
 
     def _write(self, result: tuple[Job, Photo, np.ndarray]) -> None:
         job, photo, colored = result
@@ -344,6 +361,8 @@ def colorize_films(
         model.append(("vividness", options.vividness))
     if options.adjustments != NO_ADJUSTMENTS:
         model.append(repr(options.adjustments))
+    if options.blending != BY_WEIGHTS:
+        model.append(repr(options.blending))
     film_options = film.FilmOptions(
         render_factor=options.render_factor or colorizer.render_factor or FILM_RENDER_FACTOR,
         batch_size=options.batch_size or colorizer.batch_size,
@@ -369,12 +388,25 @@ def colorize_films(
     for job in jobs:
         try:
             with reporter.task(job.source.name, None) as advance:
-                report = film.colorize_film(colorizer, job.source, job.target, film_options, progress=advance)
+                chosen, settings = _with_mask(colorizer, film_options, options.blend_mask, job)
+                report = film.colorize_film(chosen, job.source, job.target, settings, progress=advance)
         except Exception as error:  # whatever is wrong with one film, the others are done
             failures.append(_failure(job, error))
         else:
             reporter.finished(report)
     return failures
+
+
+def _with_mask(
+    colorizer: Colorizer, options: film.FilmOptions, mask: Path | None, job: Job
+) -> tuple[Colorizer, film.FilmOptions]:
+    """The colorizer for a film, with its mask, and the options, which must know of that."""
+    if mask is None:
+        return colorizer, options
+    masks = Masks(mask)
+    file = masks.file_for(job.source)
+    model = [*options.model, ("mask", str(file.resolve()), file.stat().st_mtime_ns)]
+    return colorizer.masked(masks(job.source)), replace(options, model=model)
 
 
 def _side_by_side(photo: Photo, colored: np.ndarray) -> tuple[Photo, np.ndarray]:

@@ -20,6 +20,7 @@ from PIL import Image
 
 from nogan.colorize.adjustments import Adjustments
 from nogan.colorize.backends import Network, onnx_network, pick_device, torch_network
+from nogan.colorize.blending import Blending
 from nogan.colorize.composite import Gamut, composite, upsample
 from nogan.colorize.photos import ColorSpace, from_image
 from nogan.colorize.pixels import to_uint8, to_unit
@@ -41,6 +42,7 @@ GPU_BATCH_SIZE = 8
 """Photographs or frames in one pass of the network on a GPU; a CPU gains nothing from more than one."""
 
 NO_ADJUSTMENTS = Adjustments()
+BY_WEIGHTS = Blending()
 
 _INFO = ("icc_profile", "exif", "xmp", "comment", "dpi")  # what Pillow's own formats can store
 
@@ -62,6 +64,7 @@ class Colorizer:
         trained_size: int = DEOLDIFY_SIZE,
         adjustments: Adjustments = NO_ADJUSTMENTS,
         render_factor: int | None = None,
+        blending: Blending = BY_WEIGHTS,
     ) -> None:
         """Mix ``networks``, each with its weight.
 
@@ -72,14 +75,19 @@ class Colorizer:
                 "auto" starts.
             adjustments: changes to the colors of the mix (:mod:`nogan.colorize.adjustments`).
             render_factor: the one that suits the networks, which is taken where none is asked for; None for 35.
+            blending: how their colors become one picture (:mod:`nogan.colorize.blending`); by their weights by default.
 
         Raises:
-            UserError: no network, or a weight that is not above 0.
+            UserError: no network, a weight that is not above 0, or a blending that does not suit them.
         """
         if not networks or any(not weight > 0 for _, weight in networks):
             raise UserError("A blend needs at least one checkpoint, each with a weight above 0 (--blend A:0.6 B:0.4).")
         total = sum(weight for _, weight in networks)
-        self._networks = [(network, weight / total) for network, weight in networks]
+        self._networks = [network for network, _ in networks]
+        self._weights = [weight / total for _, weight in networks]
+        self.blending = blending
+        self._mask: np.ndarray | None = None
+        blending.check(self._weights, masked=False)
         self.batch_size, self.trained_size, self.adjustments = batch_size, trained_size, adjustments
         self.render_factor = render_factor
 
@@ -94,6 +102,7 @@ class Colorizer:
         vividness: float | None = None,
         default_vividness: float = PHOTO_VIVIDNESS,
         adjustments: Adjustments = NO_ADJUSTMENTS,
+        blending: Blending = BY_WEIGHTS,
     ) -> Colorizer:
         """Load a run folder, a ``.safetensors`` or ``.onnx`` export, one of DeOldify's ``.pth`` files, or one by name.
 
@@ -110,6 +119,7 @@ class Colorizer:
                 :mod:`nogan.colorize.vividness`.
             default_vividness: for generators with that knob, where ``vividness`` is None.
             adjustments: changes to its colors (:mod:`nogan.colorize.adjustments`).
+            blending: how several checkpoints are blended (:mod:`nogan.colorize.blending`); by their weights by default.
 
         Raises:
             UserError: in one line, for a checkpoint that cannot be used, a device that is not there, or a precision
@@ -137,7 +147,14 @@ class Colorizer:
             networks.append((network, weight))
             sizes.append(size)
         size = max(sizes, default=DEOLDIFY_SIZE)
-        return cls(networks, batch_size=batch_size, trained_size=size, adjustments=adjustments, render_factor=factor)
+        return cls(
+            networks,
+            batch_size=batch_size,
+            trained_size=size,
+            adjustments=adjustments,
+            render_factor=factor,
+            blending=blending,
+        )
 
     @classmethod
     def of(cls, generator: UNet, *, device: str | None = None, trained_size: int | None = None) -> Colorizer:
@@ -152,6 +169,21 @@ class Colorizer:
         size = getattr(generator, "trained_size", DEOLDIFY_SIZE) if trained_size is None else trained_size
         network = torch_network(copy.deepcopy(generator), pick_device(device), "fp32", False)
         return cls([(network, 1.0)], trained_size=size)
+
+    def masked(self, mask: np.ndarray) -> Colorizer:
+        """The same two networks, blended by a mask.
+
+        Args:
+            mask: ``(H, W)`` floating-point in [0, 1], the share of the second network; it is stretched to the size of
+                what is colorized.
+
+        Raises:
+            UserError: there are not two networks of equal weight, or they are blended by luma.
+        """
+        self.blending.check(self._weights, masked=True)
+        other = copy.copy(self)
+        other._mask = mask.astype(np.float32).clip(0, 1)
+        return other
 
     def colorize(
         self,
@@ -237,13 +269,11 @@ class Colorizer:
     def predict(self, gray: np.ndarray) -> np.ndarray:
         """Run the networks on gray squares: ``(B, S, S)`` uint8 to RGB ``(B, S, S, 3)`` float32 in [0, 1]."""
         x = gray.astype(np.float32) / np.float32(255)
-        if len(self._networks) == 1:
-            return self.adjustments(self._networks[0][0](x))
-        (network, weight), *others = self._networks
-        mixed = network(x) * weight
-        for network, weight in others:
-            mixed = mixed + network(x) * weight
-        return self.adjustments(mixed)
+        pictures = [network(x) for network in self._networks]
+        if len(pictures) == 1:
+            return self.adjustments(pictures[0])
+        mask = None if self._mask is None else _stretched(self._mask, gray.shape[-1])
+        return self.adjustments(self.blending.mixed(pictures, self._weights, x, mask))
 
 
 def _in_space(square: np.ndarray, gray: np.ndarray, space: ColorSpace, *, raw: bool) -> np.ndarray:
@@ -251,6 +281,14 @@ def _in_space(square: np.ndarray, gray: np.ndarray, space: ColorSpace, *, raw: b
     if not raw:
         square = composite(square, to_unit(gray_square(gray, len(square)).astype(np.uint16) * 257))
     return space.from_srgb(square)
+
+
+def _stretched(mask: np.ndarray, side: int) -> np.ndarray:
+    """A mask at the size of the network's square, ``(S, S)``."""
+    import cv2
+
+    smaller = mask.shape[0] > side and mask.shape[1] > side
+    return cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def _checked_array(array: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from nogan.networks.named import STARTER
 if TYPE_CHECKING:
     from nogan.colorize.adjustments import Adjustments, HueLimit, Tint
     from nogan.colorize.batch import Advance, BatchOptions, BatchReport
+    from nogan.colorize.blending import Blending
     from nogan.colorize.film import FilmReport
 
 _NUMBER = r"(\d+(?:\.\d+)?)"
@@ -49,7 +50,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="OUT",
         help="file for one input, otherwise a folder, made if missing (default: NAME-color beside each original)",
     )
-    model = parser.add_mutually_exclusive_group()
+    models = parser.add_argument_group("model")
+    model = models.add_mutually_exclusive_group()
     model.add_argument(
         "--checkpoint",
         metavar="X",
@@ -57,14 +59,32 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "deoldify-artistic (default: starter, which comes with the package)",
     )
     model.add_argument("--blend", nargs="+", metavar="X:WEIGHT", help="mix the chroma of several checkpoints")
-    add(
+    models.add_argument(
+        "--blend-luma",
+        type=_levels,
+        metavar="LOW-HIGH",
+        help="the first of two in the shadows, the other in the lights, and both between these levels of 255: 64-192",
+    )
+    models.add_argument(
+        "--blend-mask",
+        type=Path,
+        metavar="M",
+        help="the second of two where a gray picture is white; or a folder with one for each file, by its name",
+    )
+    models.add_argument(
+        "--blend-limit",
+        type=_factor,
+        metavar="N",
+        help="chroma never further than N levels of 255 from that of the first",
+    )
+    models.add_argument(
         "--render-factor",
         type=_render_factor,
         metavar="N",
         help="the network sees 16 x N px a side: low is vivid, high is fine; or 'auto' (default: what suits the model, "
         "else 35, film 21)",
     )
-    add(
+    models.add_argument(
         "--vividness",
         type=float,
         metavar="V",
@@ -192,6 +212,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     _check_clip(parser, arguments)
     arguments.chosen = bool(arguments.blend or arguments.checkpoint)
     arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint or STARTER])
+    arguments.blending = _blending(parser, arguments)
     return arguments
 
 
@@ -319,11 +340,31 @@ def _option(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _blending(parser: Parser, arguments: argparse.Namespace) -> "Blending":
+    from nogan.colorize.blending import Blending
+    from nogan.common.errors import UserError
+
+    try:
+        blending = Blending(arguments.blend_luma, arguments.blend_limit)
+        blending.check([*arguments.blend.values()], masked=arguments.blend_mask is not None)
+        return blending
+    except UserError as error:
+        parser.error(str(error))
+
+
 def _factor(text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _levels(text: str) -> tuple[float, float]:
+    found = re.fullmatch(rf"{_NUMBER}-{_NUMBER}", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected LOW-HIGH, such as 64-192")
+    low, high = map(float, found.groups())
+    return low, high
 
 
 def _tint(text: str) -> "Tint":
