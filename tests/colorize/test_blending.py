@@ -50,7 +50,9 @@ def test_by_a_mask_the_second_is_where_it_is_white():
     assert np.array_equal(mixed[:, :30], red(WHITE[:, :30].astype(np.float32)))
     assert np.allclose(mixed[:, 34:], blue(WHITE[:, 34:].astype(np.float32)), atol=1e-6)
     half = blended().masked(np.full((5, 5), 0.25)).predict(WHITE[None])[0]
-    assert np.allclose(half, 0.75 * red(WHITE[..., None] / 255)[..., 0, :] + 0.25 * blue(WHITE[..., None] / 255)[..., 0, :])
+    assert np.allclose(
+        half, 0.75 * red(WHITE[..., None] / 255)[..., 0, :] + 0.25 * blue(WHITE[..., None] / 255)[..., 0, :]
+    )
 
 
 @pytest.mark.parametrize("limit", [0, 10, 40.5, 1000])

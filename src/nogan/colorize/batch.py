@@ -8,11 +8,11 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import cv2
 import numpy as np
@@ -37,6 +37,9 @@ from nogan.networks.named import STARTER
 Advance = Callable[[int, int | None], None]
 """Called with how much of a task is done, and with the total (None where that is not known)."""
 
+PATIENCE = 1.5
+"""Seconds after which the reading of a film, and the search for its shots, are a task to be shown."""
+
 MAX_BATCH_BYTES = 200_000_000
 """A batch that holds this many bytes of pixels takes no further photograph, because all of it is in memory at once."""
 
@@ -45,7 +48,7 @@ class Reporter(Protocol):
     """Receives progress, remarks and results."""
 
     def task(self, name: str, total: int | None) -> AbstractContextManager[Advance]:
-        """Called when a film begins, and once for all photographs together; the context ends with that work."""
+        """Called when a step of a film begins, and once for all photographs; the context ends with that work."""
         ...
 
     def remark(self, text: str) -> None:
@@ -137,6 +140,7 @@ class BatchReport:
         seconds: time the work took, without loading the checkpoint.
         skipped: files that are neither photographs nor films, counted by suffix.
         with_colors: photographs that had colors already; ``colored`` says what became of them.
+        films: how many of those that were colorized are films.
     """
 
     jobs: Sequence[Job]
@@ -145,6 +149,7 @@ class BatchReport:
     seconds: float = 0.0
     skipped: Counter[str] = field(default_factory=Counter)
     with_colors: int = 0
+    films: int = 0
 
     @property
     def done(self) -> int:
@@ -182,7 +187,7 @@ def colorize_files(
     jobs, skipped = plan_jobs(inputs, output, fps=options.fps)
     if options.scenes is not None and sum(job.is_film for job in jobs) != 1:
         raise UserError(f"--scenes {options.scenes}: a table belongs to one film; expected one film as the input.")
-    waiting = [job for job in jobs if options.overwrite or not job.target.exists()]
+    waiting = [job for job in jobs if options.overwrite or not job.is_done]
     if not waiting:
         if len(jobs) == 1:
             raise UserError(f"{jobs[0].target} already exists; --overwrite replaces it.")
@@ -196,7 +201,7 @@ def colorize_files(
     for remark in _not_of_photographs(checkpoints):
         reporter.remark(remark)
     failures: list[str] = []
-    with_colors, seconds = 0, 0.0
+    with_colors, seconds, films_done = 0, 0.0, 0
     if photographs:
         colorizer = _load(checkpoints, options, PHOTO_VIVIDNESS)
         start = time.perf_counter()
@@ -205,11 +210,12 @@ def colorize_files(
     if films:
         colorizer = _load(checkpoints, options, FILM_VIVIDNESS)
         start = time.perf_counter()
-        failures += colorize_films(colorizer, checkpoints, films, options, reporter)
+        failed = colorize_films(colorizer, checkpoints, films, options, reporter)
+        failures, films_done = [*failures, *failed], len(films) - len(failed)
         seconds += time.perf_counter() - start
     if failures and len(jobs) == 1:
         raise UserError(failures[0])
-    return BatchReport(jobs, len(jobs) - len(waiting), failures, seconds, skipped, with_colors)
+    return BatchReport(jobs, len(jobs) - len(waiting), failures, seconds, skipped, with_colors, films_done)
 
 
 def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vividness: float) -> Colorizer:
@@ -387,14 +393,55 @@ def colorize_films(
     failures = []
     for job in jobs:
         try:
-            with reporter.task(job.source.name, None) as advance:
+            with _Steps(reporter, job.source.name) as steps:
                 chosen, settings = _with_mask(colorizer, film_options, options.blend_mask, job)
-                report = film.colorize_film(chosen, job.source, job.target, settings, progress=advance)
+                report = film.colorize_film(
+                    chosen, job.source, job.target, settings, progress=steps.color, looking=steps.look
+                )
+        except BrokenPipeError:  # whoever reads the result has gone
+            raise
         except Exception as error:  # whatever is wrong with one film, the others are done
             failures.append(_failure(job, error))
         else:
             reporter.finished(report)
     return failures
+
+
+class _Steps:
+    """The steps of a film as tasks of a reporter, one after the other; what is soon done is none."""
+
+    def __init__(self, reporter: Reporter, name: str) -> None:
+        self._reporter, self._name = reporter, name
+        self._open = ExitStack()
+        self._what: str | None = None
+        self._began = 0.0
+        self._advance: Advance | None = None
+
+    def look(self, what: str, done: int, total: int | None) -> None:
+        """Hear of what comes before the coloring; it becomes a task if it takes longer than :data:`PATIENCE`."""
+        if self._what != what:
+            self._begin(what)
+        if self._advance is None and time.monotonic() - self._began >= PATIENCE:
+            self._advance = self._open.enter_context(self._reporter.task(f"{self._name}: {what}", total))
+        if self._advance is not None:
+            self._advance(done, total)
+
+    def color(self, done: int, total: int | None) -> None:
+        """Hear of the coloring."""
+        if self._what != "" or self._advance is None:
+            self._begin("")
+            self._advance = self._open.enter_context(self._reporter.task(self._name, None))
+        self._advance(done, total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def _begin(self, what: str) -> None:
+        self._open.close()
+        self._what, self._began, self._advance = what, time.monotonic(), None
 
 
 def _with_mask(

@@ -14,8 +14,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nogan.colorize.film import FILM_SUFFIXES, KEPT_SUFFIXES, is_animated, is_pattern, numbered, pattern_of
-from nogan.colorize.film.pictures import PATTERN
+from nogan.colorize.film import (
+    FILM_SUFFIXES,
+    KEPT_SUFFIXES,
+    PIPE,
+    is_animated,
+    is_pattern,
+    numbered,
+    pattern_of,
+    work_folder,
+)
+from nogan.colorize.film.pictures import PATTERN, numbers_of
 from nogan.colorize.photos import PHOTO_SUFFIXES
 from nogan.colorize.photos.special import EXR_SUFFIXES, RAW_SUFFIXES
 from nogan.common.errors import UserError
@@ -48,8 +57,15 @@ class Job:
 
     @property
     def is_film(self) -> bool:
-        """Whether it is a film: by its suffix, numbered pictures, or a picture that is animated."""
-        return _is_film(self.source)
+        """Whether it is a film: by its suffix, numbered pictures, a picture that is animated, or a pipe."""
+        return self.source == PIPE or _is_film(self.source)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its result is there; numbered pictures are not as long as their run goes on."""
+        if is_pattern(self.target):
+            return not work_folder(self.target).exists() and bool(numbers_of(self.target))
+        return self.target != PIPE and self.target.exists()
 
 
 def _is_film(path: Path) -> bool:
@@ -62,8 +78,9 @@ def plan_jobs(
     """The jobs that ``inputs`` and ``output`` of a command line stand for.
 
     Args:
-        inputs: photographs, films, folders (with everything below them) or globs.
-        output: a file where the input is one file, otherwise a folder; None for results beside the originals.
+        inputs: photographs, films, folders (with everything below them) or globs; "-" for stdin.
+        output: a file where the input is one file, otherwise a folder; None for results beside the originals; "-" for
+            stdout.
         fps: makes one film of a folder with numbered pictures.
 
     Returns:
@@ -73,6 +90,8 @@ def plan_jobs(
         UserError: a web address, nothing found, two sources for one target, a target that is a source, or a file in
             place of the folder.
     """
+    if str(PIPE) in inputs:
+        return [_piped(inputs, output)], Counter()
     for text in inputs:
         if _WEB_ADDRESS.match(text):
             raise UserError(f"{text}: a web address, and nothing is fetched: download it, and name the file.")
@@ -88,8 +107,12 @@ def plan_jobs(
     if not sources:
         also = f" ({skipped_text(skipped)})" if skipped else ""
         raise UserError(f"{' '.join(inputs)}: no photograph and no film found{also}.")
+    if out == PIPE and (len(sources) > 1 or not _is_film(sources[0].path)):
+        raise UserError("-o -: a pipe takes one film; expected one film as the input.")
     if out is None or output is None:
         jobs = _beside(sources)
+    elif out == PIPE:
+        jobs = [Job(sources[0].path, PIPE)]
     else:
         jobs = _below(out, sources, single=_is_one_file(inputs, sources, output))
     originals = {os.path.realpath(job.source) for job in jobs}
@@ -103,6 +126,15 @@ def plan_jobs(
             )
         taken[job.target] = job.source
     return jobs, skipped
+
+
+def _piped(inputs: Sequence[str], output: str | None) -> Job:
+    """The job for a film that comes through a pipe."""
+    if len(inputs) > 1:
+        raise UserError("-: what comes through the pipe is one film; expected no further input.")
+    if output is None or Path(output).is_dir() or output.endswith(("/", os.sep)):
+        raise UserError("-: what comes through the pipe has no name; expected -o FILE, or -o - for a pipe.")
+    return Job(PIPE, Path(output))
 
 
 class _Source(NamedTuple):
@@ -158,7 +190,7 @@ def check_folders(jobs: Sequence[Job]) -> None:
     Raises:
         UserError: a folder cannot be made or written to.
     """
-    for folder in dict.fromkeys(job.target.parent for job in jobs):
+    for folder in dict.fromkeys(job.target.parent for job in jobs if job.target != PIPE):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -6,8 +6,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from nogan.commands import Parser, parser_of
 from nogan.common.program import command
@@ -43,12 +44,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="photographs, films, folders (with all below them) or quoted globs")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="photographs, films, folders (with all below them) or quoted globs; - is Y4M from a pipe",
+    )
     add(
         "-o",
         "--output",
         metavar="OUT",
-        help="file for one input, otherwise a folder, made if missing (default: NAME-color beside each original)",
+        help="file for one input, otherwise a folder, made if missing (default: NAME-color beside each original); film "
+        "also goes to numbered pictures (out/%%05d.png) and, as Y4M, to a pipe (-)",
     )
     models = parser.add_argument_group("model")
     model = models.add_mutually_exclusive_group()
@@ -223,47 +230,59 @@ def main(argv: Sequence[str]) -> int:
         print(NO_CHECKPOINT, file=sys.stderr)
     from nogan.colorize.batch import colorize_files
 
-    report = colorize_files(
-        arguments.blend, arguments.inputs, arguments.output, _options(arguments), TerminalReporter()
-    )
-    print_report(report, arguments.output, arguments.colored)
+    words = sys.stderr if arguments.output == "-" else sys.stdout  # which is the film, then
+    reporter = TerminalReporter(words)
+    report = colorize_files(arguments.blend, arguments.inputs, arguments.output, _options(arguments), reporter)
+    print_report(report, arguments.output, arguments.colored, words)
     return 1 if report.failures else 0
 
 
-def print_report(report: "BatchReport", output: str | None, colored: str) -> None:
-    """Say what was done and what was skipped on stdout, and what failed on stderr."""
+def print_report(report: "BatchReport", output: str | None, colored: str, words: TextIO) -> None:
+    """Say what was done and what was skipped on ``words``, and what failed on stderr."""
+    say = partial(print, file=words)
     where = report.jobs[0].target if len(report.jobs) == 1 else output or "beside the originals"
-    done = f"Colorized {report.done} of {len(report.jobs)}"
-    print(f"{done} in {report.seconds:.1f} s: {where}" if report.done else f"{done}.")
+    done = f"Colorized {report.done} of {len(report.jobs)}{_kinds(report)}"
+    say(f"{done} in {report.seconds:.1f} s: {where}" if report.done else f"{done}.")
     if report.skipped:
         from nogan.colorize.jobs import packages_for, skipped_text
 
-        print(f"{skipped_text(report.skipped)}.")
+        say(f"{skipped_text(report.skipped)}.")
         for package in packages_for(report.skipped):
-            print(f"Not installed: {package}.")
+            say(f"Not installed: {package}.")
     if report.with_colors:
         what = f"{report.with_colors} had colors of {'its' if report.with_colors == 1 else 'their'} own"
         if colored == "skip":
-            print(f"{what} and stayed as before (--colored redo colors anew).")
+            say(f"{what} and stayed as before (--colored redo colors anew).")
         else:
-            print(f"{what}, which were replaced (--colored skip keeps them).")
+            say(f"{what}, which were replaced (--colored skip keeps them).")
     if report.existing:
-        print(f"{report.existing} already existed and were kept as they are (--overwrite replaces them).")
+        say(f"{report.existing} already existed and were kept as they are (--overwrite replaces them).")
     if report.failures:
         print(f"{len(report.failures)} failed:", file=sys.stderr)
         for reason in report.failures:
             print(f"  {reason}", file=sys.stderr)
 
 
+def _kinds(report: "BatchReport") -> str:
+    """How many of several results are films, and how many are photographs."""
+    pictures = report.done - report.films
+    parts = [f"{report.films} film{'s' * (report.films != 1)}"] if report.films else []
+    if pictures:
+        parts.append(f"{pictures} photograph{'s' * (pictures != 1)}")
+    return f" ({', '.join(parts)})" if report.films and report.done > 1 else ""
+
+
 class TerminalReporter:
-    """A bar with the count, the time taken and the time left, on stderr; the reports of films on stdout.
+    """A bar with the count, the time taken and the time left, on stderr; the reports of films on stdout, mostly.
 
     See :class:`nogan.colorize.batch.Reporter`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, words: TextIO) -> None:
+        """Reports go to ``words``."""
         from rich.console import Console
 
+        self._words = words
         self._console = Console(stderr=True)
 
     @contextlib.contextmanager
@@ -290,7 +309,7 @@ class TerminalReporter:
 
     def finished(self, report: "FilmReport") -> None:
         """Print what became of a film."""
-        print("\n".join(report.lines()))
+        print("\n".join(report.lines()), file=self._words)
 
 
 def _options(arguments: argparse.Namespace) -> "BatchOptions":

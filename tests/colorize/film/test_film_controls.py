@@ -1,15 +1,20 @@
 """What a user may ask of a film: a part of it, whole frames of fields, and options of the encoder."""
 
+import contextlib
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
 from media import make_film, moving_scene, teal_and_orange
+from PIL import Image
 
+from nogan.cli import main
+from nogan.colorize.batch import BatchOptions, colorize_films
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film import FilmOptions, colorize_film
 from nogan.colorize.film.clip import seconds_of
+from nogan.colorize.jobs import Job
 from nogan.common.errors import UserError
 
 COLORIZER = Colorizer([(teal_and_orange, 1.0)])
@@ -22,7 +27,7 @@ def color(source, target, progress=lambda done, total: None, **options):
 def frames_of(path):
     """Time in seconds and luma of each frame."""
     with av.open(path) as film:
-        return [(float(frame.time), frame.to_ndarray(format="gray")) for frame in film.decode(video=0)]
+        return [(float(frame.time or 0), frame.to_ndarray(format="gray")) for frame in film.decode(video=0)]
 
 
 def stop_at(count):
@@ -62,7 +67,10 @@ def test_sound_subtitles_and_chapters_of_a_part_agree_with_its_frames(tmp_path, 
         heard = np.concatenate([block.to_ndarray() for block in blocks], axis=1)[0]
     first = round((float(blocks[0].time) + 0.5) * 48000)
     assert 0 <= float(blocks[0].time) < 0.1 and len(heard) == pytest.approx(1.2 * 48000, abs=5000)
-    shifts = [np.abs(heard.astype(float) - whole[place : place + len(heard)]).mean() for place in range(first - 60, first + 60)]
+    shifts = [
+        np.abs(heard.astype(float) - whole[place : place + len(heard)]).mean()
+        for place in range(first - 60, first + 60)
+    ]
     assert abs(int(np.argmin(shifts)) - 60) <= 48  # the millisecond of Matroska's clock
     with av.open(target) as film:
         (line,) = [packet for packet in film.demux(subtitles=0) if packet.size and b"wall" in bytes(packet)]
@@ -119,7 +127,10 @@ def test_a_part_that_is_not_there_is_refused_before_any_work(tmp_path):
     for options, reason in (
         ({"start": Fraction(5)}, r"wall\.mp4: --start 0:00:05\.0: the film ends at 0:00:01\.0"),
         ({"end": Fraction(5)}, r"wall\.mp4: --end 0:00:05\.0: the film ends at 0:00:01\.0"),
-        ({"start": Fraction(1, 2), "end": Fraction(1, 2)}, r"--end 0:00:00\.5: expected a time after --start 0:00:00\.5"),
+        (
+            {"start": Fraction(1, 2), "end": Fraction(1, 2)},
+            r"--end 0:00:00\.5: expected a time after --start 0:00:00\.5",
+        ),
     ):
         with pytest.raises(UserError, match=reason):
             color(tmp_path / "wall.mp4", tmp_path / "out.mp4", **options)
@@ -175,9 +186,9 @@ def test_options_of_the_encoder_are_handed_on(tmp_path):
     assert len(packets) == 12 and all(packet.is_keyframe for packet in packets)
 
 
-@pytest.mark.parametrize(("codec", "stored"), [("png", "rgb24"), ("libx264rgb", "bgr24"), ("ffv1", "gbrp10le")])
+@pytest.mark.parametrize(("codec", "stored"), [("png", "rgb48be"), ("libx264rgb", "bgr24"), ("png", "rgb24")])
 def test_encoders_of_rgb_keep_the_luma(tmp_path, codec, stored):
-    source, target = tmp_path / "wall.mp4", tmp_path / "out.mkv"
+    source, target = tmp_path / "wall.mp4", tmp_path / "out.mov"
     make_film(source, frames=2)
     color(source, target, codec=codec, pix_fmt=stored, crf=0 if codec == "libx264rgb" else None)
     with av.open(target) as film:
@@ -185,7 +196,7 @@ def test_encoders_of_rgb_keep_the_luma(tmp_path, codec, stored):
         rgb = frame.to_ndarray(format="rgb24").astype(float)
     before = next(iter(frames_of(source)))[1].astype(float)
     assert frame.format.is_rgb
-    assert np.abs(rgb @ [0.299, 0.587, 0.114] - (before - 16) * 255 / 219).max() <= 1.3
+    assert np.abs(rgb @ [0.299, 0.587, 0.114] - before).max() <= 1.3
     assert (rgb[..., 0] - rgb[..., 2]).std() > 20
 
 
@@ -207,3 +218,56 @@ def test_what_an_encoder_does_not_know_is_refused_in_one_line(tmp_path, options,
         color(tmp_path / "wall.mp4", tmp_path / "out.mkv", **options)
     assert reason in str(caught.value) and "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["wall.mp4"]
+
+
+class Tasks:
+    """A reporter that keeps the names of the tasks, and checks that one ends before the next begins."""
+
+    def __init__(self):
+        self.names, self.open = [], 0
+
+    @contextlib.contextmanager
+    def task(self, name, total):
+        assert not self.open
+        self.names.append(name)
+        self.open += 1
+        yield lambda done, total: None
+        self.open -= 1
+
+    def remark(self, text):
+        pass
+
+    def finished(self, report):
+        pass
+
+
+def test_reading_and_the_search_for_shots_are_shown_where_they_take_long(tmp_path, monkeypatch):
+    make_film(tmp_path / "wall.mkv", frames=8)
+    for patience, names in ((0.0, ["wall.mkv: reading", "wall.mkv: finding shots", "wall.mkv"]), (60.0, ["wall.mkv"])):
+        monkeypatch.setattr("nogan.colorize.batch.PATIENCE", patience)
+        tasks, job = Tasks(), Job(tmp_path / "wall.mkv", tmp_path / "out.mkv")
+        options = BatchOptions(render_factor=4, stabilize=1.0, overwrite=True)
+        assert colorize_films(COLORIZER, {}, [job], options, tasks) == []
+        assert tasks.names == names
+
+
+def test_a_folder_of_films_is_done_one_by_one_and_counted(tmp_path, run_dir, capsys):
+    (tmp_path / "in/reel").mkdir(parents=True)
+    for name in ("a.mkv", "reel/b.mp4", "c.avi"):
+        make_film(tmp_path / "in" / name, frames=3, codec="mpeg4")
+    (tmp_path / "in/d.mkv").write_bytes(b"no film")
+
+    def colorize():
+        fixed = ["--checkpoint", str(run_dir), "--render-factor", "4", "--device", "cpu", "--precision", "fp32"]
+        return main(["colorize", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *fixed])
+
+    assert colorize() == 1
+    said = capsys.readouterr()
+    assert "Colorized 3 of 4 (3 films)" in said.out and "1 failed:" in said.err and "d.mkv: not a film" in said.err
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.*")}
+    assert sorted(str(path.relative_to(tmp_path / "out")) for path in before) == ["a.mkv", "c.mkv", "reel/b.mp4"]
+    make_film(tmp_path / "in/d.mkv", frames=3)
+    Image.fromarray(next(moving_scene(1, 96, 64))).save(tmp_path / "in/e.png")
+    assert colorize() == 0
+    assert "Colorized 2 of 5 (1 film, 1 photograph)" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in before} == before

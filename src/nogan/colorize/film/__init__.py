@@ -9,20 +9,25 @@ the sound, subtitles and chapters of the original are copied.
   films that are pictures
 - ``shots``: cuts, dissolves and flashes
 - ``reading``: the source film and its frames
-- ``encoding``: the frames to encode, with new chroma
+- ``clip``, ``fields``: a part of it; interlaced frames made whole
+- ``encoding``, ``formats``: the frames to encode, with new chroma, and their pixel formats
 - ``segments``: the segments and the state on disk
 - ``joining``: the finished file; sound, subtitles and chapters are copied here
+- ``outputs``, ``sequence``, ``recorder``: what a film may become; numbered pictures; animations and Y4M, in one go
+- ``pipes``: Y4M from stdin and to stdout
 - ``colorize``: runs these four
 - ``stabilize``, ``flicker``: smooth the chroma along the motion, and measure how it flickers
 """
 
 from nogan.colorize.film.colorize import FilmReport, colorize_film
-from nogan.colorize.film.options import FILM_SUFFIXES, KEPT_SUFFIXES, FilmOptions
+from nogan.colorize.film.options import FILM_SUFFIXES, KEPT_SUFFIXES, FilmOptions, work_folder
 from nogan.colorize.film.pictures import is_animated, is_pattern, numbered, pattern_of
+from nogan.colorize.film.pipes import PIPE
 
 __all__ = [
     "FILM_SUFFIXES",
     "KEPT_SUFFIXES",
+    "PIPE",
     "FilmOptions",
     "FilmReport",
     "colorize_film",
@@ -30,4 +35,5 @@ __all__ = [
     "is_pattern",
     "numbered",
     "pattern_of",
+    "work_folder",
 ]

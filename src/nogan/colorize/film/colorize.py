@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,10 +16,12 @@ import numpy as np
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.flicker import Flicker
-from nogan.colorize.film.joining import check_container, join
-from nogan.colorize.film.options import SEGMENT_SECONDS, FilmOptions
-from nogan.colorize.film.reading import Film
-from nogan.colorize.film.segments import SegmentWriter, State, signature_of
+from nogan.colorize.film.options import SEGMENT_SECONDS, FilmOptions, work_folder
+from nogan.colorize.film.outputs import Writer, options_of, output_for, say_what_is_left_out
+from nogan.colorize.film.pipes import PIPE, PipedFilm, check_pipes
+from nogan.colorize.film.reading import Film, Told
+from nogan.colorize.film.recorder import KINDS, Y4M, Recorder
+from nogan.colorize.film.segments import SegmentEnd, State, signature_of
 from nogan.colorize.film.shots import Scene, find_scenes, read_scenes, thumbnail, write_scenes
 from nogan.colorize.film.stabilize import Stabilizer
 from nogan.colorize.render_factor import best_factor
@@ -84,15 +87,17 @@ def colorize_film(
     options: FilmOptions | None = None,
     *,
     progress: Callable[[int, int | None], None] = lambda done, total: None,
+    looking: Told = lambda what, done, total: None,
 ) -> FilmReport:
     """Colorize a film; after an interruption, the same call continues after the last whole segment.
 
     Args:
         colorizer: the network.
-        source: any film that ffmpeg reads.
-        target: the file to write, whose suffix names the container.
+        source: any film that ffmpeg reads, numbered pictures (``frame_%04d.png``), or "-" for Y4M from stdin.
+        target: the file to write, whose suffix names the container, numbered pictures, or "-" for Y4M to stdout.
         options: see :class:`FilmOptions`.
         progress: called with the number of frames done and of all frames (None where the film does not say).
+        looking: called before, while the film is read and its shots are found: with what is done, and the same numbers.
 
     Raises:
         UserError: in one line, for a source that has no video or cannot be read, a codec or container that does not
@@ -101,11 +106,13 @@ def colorize_film(
     import av
 
     options = options or FilmOptions()
+    if PIPE in (source, target):
+        return _color_through_pipes(colorizer, source, target, options, progress)
     start = time.perf_counter()
-    work = target.with_name(f"{target.name}.parts")
+    work = work_folder(target)
     try:
-        deinterlace = options.deinterlace == "auto"
-        film = Film.open(source, options.fps, start=options.start, end=options.end, deinterlace=deinterlace)
+        film = _opened(source, options)
+        film.told = looking
         if not target.parent.is_dir():
             raise UserError(f"{target}: cannot be written: no such folder.")
         with only_one(work, str(target)):
@@ -116,15 +123,85 @@ def colorize_film(
         raise UserError(f"{error.filename or source}: {reason}.") from error
     except OSError as error:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}.") from error
-    return FilmReport(
-        target,
-        state.frames,
-        resumed_at,
-        time.perf_counter() - start,
-        tuple(dict.fromkeys(film.remarks)),
-        state.before.result(),
-        state.after.result() if options.stabilize else None,
-    )
+    return _report(target, film, state, options, resumed_at=resumed_at, seconds=time.perf_counter() - start)
+
+
+def _opened(source: Path, options: FilmOptions) -> Film:
+    deinterlace = options.deinterlace == "auto"
+    return Film.open(source, options.fps, start=options.start, end=options.end, deinterlace=deinterlace)
+
+
+def _report(
+    target: Path, film: Film, state: State, options: FilmOptions, *, resumed_at: int, seconds: float
+) -> FilmReport:
+    remarks = tuple(dict.fromkeys(film.remarks))
+    after = state.after.result() if options.stabilize else None
+    return FilmReport(target, state.frames, resumed_at, seconds, remarks, state.before.result(), after)
+
+
+def _color_through_pipes(
+    colorizer: Colorizer,
+    source: Path,
+    target: Path,
+    options: FilmOptions,
+    progress: Callable[[int, int | None], None],
+) -> FilmReport:
+    """Color a film that comes through a pipe, or goes into one: in one go, since nothing can be gone back to."""
+    import av
+
+    start, state = time.perf_counter(), State("")
+    check_pipes(source, target, options)
+    kind = Y4M if target == PIPE else KINDS.get(target.suffix.lower())
+    settings = options if kind is None else options_of(kind, options, target)
+    try:
+        with ExitStack() as files:
+            film: Film = PipedFilm.begun(options, files) if source == PIPE else _opened(source, options)
+            if source != PIPE:
+                film.scan()
+                say_what_is_left_out(film, "a pipe carries pictures only")
+            if settings.render_factor == "auto":
+                settings = replace(settings, render_factor=best_factor(colorizer, film.samples()))
+            encoding = Encoding.of(film, settings)
+            scenes = _scenes_of(film, settings) if settings.stabilize or settings.scenes else []
+
+            def write(into: Path | str) -> None:
+                with Recorder(encoding, into, kind) as recorder:
+                    writer = _Straight(encoding, recorder)
+                    _color_frames(
+                        colorizer,
+                        film,
+                        encoding,
+                        settings,
+                        state,
+                        scenes,
+                        writer,
+                        lambda done: progress(done, film.frames),
+                    )
+
+            if target == PIPE:
+                write("pipe:1")
+            else:
+                write_atomically(target, write)
+    except BrokenPipeError:
+        raise  # whoever reads has enough
+    except av.FFmpegError as error:
+        raise UserError(f"{error.filename or target}: {error.strerror or error}.") from error
+    return _report(target, film, state, settings, resumed_at=0, seconds=time.perf_counter() - start)
+
+
+@dataclass
+class _Straight:
+    """Writes each frame as it comes; see :class:`nogan.colorize.film.outputs.Writer`."""
+
+    encoding: Encoding
+    recorder: Recorder
+
+    def __call__(self, item: tuple[VideoFrame, np.ndarray] | SegmentEnd) -> None:
+        if not isinstance(item, SegmentEnd):
+            self.recorder.put(self.encoding.colored(*item))
+
+    def abandon(self) -> None:
+        """The recorder is closed by whoever opened it."""
 
 
 def _colorize(
@@ -138,23 +215,24 @@ def _colorize(
 ) -> tuple[State, int]:
     """The steps; returns the state at the end, and how many frames an earlier run had done."""
     network_size(21 if options.render_factor == "auto" else options.render_factor)  # refuse one that is out of range
-    encoding = Encoding.of(film, options)
-    sound = check_container(film, encoding, target, options.audio)
+    output = output_for(film, target, options)
+    encoding, options = output.encoding, output.options
     if options.render_factor == "auto":
         options = replace(options, render_factor=best_factor(colorizer, film.samples()))
     scenes = _scenes_of(film, options) if options.stabilize or options.scenes else []
-    state = State.load(work, signature_of(source, options, scenes))
+    state = State.load(work, signature_of(source, options, scenes), output.files)
     if state.torn:
         film.remarks.append(
             f"{state.torn} segments of an earlier run were damaged or missing, and were done again from frame "
             f"{state.frames} on"
         )
     resumed_at = state.frames
-    _color_frames(colorizer, film, encoding, options, state, scenes, work, lambda done: progress(done, film.frames))
+    writer = output.writer(state, work)
+    _color_frames(colorizer, film, encoding, options, state, scenes, writer, lambda done: progress(done, film.frames))
     if not state.segments:
         between = " between --start and --end" if film.clip else ""
         raise UserError(f"{source}: not one frame of its video{between} could be decoded.")
-    write_atomically(target, lambda temporary: join(film, encoding, state, work, temporary, target, sound))
+    output.finish(state, work)
     if lost := film.lost(state.frames):
         film.remarks.append(f"{lost} of its {film.frames} frames could not be decoded and are missing")
     if state.damaged:
@@ -166,7 +244,7 @@ def _scenes_of(film: Film, options: FilmOptions) -> list[Scene]:
     """The scenes from the user's table, or else found in the film, which is decoded for that, and written there."""
     if options.scenes is not None and options.scenes.exists():
         return read_scenes(options.scenes)
-    frames = read_ahead(film.decode(after=None, done=0), 4)
+    frames = film.watched("finding shots", read_ahead(film.decode(after=None, done=0), 4))
     thumbnails = [thumbnail(frame.reformat(128, 128, "gray", interpolation="AREA").to_ndarray()) for frame in frames]
     scenes = find_scenes(thumbnails, options.shot_threshold)
     if options.scenes is not None:
@@ -181,12 +259,11 @@ def _color_frames(
     options: FilmOptions,
     state: State,
     scenes: Sequence[Scene],
-    work: Path,
+    writer: Writer,
     progress: Callable[[int], None],
 ) -> None:
     """The pipeline: one thread decodes, this one runs the network and smooths, a third writes chroma and encodes."""
     size = network_size(options.render_factor)
-    writer = SegmentWriter(encoding, state, work)
     deadline = time.monotonic() + SEGMENT_SECONDS
     after, done = state.start(Stabilizer(options.stabilize) if options.stabilize else None, scenes, encoding.shown)
     frames = read_ahead(film.decode(after=after, done=done), 2 * options.batch_size)

@@ -22,6 +22,7 @@ from nogan.common.ycbcr import REC601, REC709, REC2020
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
+    from av.video.codeccontext import VideoCodecContext
     from av.video.format import VideoFormat
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -143,6 +144,11 @@ class Encoding:
             stabilized=bool(options.stabilize),
         )
 
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Width and height in px of what is encoded."""
+        return 2 * self.width if self.compare else self.width, self.height
+
     def gray(self, frame: VideoFrame, size: int) -> np.ndarray:
         """The network's input: the frame's luma, upright, in full range, stretched to ``(size, size)`` uint8."""
         luma = np.rot90(_plane(self._working(frame), 0, self.depth), self.turns)
@@ -158,7 +164,7 @@ class Encoding:
         import av
 
         original = self._working(frame)
-        shown = av.VideoFrame(2 * self.width if self.compare else self.width, self.height, self.pixel_format)
+        shown = av.VideoFrame(*self.shown_size, self.pixel_format)
         shown.pts, shown.time_base = frame.pts, frame.time_base
         sources = [np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3)]
         for index, (source, values) in enumerate(zip(sources, self._values(square, sources), strict=True)):
@@ -178,10 +184,14 @@ class Encoding:
         return shown.reformat(
             format=self.stored,
             src_colorspace=self.matrix,
-            dst_colorspace=self.matrix,
+            dst_colorspace=self._stored_matrix,
             src_color_range="JPEG" if self.full_range else "MPEG",
             dst_color_range="JPEG" if self._stores_full_range else "MPEG",
         )
+
+    @property
+    def _stored_matrix(self) -> int:
+        return _SMPTE170M if self.stored.startswith("yuvj") else self.matrix  # as every reader of JPEG expects
 
     @property
     def _stores_full_range(self) -> bool:
@@ -256,7 +266,7 @@ class Encoding:
         stream = container.add_stream(self.codec, rate=self.rate, options=dict(self.options))
         assert isinstance(stream, VideoStream)  # formats_for has refused other encoders
         context = stream.codec_context
-        stream.width, stream.height = 2 * self.width if self.compare else self.width, self.height
+        stream.width, stream.height = self.shown_size
         stream.pix_fmt = self.stored
         context.time_base = stream.time_base = self.time_base
         if self.codec in _FRAME_CLOCKED:
@@ -266,11 +276,25 @@ class Encoding:
         self.describe_color(stream)
         return stream
 
+    def picture_encoder(self) -> VideoCodecContext:
+        """The encoder by itself, which gives a whole picture for each frame."""
+        import av
+
+        context = av.CodecContext.create(self.codec, "w")
+        assert isinstance(context, av.VideoCodecContext)
+        context.width, context.height = self.shown_size
+        context.pix_fmt = self.stored
+        context.framerate, context.time_base = self.rate, self.time_base
+        context.options = dict(self.options)
+        context.color_range = 2 if self._stores_full_range else 1
+        context.thread_count = 1  # with several, a picture comes out some frames later
+        return context
+
     def describe_color(self, stream: VideoStream) -> None:
         """Set the color tags of ``stream``, by which players convert its levels to RGB."""
         context = stream.codec_context
         context.color_range = 2 if self._stores_full_range else 1
-        context.colorspace = 0 if self.stores_rgb else self.matrix
+        context.colorspace = 0 if self.stores_rgb else self._stored_matrix
         primaries, transfer = self.source_tags
         if primaries not in _UNSPECIFIED:
             context.color_primaries = primaries

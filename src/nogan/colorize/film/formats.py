@@ -56,7 +56,9 @@ def formats_for(codec: str, wanted: str | None, *, bits: int, odd: bool) -> Form
     return _with_planes(name)
 
 
-def check_options(codec: str, given: Mapping[str, str], own: Mapping[str, str], size: tuple[int, int], stored: str) -> None:
+def check_options(
+    codec: str, given: Mapping[str, str], own: Mapping[str, str], size: tuple[int, int], stored: str
+) -> None:
     """Refuse options that an encoder does not know, and values that it does not take.
 
     Args:
@@ -119,7 +121,7 @@ def _as_wanted(codec: str, wanted: str, names: set[str]) -> Formats:
         raise UserError(f"--pix-fmt {wanted}: ffmpeg has no such format; yuv420p is the most usual.") from error
     if names and wanted not in names:
         raise UserError(f"--pix-fmt {wanted}: --codec {codec} takes {', '.join(sorted(names))}.")
-    if not pixel_format.is_rgb and not any(component.is_chroma for component in pixel_format.components):
+    if len(pixel_format.components) < 3 and not pixel_format.has_palette:
         raise UserError(f"--pix-fmt {wanted} holds no colors.")
     return _with_planes(wanted)
 

@@ -244,7 +244,7 @@ def join(film: Film, encoding: Encoding, state: State, work: Path, temporary: Pa
             if original.stream.index in copies
             for copy, packet in copies[original.stream.index](original)
         )
-        packets = _joined_packets(film, state, work, by_decoding=_is_mp4(target))
+        packets = joined_packets(film, state, work, by_decoding=_is_mp4(target))
         pictures = ((_time_to_decode(packet), video, packet) for packet in packets)
         rising = _Rising()
         for _, stream, packet in heapq.merge(pictures, others, key=lambda entry: entry[0]):
@@ -284,7 +284,7 @@ def _shown(packet: Packet) -> Fraction:
     return (ticks or 0) * packet.time_base
 
 
-def _joined_packets(film: Film, state: State, work: Path, *, by_decoding: bool) -> Iterator[Packet]:
+def joined_packets(film: Film, state: State, work: Path, *, by_decoding: bool) -> Iterator[Packet]:
     """The packets of all segments with the film's timestamps, and decoding times that rise across the seams.
 
     The encoder of each segment counts decoding times from its own start. Here packet n of the whole film is decoded at

@@ -90,3 +90,8 @@ class FilmOptions:
     deinterlace: Literal["auto", "off"] = "auto"
     model: Any = None
     segment_frames: int = SEGMENT_FRAMES
+
+
+def work_folder(target: Path) -> Path:
+    """Where the segments and the state of a film are until it is done."""
+    return target.with_name(f"{target.name}.parts")

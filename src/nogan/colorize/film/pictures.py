@@ -57,17 +57,22 @@ def numbered(pattern: Path) -> Numbered:
     Raises:
         UserError: there are none, or one is missing between the others.
     """
-    before, after = PATTERN.split(pattern.name)[0], PATTERN.split(pattern.name)[-1]
-    place = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
-    folder = pattern.parent
-    matches = (place.fullmatch(file.name) for file in folder.iterdir()) if folder.is_dir() else ()
-    numbers = sorted(int(match[1]) for match in matches if match and pattern.name % int(match[1]) == match[0])
+    folder, numbers = pattern.parent, numbers_of(pattern)
     if not numbers:
         raise UserError(f"{pattern}: no such pictures.")
     for expected, number in enumerate(numbers, numbers[0]):
         if number != expected:
             raise UserError(f"{folder / (pattern.name % expected)} is missing: numbered pictures must have no gap.")
     return Numbered([folder / (pattern.name % number) for number in numbers], numbers[0])
+
+
+def numbers_of(pattern: Path) -> list[int]:
+    """The numbers of the pictures that a pattern stands for, in order; gaps are no matter."""
+    before, after = PATTERN.split(pattern.name)[0], PATTERN.split(pattern.name)[-1]
+    place = re.compile(re.escape(before) + r"(\d+)" + re.escape(after))
+    folder = pattern.parent
+    matches = (place.fullmatch(file.name) for file in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(match[1]) for match in matches if match and pattern.name % int(match[1]) == match[0])
 
 
 def pattern_of(folder: Path) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
@@ -42,6 +43,13 @@ _DECLARING_FORMATS = frozenset({"matroska", "mov", "avi", "asf", "flv"})
 """Containers whose header declares a duration; elsewhere ffmpeg estimates it, from the file's end or its size."""
 
 
+Told = Callable[[str, int, int | None], None]
+
+
+def _tell_nobody(what: str, done: int, total: int | None) -> None:
+    pass
+
+
 @dataclass
 class Film:
     """A source film, and the decoding of its video stream.
@@ -61,6 +69,7 @@ class Film:
         fps: what the user says of its frames a second, where the file does not know.
         clip: the part of the film that is wanted, whose clock is that of all packets and frames; None for all of it.
         deinterlace: whether interlaced frames are made whole.
+        told: called while the film is read before it is colored: with what is done, and how many frames of how many.
         remarks: what a user should know.
     """
 
@@ -78,6 +87,7 @@ class Film:
     fps: Fraction | None = None
     clip: Clip | None = None
     deinterlace: bool = False
+    told: Told = _tell_nobody
     remarks: list[str] = field(default_factory=list)
     _counted: bool = True  # whether `frames` is exact: packets without a time may be on either side of a clip's ends
 
@@ -132,8 +142,8 @@ class Film:
             names = container.format.name.split(",")
             if container.duration and _DECLARING_FORMATS.intersection(names):
                 # Matroska's duration counts from 0; the others' from the first packet.
-                start = 0 if "matroska" in names else container.start_time or 0
-                film.declared_end = Fraction(start + container.duration, 1_000_000)
+                origin = 0 if "matroska" in names else container.start_time or 0
+                film.declared_end = Fraction(origin + container.duration, 1_000_000)
             others = [s for s in container.streams if s.index != stream.index]
             left_out = [s.type for s in others if not is_copied(s) and "timecode" not in s.metadata]
             if "mov" in names and container.chapters() and "data" in left_out:
@@ -181,6 +191,7 @@ class Film:
                 continue
             if packet.stream.index == self.stream_index and packet.size and not packet.is_discard:
                 count += 1
+                self.told("reading", count, self.frames)
                 if packet.pts is not None:
                     times.append(packet.pts)
             yield packet
@@ -199,6 +210,17 @@ class Film:
                 f"its clock {ways[0]} at {clock_time(at)} ({abs(float(jump.by)):.1f} s {ways[1]}); all that comes "
                 "behind was joined there, without a gap"
             )
+
+    def scan(self) -> None:
+        """Read the whole film without decoding it, for what :meth:`scanned` tells."""
+        with self.opened() as container:
+            deque(self.scanned(container), maxlen=0)
+
+    def watched(self, what: str, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """All frames, while ``told`` hears of how many there were; ``what`` says what for."""
+        for done, frame in enumerate(frames, 1):
+            self.told(what, done, self.frames)
+            yield frame
 
     def packets(self, container: InputContainer) -> Iterator[Packet]:
         """The packets of all streams, with timestamps on one clock."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 Shown = Callable[["VideoFrame", np.ndarray], np.ndarray]
+Files = Callable[[int, "Segment"], Sequence[Path]]
 
 _STATE_NAME = "state.json"
 
@@ -102,17 +103,19 @@ class State:
     _scene: int = 0
 
     @classmethod
-    def load(cls, work: Path, signature: str) -> State:
+    def load(cls, work: Path, signature: str, files: Files | None = None) -> State:
         """The state in ``work`` if it has the same ``signature``; else a fresh one, and ``work`` is emptied.
 
         Segments are trusted as far as their files are the ones that were written; ``torn`` says how many are not.
+        ``files`` gives the files of a segment, if that is not one in ``work``.
         """
         state = cls(signature)
         try:
             saved = json.loads((work / _STATE_NAME).read_text(encoding="utf-8"))
             if saved["signature"] == signature:
                 segments = [Segment(**{**one, "end": SegmentEnd(**one["end"])}) for one in saved["segments"]]
-                whole = [number for number, one in enumerate(segments) if _is_whole(segment_path(work, number), one)]
+                files = files or (lambda number, _: [segment_path(work, number)])
+                whole = [number for number, one in enumerate(segments) if _is_whole(files(number, one), one)]
                 kept = next((n for n in range(len(segments)) if n not in set(whole)), len(segments))
                 state.segments, state.torn = segments[:kept], len(segments) - kept
                 if state.segments:
@@ -226,7 +229,7 @@ class SegmentWriter:
                 os.fsync(file.fileno())
             order = {pts: rank for rank, pts in enumerate(sorted(self._pts))}
             reorder = max(place - order[pts] for place, pts in enumerate(self._pts))
-            self._state.segments.append(Segment(reorder, self._first_pts, len(self._pts), _checksum(path), item))
+            self._state.segments.append(Segment(reorder, self._first_pts, len(self._pts), checksum_of([path]), item))
             self._pts = []
             self._state.save(self._work)
             return
@@ -275,13 +278,17 @@ def signature_of(source: Path, options: FilmOptions, scenes: Sequence[Scene]) ->
     )
 
 
-def _is_whole(path: Path, segment: Segment) -> bool:
+def _is_whole(files: Sequence[Path], segment: Segment) -> bool:
     try:
-        return _checksum(path) == segment.checksum
+        return checksum_of(files) == segment.checksum
     except OSError:
         return False
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+def checksum_of(files: Sequence[Path]) -> str:
+    """Of the content of all files, one behind the other."""
+    digest = hashlib.blake2b()
+    for path in files:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()[:32]
