@@ -69,7 +69,7 @@ KILLS = (
     Kill(signal.SIGTERM, "all processes", (143,), SAVED),
     Kill(signal.SIGINT, "the process", (130,), SAVED),
     Kill(signal.SIGINT, "all processes", (130,), SAVED),
-    Kill(signal.SIGKILL, "a data worker", (1,), "a data worker died"),
+    Kill(signal.SIGKILL, "a data worker", (1,), "a data worker died"),  # or 0, where its work was done
     Kill(signal.SIGTERM, "a data worker", (0,)),  # which pays no heed to it
 )
 OUTSIDE_TRAINING = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
@@ -160,6 +160,8 @@ def ended_well(kill: Kill, code: int, said: str) -> bool:
         return False
     if code == OUTSIDE_TRAINING.get(kill.signal) and SAVED not in said:
         return "batches" not in said or "Done in" in said  # the first phase's line, and the last one of a run
+    if kill.to == "a data worker" and code == 0:  # nothing waited for it any more
+        return True
     return code in kill.exits and kill.words in said
 
 
@@ -255,6 +257,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further kill after as many")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or else, in the background, runs would ignore it, too
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         if arguments.state is not None and arguments.state.is_file():
@@ -265,11 +268,12 @@ def main() -> int:
             if code != 0:
                 sys.exit(log_of(whole).read_text())
             state = {"duration": duration, "expected": fingerprint(whole), "rows": []}
-        for number in range(len(state["rows"]) + 1, arguments.kills + 1):
+        done = {row["number"] for row in state["rows"]}
+        for number in (number for number in range(1, arguments.kills + 1) if number not in done):
             if time.monotonic() - began > arguments.minutes * 60:
                 break
             row = killed(number, arguments.seed, state["duration"], state["expected"], Path(scratch))
-            state["rows"].append(row)
+            state["rows"] = sorted([*state["rows"], row], key=lambda row: int(row["number"]))
             if arguments.state is not None:
                 arguments.state.write_text(json.dumps(state, indent=1))
     print(table(state))
