@@ -2,9 +2,11 @@
 
 python benchmarks/colorize.py [-o benchmarks/colorize.md]
 python benchmarks/colorize.py --differences MODEL...      # only: what half precision does to a model's colors
+python benchmarks/colorize.py --folder PHOTOS             # only: how busy a folder keeps the processor's cores
 """
 
 import argparse
+import contextlib
 import os
 import platform
 import subprocess
@@ -17,12 +19,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from pages import publish
 from PIL import Image
 
+from nogan.colorize.batch import BatchOptions, colorize_photos
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.composite import composite
 from nogan.colorize.film import FilmOptions, colorize_film
-from nogan.colorize.photos import read_photo, write_photo
+from nogan.colorize.jobs import plan_jobs
+from nogan.colorize.photos import PHOTO_SUFFIXES, read_photo, write_photo
 from nogan.colorize.precision import choose, difference
 from nogan.colorize.square import gray_square, network_size
 from nogan.common.color import denormalize, normalize
@@ -150,6 +155,42 @@ def film_rate(frames: int = 120, colorizer: Colorizer | None = None, *, factor: 
         return report.frames / report.seconds
 
 
+def folder_line(photos: Path, count: int = 12, megapixels: float = 2.0, rounds: int = 3) -> str:
+    """Wall seconds of a folder of JPEGs with the starter, and how many cores they keep busy: processor time over it."""
+    colorizer = Colorizer.load(device="cpu")
+    options, found = BatchOptions(overwrite=True), []
+    files = sorted(path for path in photos.rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)[:count]
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in", Path(folder) / "out"
+        source.mkdir()
+        target.mkdir()
+        for number, file in enumerate(files):
+            with Image.open(file) as image:
+                scale = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
+                size = (round(image.width * scale), round(image.height * scale))
+                image.convert("RGB").resize(size).save(source / f"{number:02d}.jpg", quality=92)
+        jobs, _ = plan_jobs([str(source)], str(target))
+        for _ in range(rounds + 1):  # the first warms up
+            wall, processor = time.perf_counter(), time.process_time()
+            failures, _ = colorize_photos(colorizer, jobs, options, _Silent())
+            assert not failures, failures
+            found.append((time.perf_counter() - wall, time.process_time() - processor))
+    wall, processor = min(found[1:])
+    return (
+        f"A folder of {len(files)} photographs of {megapixels:g} megapixels with the starter, "
+        f"{torch.get_num_threads()} threads: {wall:.2f} s, processor time {processor:.2f} s, {processor / wall:.2f} of "
+        f"{os.cpu_count()} cores busy."
+    )
+
+
+class _Silent:
+    def task(self, name: str, total: int | None) -> contextlib.AbstractContextManager[Callable[..., None]]:
+        return contextlib.nullcontext(lambda done, total: None)
+
+    def remark(self, text: str) -> None:
+        pass
+
+
 def scan_memory(side: int = 20_000) -> tuple[float, float]:
     """Peak memory in GB above the start, and seconds, of a gray scan of ``side`` px square, from file to file."""
     script = """
@@ -185,7 +226,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--differences", nargs="+", default=[], metavar="MODEL", help="only print this table")
+    parser.add_argument("--folder", type=Path, metavar="PHOTOS", help="only print this line")
     arguments = parser.parse_args()
+    if arguments.folder:
+        print(folder_line(arguments.folder))
+        return
     if arguments.differences:
         print("\n".join(difference_table(arguments)))
         return
@@ -220,10 +265,7 @@ def main() -> None:
         "",
         f"Decoding, chroma and encoding (H.264, crf 17) go at {film_rate():.0f} frames/s when the network is free.",
     ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text)
+    publish(lines, arguments.output)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ NONSENSE: dict[str, Any] = {
 }
 DAMAGES = ("deleted", "cut", "bit flipped", "bit flipped at the start", "zeroed", "replaced")
 STATES = ("ended", "killed")
-COMMANDS = ("resume", "report", "compare", "snapshots", "pick", "colorize", "export")
+COMMANDS = ("resume", "report", "compare", "snapshots", "pick", "colorize", "blend", "export")
 PAGES = ("report", "compare", "snapshots")  # what they do not show because a file is gone, everybody sees
 KINDS = {
     **{"jpg": "JPEG", "png": "PNG", "webp": "WEBP", "bmp": "BMP", "tif": "TIFF", "gif": "GIF", "avif": "AVIF"},
@@ -283,11 +283,12 @@ class Bench:
             case "colorize":
                 arguments = (str(photo), "-o", f"{out}.png", "--checkpoint", str(self.work), "--render-factor", "4")
                 return said("colorize", *arguments, result=lambda: digest(Path(f"{out}.png")))
-        other = str(self.work / "generator@pretrained.safetensors")  # "export": weights to weights
-        return said(
-            "blend", *(str(self.work), other, "--alpha", "0.5", "-o", f"{out}.safetensors"),
-            result=lambda: digest(Path(f"{out}.safetensors")),
-        )  # fmt: skip
+            case "blend":
+                other = str(self.work / "generator@pretrained.safetensors")
+                arguments = (str(self.work), other, "--alpha", "0.5", "-o", f"{out}.safetensors")
+                return said("blend", *arguments, result=lambda: digest(Path(f"{out}.safetensors")))
+        arguments = (str(self.work), "-o", f"{out}.safetensors")  # "export": at half the size
+        return said("export", *arguments, result=lambda: digest(Path(f"{out}.safetensors")))
 
     def _image(self, case: Case) -> Outcome:
         whole = self.scratch / "images" / f"photo.{case.subject}"
@@ -552,8 +553,8 @@ INTRODUCTION = """# Nonsense and damage
 Each leaf of the config set to -1, 0, 1e30, a word, 5,000 letters, null, an empty list and an empty mapping; each file
 of a run that has ended, and of one that was killed in its last phase, deleted, cut in the middle, with a bit flipped
 anywhere or among its first 200 bytes, zeroed, or replaced by a sentence, and then resumed, reported, compared,
-listed, picked from, colorized with and blended; a picture of each kind damaged alike, colorized, and loaded for
-training. Every outcome is compared with that of the same command where nothing is wrong. *Shows less*: a page or
+listed, picked from, colorized with, blended and exported; a picture of each kind damaged alike, colorized, and loaded
+for training. Every outcome is compared with that of the same command where nothing is wrong. *Shows less*: a page or
 table of a folder in which a file is gone. *Other pixels*: a flipped bit in a picture whose format keeps no checksum,
 which nobody can notice.
 """

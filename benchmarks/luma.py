@@ -11,6 +11,7 @@ from typing import get_args
 
 import cv2
 import numpy as np
+from pages import publish
 
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.composite import Gamut, composite
@@ -80,10 +81,7 @@ def main() -> None:
         "",
         *chroma_table(photographs, side),
     ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text)
+    publish(lines, arguments.output)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def test_damaged_photographs(bench):
 def test_damaged_files_of_a_run(bench):
     files = [path.relative_to(bench.scratch) for path in (bench.scratch / "ended").rglob("*") if path.is_file()]
     files = [str(file) for file in sorted(files) if file.suffix in (".json", ".csv", ".yaml", ".safetensors", ".png")]
-    commands = ("report", "snapshots", "colorize", "pick")
+    commands = ("report", "snapshots", "colorize", "pick", "export")
     assert not faults(bench, [Case("folder", f, d, c) for f in files for d in DAMAGES for c in commands], 24)
 
 

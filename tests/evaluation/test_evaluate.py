@@ -13,6 +13,7 @@ from nogan.cli import main
 from nogan.common import distributed
 from nogan.common.errors import UserError
 from nogan.evaluation import measuring
+from nogan.evaluation.colorizers import requests_of
 from nogan.evaluation.evaluate import Options, evaluate
 from nogan.evaluation.measures import MEASURES
 from nogan.evaluation.measuring import as_tensor
@@ -20,7 +21,7 @@ from nogan.evaluation.metrics import colorfulness, psnr
 from nogan.evaluation.protocols import load_protocol, protocol_names
 from nogan.evaluation.results import ResultsFolder, read_results
 from nogan.evaluation.tables import latex
-from nogan.networks.generator_file import save_generator
+from nogan.networks.generator_file import save_generator, save_half
 from tests.conftest import ROOT
 from tests.small_networks import tiny
 
@@ -120,6 +121,73 @@ def test_a_cut_evaluation_goes_on(evaluated, photographs, models, pictures):
     assert changed == [lost]
 
 
+def files_of(folder):
+    """When each file of what was measured was written."""
+    return {path: path.stat().st_mtime_ns for path in (folder / "measured").rglob("*.npz")}
+
+
+def test_what_was_measured_stays_where_measures_photographs_or_pictures_are_added(
+    photographs, pictures, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(measuring, "CHUNK", 2)
+    out = tmp_path / "out"
+    common = ([str(pictures)], str(photographs), out)
+    settings = {"render_factors": (4,), "keep": 2}
+    evaluate(*common, Options(**settings, images=4, skip=("fid", "lpips", "psnr")))
+    before, painted = files_of(out), count_of_painted(monkeypatch)
+    evaluate(*common, Options(**settings, images=4, skip=("fid", "lpips", "psnr", "ssim")))
+    assert not painted and files_of(out) == before  # fewer measures
+    evaluate(*common, Options(**settings, skip=("fid", "lpips", "psnr")))
+    assert set(painted) == {"b/3"} and before.items() <= files_of(out).items()  # a fifth photograph
+    painted.clear()
+    found = evaluate(*common, Options(**settings, skip=("fid", "lpips")))
+    assert len(painted) == 3 * COUNT and set(files_of(out)) >= set(before)  # a further measure
+    painted.clear()
+    again = evaluate(*common, Options(**settings, skip=("fid", "lpips")))
+    assert not painted and again == found
+    evaluate(*common, Options(**{**settings, "keep": 3}, skip=("fid", "lpips")))
+    assert set(painted) == {"4", "b/1"}  # the chunk of the third picture, which is to be kept now
+    whole = evaluate(*common[:2], tmp_path / "whole", Options(**settings, skip=("fid", "lpips")))
+    assert whole.values == again.values
+
+
+def count_of_painted(monkeypatch):
+    """The names of the photographs that anything is painted for from here on."""
+    painted = []
+    measure = measuring.Measuring._measured
+
+    def noted(self, truth, *rest):
+        painted.append(truth.name)
+        return measure(self, truth, *rest)
+
+    monkeypatch.setattr(measuring.Measuring, "_measured", noted)
+    return painted
+
+
+def test_a_model_is_measured_at_its_own_render_factor(photographs, models, tmp_path):
+    own = save_half(models[0], tmp_path / "own.safetensors", 5)
+    skip = ("fid", "lpips", "shift_variation", "scale_variation")
+    found = evaluate([str(own)], str(photographs), tmp_path / "o", Options(images=2, skip=skip))
+    assert [entry.render_factor for entry in found.entries] == [None, 5, None]
+    assert found.settings["render_factor"] == "what the file of each says, else 35, for models"
+    others = requests_of([str(models[0]), f"{own}:1+{models[0]}:1"], [None])
+    assert [request.render_factor for request in others] == [35, 35]
+
+
+def test_a_model_at_two_vividnesses_has_two_rows(photographs, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    save_generator(tiny(0), run / "generator.safetensors", size=32)
+    save_generator(tiny(1), run / "generator@pretrained.safetensors", size=32)
+    requests = [f"{run}:v0", f"half={run}:v0.5:3+{run}:1", str(run)]
+    options = Options(images=2, render_factors=(4,), skip=("fid", "lpips"))
+    results = evaluate(requests, str(photographs), tmp_path / "o", options)
+    steady, half, vivid = (results.values[name]["psnr"] for name in ("run:v0", "half", "run"))
+    assert steady != vivid and half not in (steady, vivid)
+    pretrained = evaluate([f"before={run}/generator@pretrained.safetensors"], str(photographs), tmp_path / "p", options)
+    assert pretrained.values["before"]["psnr"] == pytest.approx(steady, rel=1e-6)
+
+
 def measured_values(folder):
     """Every number of an evaluation; -1 where nothing was measured."""
     results = read_results(folder)
@@ -189,7 +257,7 @@ def test_published_figures_stand_beside_ours_and_are_marked(photographs, picture
     results = read_results(tmp_path / "o")
     published = [entry for entry in results.entries if entry.kind == "published"]
     assert published[0].name == "DDColor-L" and all(entry.source for entry in published)
-    assert published[0].aggregates["psnr"].value == 23.85
+    assert published[0].aggregates["fid"].value == 3.92
     assert "| DDColor-L (published) |" in (tmp_path / "o" / "table.md").read_text()
     assert "the middle square, resized to 256 x 256 px" in results.settings["size"]
     assert results.settings["images"].startswith("5, fewer than the protocol has (the first 5000")
@@ -286,6 +354,24 @@ def test_one_photograph_is_too_few(photographs, pictures, tmp_path, capsys):
     assert "one photograph; expected 2 or more" in error
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("{0}:v2", "--vividness 2: expected a number from 0"),
+        ("{0}:v0.5", "no such knob"),
+        ("{0}:0", "must be above 0"),
+    ],
+)
+def test_a_wrong_vividness_or_weight_is_one_line(photographs, models, tmp_path, capsys, word, said):
+    error = complaint(capsys, word.format(models[0]), "--data", photographs, "-o", tmp_path / "o")
+    assert said in error and not (tmp_path / "o").exists()
+
+
+def test_results_do_not_lie_among_the_photographs(photographs, pictures, capsys):
+    error = complaint(capsys, pictures, "--data", photographs, "-o", photographs / "results")
+    assert f"-o {photographs / 'results'} is inside --data {photographs}" in error
+
+
 def test_a_folder_with_other_things_in_it_is_left_alone(photographs, pictures, capsys):
-    error = complaint(capsys, pictures, "--data", photographs, "-o", photographs)
-    assert f"-o {photographs} holds other files" in error
+    error = complaint(capsys, photographs, "--data", photographs, "-o", pictures)
+    assert f"-o {pictures} holds other files" in error

@@ -18,6 +18,7 @@ from nogan.runs.run_folder import RunFolder
 from nogan.training.preview import show_plan
 from nogan.training.run import train
 from nogan.training.same_data import DataRecord
+from tests.conftest import SMALLEST, train_py
 
 QUIET = Console(quiet=True)
 RUN = ("trainer.limit_batches=3", "data=folder", "data.images=null", "data.workers=0", "nogan.repeats=0")
@@ -98,6 +99,21 @@ def test_a_dry_run_of_a_resumption_refuses_what_is_done_already(smallest, begun)
     show_plan(resumed(smallest, *begun), QUIET)
     with pytest.raises(UserError, match=r"phase g1 is finished with batch_size=4, and the config now says 5"):
         show_plan(resumed(smallest, *begun, "nogan.pretrain.g1.batch_size=5"), QUIET)
+
+
+def test_a_dry_run_of_the_newest_run_names_it_and_refuses_what_it_would(begun, tmp_path):
+    photographs, run = begun
+    newest = tmp_path / "outputs" / RunFolder(run).config().name / "2026-01-01_12-00-00"
+    shutil.copytree(run, newest, ignore=shutil.ignore_patterns("records.json"))  # it has not ended
+    arguments = (*SMALLEST, *RUN, f"data.path={photographs}", "resume=auto", "dry_run=true")
+    said = train_py(tmp_path, *arguments)
+    assert said.returncode == 0 and f"Goes on with {newest.relative_to(tmp_path)}." in said.stdout
+    (photographs / "017.png").rename(photographs / "another.png")
+    try:
+        refused = train_py(tmp_path, *arguments)
+    finally:
+        (photographs / "another.png").rename(photographs / "017.png")
+    assert refused.returncode == 1 and "(names differ)" in refused.stderr and refused.stderr.count("\n") == 1
 
 
 def test_a_run_that_began_before_its_source_had_digests_goes_on(smallest, copies):

@@ -107,7 +107,7 @@ def test_a_network_that_looks_at_its_numbers_is_tried_for_real(smallest, own):
     check(smallest(f"+model.networks.generator={{_target_:{own}.Looks}}"))
 
 
-@pytest.mark.parametrize("encoder", ["tiny", "resnet34"])
+@pytest.mark.parametrize("encoder", ["tiny", "resnet34", "resnet101"])
 def test_the_networks_of_the_recipes_take_what_they_are_known_to_take(
     smallest: Callable[..., RunConfig], monkeypatch, encoder
 ):

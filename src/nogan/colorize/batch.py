@@ -33,6 +33,7 @@ from nogan.common.files import write_atomically
 from nogan.common.threads import WriteBehind, read_ahead
 from nogan.networks.generator_file import about_training, find_weights
 from nogan.networks.named import STARTER
+from nogan.networks.requested import requested
 
 Advance = Callable[[int, int | None], None]
 """Called with how much of a task is done, and with the total (None where that is not known)."""
@@ -233,7 +234,8 @@ def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vivid
 
 def _not_of_photographs(checkpoints: Mapping[str, float]) -> Iterator[str]:
     """A line for each checkpoint that was trained on something else than photographs, as its file says."""
-    for checkpoint in checkpoints:
+    for word in checkpoints:
+        checkpoint = requested(word).checkpoint
         if about_training(checkpoint).get("data") == "scenes":
             yield (
                 f"{checkpoint} was trained on the built-in scenes and knows no other colors; photographs need "
@@ -361,8 +363,13 @@ def colorize_films(
     reporter: Reporter,
 ) -> list[str]:
     """Colorize films one after the other; returns a line for each that failed."""
-    weights = [(find_weights(path), weight) for path, weight in checkpoints.items()]
-    model: list[object] = [(str(path.resolve()), path.stat().st_mtime_ns, weight) for path, weight in weights]
+    weights = [(*requested(word), weight) for word, weight in checkpoints.items()]
+    model: list[object] = []
+    for checkpoint, vividness, weight in weights:
+        path = find_weights(checkpoint)
+        model.append((str(path.resolve()), path.stat().st_mtime_ns, weight))
+        if vividness is not None:
+            model.append(("vividness", vividness))
     if options.vividness is not None:
         model.append(("vividness", options.vividness))
     if options.adjustments != NO_ADJUSTMENTS:

@@ -32,6 +32,7 @@ from nogan.common.errors import UserError
 from nogan.networks.generator_file import find_weights
 from nogan.networks.named import STARTER
 from nogan.networks.original import DEOLDIFY_SIZE
+from nogan.networks.requested import requested
 
 if TYPE_CHECKING:
     from nogan.networks import UNet
@@ -109,14 +110,15 @@ class Colorizer:
         Args:
             path: the checkpoint, or several with their weights, e.g. ``{"vivid": 0.6, "stable": 0.4}``. By default the
                 starter, a small model that comes with the package; "deoldify-artistic", "deoldify-stable" and
-                "deoldify-video" are DeOldify's, fetched when first asked for.
+                "deoldify-video" are DeOldify's, fetched when first asked for. "RUN:v0.5" is ``RUN`` at a vividness of
+                its own.
             device: "cpu", "cuda", "cuda:1", "mps"; the GPU if there is one by default.
             precision: "bf16" runs the convolutions in bfloat16; "auto" does so where the device has instructions for it
                 and the colors of a small picture stay the same to the eye (:mod:`nogan.colorize.precision`); "fp32" is
                 exact. An ONNX export runs in float32.
             compile: compile the network, which takes a minute at first and pays off for films and folders.
             vividness: from 0 (steady) to 1 (vivid), for a generator with that knob or a run folder: see
-                :mod:`nogan.colorize.vividness`.
+                :mod:`nogan.colorize.vividness`. Of what has one of its own ("RUN:v0.5"), that one counts.
             default_vividness: for generators with that knob, where ``vividness`` is None.
             adjustments: changes to its colors (:mod:`nogan.colorize.adjustments`).
             blending: how several checkpoints are blended (:mod:`nogan.colorize.blending`); by their weights by default.
@@ -131,17 +133,18 @@ class Colorizer:
             raise UserError(f"--precision {precision}: expected {', '.join(PRECISIONS)}.")
         networks, sizes = [], []
         factor: int | None = None
-        for checkpoint, weight in weights.items():
-            file = find_weights(checkpoint)
+        for word, weight in weights.items():
+            checkpoint, own = requested(word)
+            file, level = find_weights(checkpoint), vividness if own is None else own
             if file.suffix == ".onnx":
                 for setting, given in ((f"--precision {precision}", precision == "bf16"), ("--compile", compile)):
                     if given:
                         raise UserError(f"{setting}: {file} is an ONNX export, which has no such option; leave it out.")
-                network, size = onnx_network(file, device, vividness, default_vividness)
+                network, size = onnx_network(file, device, level, default_vividness)
             else:
                 device = pick_device(device)
                 batch_size = 1 if device == "cpu" else GPU_BATCH_SIZE
-                generator = generator_at(file, vividness, default_vividness)
+                generator = generator_at(file, level, default_vividness)
                 network, size = torch_network(generator, device, precision, compile), generator.trained_size
                 factor = getattr(generator, "render_factor", None) if len(weights) == 1 else None
             networks.append((network, weight))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
-from nogan.networks.generator_file import find_weights, load_generator
+from nogan.networks.generator_file import describe, find_weights, load_generator
 from nogan.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -47,12 +47,9 @@ def generator_at(checkpoint: str | os.PathLike[str], vividness: float | None, de
         return plain
     if vividness is None:
         return generator
-    pretrained = _before_gan(find_weights(checkpoint))
+    pretrained = before_gan(find_weights(checkpoint))
     if pretrained is None:
-        raise UserError(
-            f"--vividness {vividness:g}: {checkpoint} has no such knob, and there is no generator from before its GAN "
-            "phase beside it; expected a model=unified generator, or the folder of a run with a GAN phase"
-        )
+        raise _no_knob(checkpoint, vividness)
     from nogan.networks.blend import blend
 
     return blend(load_generator(pretrained), generator, vividness)
@@ -68,8 +65,29 @@ def check(vividness: float | None) -> None:
         raise UserError(f"--vividness {vividness:g}: expected a number from 0 (steady) to 1 (vivid)")
 
 
-def _before_gan(weights: Path) -> Path | None:
-    """The generator before the GAN phase, beside the final one of a run."""
+def check_has_knob(weights: Path, vividness: float) -> None:
+    """Refuse a vividness that is out of range, or asked of a file that cannot have one; without loading the network.
+
+    Of an ONNX export it is known when it is loaded.
+
+    Raises:
+        UserError: as :func:`generator_at`.
+    """
+    check(vividness)
+    told = weights.suffix == ".safetensors" and "vividness" in describe(weights)["network"]
+    if not told and weights.suffix != ".onnx" and before_gan(weights) is None:
+        raise _no_knob(weights, vividness)
+
+
+def _no_knob(checkpoint: str | os.PathLike[str], vividness: float) -> UserError:
+    return UserError(
+        f"--vividness {vividness:g}: {checkpoint} has no such knob, and there is no generator from before its GAN "
+        "phase beside it; expected a model=unified generator, or the folder of a run with a GAN phase"
+    )
+
+
+def before_gan(weights: Path) -> Path | None:
+    """The generator before the GAN phase, beside the final one of a run; None where there is none."""
     run = RunFolder(weights.parent)
     pretrained = run.generator("pretrained")
     return pretrained if weights == run.generator() and pretrained.is_file() else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from nogan.commands import Parser, parser_of
 from nogan.common.program import command
+from nogan.common.terminal import name_column, say
 from nogan.networks.named import STARTER
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--checkpoint",
         metavar="X",
         help="run folder, .safetensors or .onnx export, DeOldify .pth, or a name that `nogan models` lists, such as "
-        "deoldify-artistic (default: starter, which comes with the package)",
+        "deoldify-artistic (default: starter, which comes with the package); RUN:v0.5 sets its vividness",
     )
     model.add_argument("--blend", nargs="+", metavar="X:WEIGHT", help="mix the chroma of several checkpoints")
     models.add_argument(
@@ -297,7 +298,7 @@ class TerminalReporter:
             TimeRemainingColumn,
         )
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (name_column(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         left = (TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *left, console=self._console) as progress:
             task = progress.add_task(name, total=total, visible=total != 1)
@@ -305,7 +306,7 @@ class TerminalReporter:
 
     def remark(self, text: str) -> None:
         """Print a remark above the bar."""
-        self._console.print(text, highlight=False, markup=False)
+        say(self._console, text, highlight=False)
 
     def finished(self, report: "FilmReport") -> None:
         """Print what became of a film."""
@@ -468,17 +469,10 @@ def _quality(text: str) -> int:
 
 
 def _blend(parser: Parser, parts: Sequence[str]) -> dict[str, float]:
-    """``["a:0.6", "b"]`` to ``{"a": 0.6, "b": 1.0}``; a name that exists as it stands is taken whole."""
-    blend: dict[str, float] = {}
-    for part in parts:
-        name, colon, weight = part.rpartition(":")
-        if not colon or Path(part).exists():
-            name, weight = part, "1"
-        try:
-            value = float(weight)
-        except ValueError:
-            name, value = part, 1.0
-        if not 0 < value < float("inf"):
-            parser.error(f"--blend {part}: the weight must be above 0")
-        blend[name] = blend.get(name, 0.0) + value
-    return blend
+    from nogan.common.errors import UserError
+    from nogan.networks.requested import weights_of
+
+    try:
+        return weights_of(parts)
+    except UserError as error:
+        parser.error(f"--blend {error}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.commands import parser_of
+from nogan.common.terminal import name_column, plain
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -155,9 +156,9 @@ class Bar:
     def task(self, name: str, total: int, done: int) -> Iterator[Callable[[int], None]]:
         """See :class:`nogan.evaluation.evaluate.Reporter`."""
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        columns = (name_column(), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
             task = progress.add_task(name, total=total, completed=done)
             yield lambda more: progress.update(task, advance=more)
@@ -177,9 +178,11 @@ def show(results: "Results") -> None:
     ]
     first = ["", *map(heading, results.measures)]
     for block in _blocks(columns, console.width - max(map(len, first)) - FRAME):
-        table = Table(first[0], *(column[0] for column in block))
+        table = Table(first[0])
+        for column in block:
+            table.add_column(plain(column[0]))
         for number, name in enumerate(first[1:], start=1):
-            table.add_row(name, *(column[number] for column in block))
+            table.add_row(plain(name), *(column[number] for column in block))
         console.print(table)
 
 
@@ -216,7 +219,7 @@ def rank(paths: Sequence[Path], output: Path) -> None:
     table = Table("", "strength", "95 % interval", "chosen", "shown")
     for place in ranking.colorizers:
         interval = f"{place.low:.2f} to {place.high:.2f}"
-        table.add_row(place.name, f"{place.strength:.2f}", interval, f"{place.wins:g}", str(place.shown))
+        table.add_row(plain(place.name), f"{place.strength:.2f}", interval, f"{place.wins:g}", str(place.shown))
     Console().print(table)
     print(f"{output}: ranking.json, from {len(choices)} choices")
 
@@ -224,13 +227,14 @@ def rank(paths: Sequence[Path], output: Path) -> None:
 def measure_films(films: Sequence[Path], reference: Path | None, output: Path) -> None:
     """Measure films, with a progress bar, write the results and the page, and print a table."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
     from rich.table import Table
 
     from nogan.evaluation import film
     from nogan.report.film_page import rows, write_film_page
 
-    with Progress(console=Console(stderr=True)) as progress:
+    columns = (name_column(), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
         def show_progress(name: str, done: int, total: int | None) -> None:
@@ -244,9 +248,9 @@ def measure_films(films: Sequence[Path], reference: Path | None, output: Path) -
     heads, values = rows(measured)
     table = Table("")
     for one in measured:
-        table.add_column(one.name, justify="right", overflow="fold")
+        table.add_column(plain(one.name), justify="right", overflow="fold")
     for head, *cells in zip(heads, *values, strict=True):
-        table.add_row(head.label, *cells)
+        table.add_row(plain(head.label), *cells)
     Console().print(table)
     for one in measured:
         for remark in one.remarks:

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.commands import parser_of
 from nogan.common.image_files import printable
+from nogan.common.terminal import plain, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if args.dest is None:
         parser.error("the following arguments are required: DEST")
-    with console.status(f"looking through {args.src}"):
+    with console.status(plain(f"looking through {args.src}")):
         source = find_source(args.src)
     began = time.monotonic()
     with _Bar(console, len(source)) as bar:
@@ -56,10 +58,10 @@ def main(argv: Sequence[str]) -> None:
 def _check(console: "Console", dest: str) -> None:
     from nogan.data.prepare import check
 
-    with console.status(f"reading {dest}"):
+    with console.status(plain(f"reading {dest}")):
         report = check(dest)
     found = f"{dest} is whole: {report.kept} photographs, {report.bytes / 1e9:.2f} GB"
-    console.print(found, markup=False, highlight=False, soft_wrap=True)
+    say(console, found, highlight=False)
 
 
 class _Bar:
@@ -97,17 +99,15 @@ class _Bar:
 
 
 def _print_report(console: "Console", report: "Report", total: int, dest: str, seconds: float) -> None:
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    say(f"{report.kept} of {total} photographs prepared in {seconds:.0f} s: {report.bytes / 1e9:.2f} GB in {dest}")
+    tell = partial(say, console, highlight=False)
+    tell(f"{report.kept} of {total} photographs prepared in {seconds:.0f} s: {report.bytes / 1e9:.2f} GB in {dest}")
     if report.repaired:
-        say(f"damaged shards made again: {report.repaired}")
+        tell(f"damaged shards made again: {report.repaired}")
     for reason, count in report.reasons().most_common():
-        say(f"left out, {reason}: {count}")
+        tell(f"left out, {reason}: {count}")
         names = [name for name, why in report.left_out if why == reason]
         for name in names[:SHOWN]:
-            say(f"    {printable(name)}")
+            tell(f"    {printable(name)}")
         if count > SHOWN:
-            say(f"    … all of them in {Path(dest) / 'left_out.tsv'}")
-    say(f"to train on it: data.path={dest}")
+            tell(f"    … all of them in {Path(dest) / 'left_out.tsv'}")
+    tell(f"to train on it: data.path={dest}")

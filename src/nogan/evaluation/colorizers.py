@@ -17,7 +17,8 @@ from PIL import Image
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.composite import composite, upsample
 from nogan.colorize.photos import read_photo
-from nogan.colorize.square import MAX_RENDER_FACTOR, RenderFactor, gray_square, network_size
+from nogan.colorize.square import MAX_RENDER_FACTOR, PHOTO_RENDER_FACTOR, RenderFactor, gray_square, network_size
+from nogan.colorize.vividness import before_gan, check_has_knob
 from nogan.common.errors import UserError
 from nogan.common.image_files import IMAGE_SUFFIXES, printable
 from nogan.evaluation.held_out import shift
@@ -25,8 +26,9 @@ from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.protocols import Protocol
 from nogan.evaluation.results import Kind
 from nogan.evaluation.truths import Truth, Truths, fitted, name_of, to_rgb
-from nogan.networks.generator_file import CHECKPOINT_SUFFIXES, find_weights
+from nogan.networks.generator_file import CHECKPOINT_SUFFIXES, find_weights, render_factor
 from nogan.networks.named import is_name
+from nogan.networks.requested import Requested, requested, weights_of
 from nogan.runs.run_folder import RunFolder
 
 NAMED = 3
@@ -49,7 +51,7 @@ class Request:
         name: its row in the tables.
         kind: see :class:`nogan.evaluation.results.Entry`.
         path: of the pictures; None for what has none.
-        weights: checkpoints with their weights, of a model.
+        weights: checkpoints with their weights, of a model; see :mod:`nogan.networks.requested`.
         render_factor: of a model.
     """
 
@@ -78,22 +80,32 @@ class Request:
         if self.path is not None:
             files = sorted(path for path in self.path.rglob("*") if path.is_file())
             parts += [(str(f.relative_to(self.path)), f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        for checkpoint, weight in self.weights.items():
-            with find_weights(checkpoint).open("rb") as file:
-                parts += [weight, hashlib.file_digest(file, "sha256").hexdigest()]
+        for word, weight in self.weights.items():
+            checkpoint, vividness = requested(word)
+            files = [find_weights(checkpoint)]
+            if vividness is not None:
+                files += filter(None, [before_gan(files[0])])
+            parts += [weight, vividness, *map(_digest, files)]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 GRAY, TRUTH = Request("gray", "gray"), Request("truth", "truth")
 """Rows of every table: a measure that cannot tell the two apart is not one."""
 
 
-def requests_of(words: Iterable[str], factors: Sequence[RenderFactor]) -> list[Request]:
+def requests_of(words: Iterable[str], factors: Sequence[RenderFactor | None]) -> list[Request]:
     """The colorizers that the words of a command line mean.
 
     Args:
-        words: each ``PATH``, ``NAME=PATH``, or a blend, ``PATH:0.6+PATH:0.4``, with or without a name.
-        factors: render factors; with several, each model is there once for each.
+        words: each ``PATH``, ``NAME=PATH``, or a blend, ``PATH:0.6+PATH:0.4``, with or without a name; ``PATH:v0.5`` is
+            a model at a vividness.
+        factors: render factors; with several, each model is there once for each. None is the one that suits the model,
+            where its file says so, else that of photographs.
 
     Raises:
         UserError: a path is not there, or two have one name.
@@ -112,39 +124,48 @@ def requests_of(words: Iterable[str], factors: Sequence[RenderFactor]) -> list[R
     return several
 
 
-def _with_factor(request: Request, factor: RenderFactor) -> Request:
-    return replace(request, render_factor=factor) if request.kind == "model" else request
+def _with_factor(request: Request, factor: RenderFactor | None) -> Request:
+    if request.kind != "model":
+        return request
+    return replace(request, render_factor=_suitable(request) if factor is None else factor)
+
+
+def _suitable(request: Request) -> int:
+    """The factor that :meth:`Colorizer.colorize` would take by itself."""
+    own = None
+    if len(request.weights) == 1:
+        own = render_factor(requested(next(iter(request.weights))).checkpoint)
+    return own or PHOTO_RENDER_FACTOR
 
 
 def _request(word: str) -> Request:
     name, equals, rest = word.partition("=")
     given = name if equals and name and not os.path.exists(word) and "/" not in name else ""  # noqa: PTH110
     text = rest if given else word
-    parts = [text] if Path(text).exists() else text.split("+")
-    weights: dict[str, float] = {}
-    for part in parts:
-        path, colon, number = part.rpartition(":")
-        if not colon or Path(part).exists():
-            path, number = part, "1"
-        try:
-            weight = float(number)
-        except ValueError:
-            path, weight = part, 1.0
-        if not 0 < weight < float("inf"):
-            raise UserError(f"{word}: the weight of {path} must be above 0")
-        weights[path] = weights.get(path, 0.0) + weight
+    weights = weights_of([text] if Path(text).exists() else text.split("+"))
     if given in (GRAY.name, TRUTH.name):
         raise UserError(f"{word}: {given} is a row of every table already; give it another name")
     folder = Path(next(iter(weights)))
     if len(weights) == 1 and _is_pictures(folder):
         return Request(given or folder.resolve().as_posix(), "pictures", folder)
-    files = {os.fspath(find_weights(path)): weight for path, weight in weights.items()}
-    label = given or "+".join(_label(path) for path in weights)
+    files = {_as_file(part): weight for part, weight in weights.items()}
+    label = given or "+".join(map(_label, weights))
     return Request(label, "model", None, files if len(files) > 1 else dict.fromkeys(weights, 1.0))
 
 
-def _label(checkpoint: str) -> str:
-    return checkpoint if is_name(checkpoint) else _without_suffix(Path(checkpoint).resolve())
+def _as_file(part: str) -> str:
+    """A part of a blend by its file, so that two names of one are one; what cannot be had is refused here."""
+    checkpoint, vividness = requested(part)
+    weights = find_weights(checkpoint)
+    if vividness is not None:
+        check_has_knob(weights, vividness)
+    return str(Requested(os.fspath(weights), vividness))
+
+
+def _label(part: str) -> str:
+    checkpoint, vividness = requested(part)
+    path = checkpoint if is_name(checkpoint) else _without_suffix(Path(checkpoint).resolve())
+    return str(Requested(path, vividness))
 
 
 def _without_suffix(path: Path) -> str:
@@ -198,7 +219,7 @@ def group_of(request: Request, key: str) -> str | None:
     """
     if request.kind != "model" or len(request.weights) != 1:
         return None
-    path = Path(next(iter(request.weights)))
+    path = Path(requested(next(iter(request.weights))).checkpoint)
     folder = RunFolder(path if path.is_dir() else path.parent)
     if not folder.config_file.is_file():
         return None

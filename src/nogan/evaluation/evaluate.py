@@ -23,7 +23,7 @@ from nogan.evaluation.deep import SAID, Deep, Unavailable, inception, lpips
 from nogan.evaluation.measures import MEASURES, TABLE
 from nogan.evaluation.measuring import STABILITY, Instruments, Measuring
 from nogan.evaluation.per_image import needed_for
-from nogan.evaluation.protocols import Protocol, load_protocol
+from nogan.evaluation.protocols import OWN_FACTOR, Protocol, load_protocol
 from nogan.evaluation.results import Missing, Results, ResultsFolder, read_results, write_results
 from nogan.evaluation.summing_up import put_together
 from nogan.evaluation.truths import Truths
@@ -117,8 +117,9 @@ def evaluate(
     protocol = load_protocol(options.protocol, **changes)
     factors = options.render_factors or (protocol.render_factor,)
     for factor in factors:
-        if factor != "auto":
+        if factor not in (None, "auto"):
             network_size(factor)
+    _check_apart(output, data)
     truths = Truths(_open(data), protocol, data)
     _check(truths)
     requests = [GRAY, *requests_of(colorizers, factors), TRUTH]
@@ -223,12 +224,22 @@ def _folder(path: Path) -> ResultsFolder:
     return folder
 
 
+def _check_apart(output: Path, data: str) -> None:
+    photographs = Path(data).expanduser().resolve()
+    if photographs in (output.resolve(), *output.resolve().parents):
+        raise UserError(
+            f"-o {output} is inside --data {data}, whose photographs the pictures in it would be taken for: expected a "
+            "folder elsewhere"
+        )
+
+
 def _settings(protocol: Protocol, options: Options, truths: Truths) -> dict[str, str]:
     """The protocol said in full, and how this evaluation departs from it."""
     said = {**protocol.said_in_full(), "inception": SAID[protocol.inception]}
     if options.render_factors:
         given = ", ".join(map(str, options.render_factors))
-        said["render_factor"] = f"{given}, for models (--render-factor; the protocol's is {protocol.render_factor})"
+        of_protocol = protocol.render_factor or OWN_FACTOR
+        said["render_factor"] = f"{given}, for models (--render-factor; the protocol's is {of_protocol})"
     count = len(truths)
     if options.images is not None:
         said["images"] = f"{count}, the first ones (--images); the protocol takes {said['images']}"

@@ -6,8 +6,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nogan.colorize.square import PHOTO_RENDER_FACTOR
 from nogan.common.errors import UserError
 from nogan.common.recipes import recipes
+
+OWN_FACTOR = f"what the file of each says, else {PHOTO_RENDER_FACTOR}"
+"""Of a protocol that leaves the render factor to the models, in words."""
 
 
 class _Section(BaseModel):
@@ -41,7 +45,7 @@ class Protocol(_Section):
         quality: of JPEG.
         luma: ``photograph``: outputs of models have the photograph's luma; ``network``: they are as the network made
             them.
-        render_factor: of models.
+        render_factor: of models; None for the one that suits each, where its file says so, else 35.
         inception: network and preprocessing of FID: see :mod:`nogan.evaluation.inception`.
         images: how many photographs, in their order; None for all.
         order: by ``path``, or by ``name``, the file's own whatever its folder.
@@ -54,7 +58,7 @@ class Protocol(_Section):
     codec: Literal["png", "jpeg"]
     quality: int | None = Field(ge=1, le=100)
     luma: Literal["photograph", "network"]
-    render_factor: int | Literal["auto"]
+    render_factor: int | Literal["auto"] | None
     inception: Literal["fidelity", "ddcolor", "deoldify"]
     images: int | None = Field(ge=1)
     order: Literal["path", "name"]
@@ -75,7 +79,7 @@ class Protocol(_Section):
             "size": f"{fits[self.fit]} (Pillow, bilinear with antialiasing)" if self.size else fits[self.fit],
             "codec": f"outputs are measured as {codecs[self.codec]}",
             "luma": f"{lumas[self.luma]}, in outputs of models; folders of pictures are taken as they are",
-            "render_factor": f"{self.render_factor}, for models",
+            "render_factor": f"{self.render_factor or OWN_FACTOR}, for models",
             "images": f"{f'the first {self.images}' if self.images else 'all'}, in the order of {orders[self.order]}",
         }
 

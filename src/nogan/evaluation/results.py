@@ -168,7 +168,7 @@ class ResultsFolder:
     ``images.csv``         a line for each image
     ``table.md``           the table of a paper, and ``table.tex`` where asked for
     ``evaluation.html``    all of it to look at
-    ``pictures/NAME/``     what each entry made of each photograph, reduced to be looked at
+    ``pictures/NAME-…/``   what each entry made of each photograph, reduced to be looked at
     ``measured/``          what has been measured so far, from which a cut evaluation goes on
     =====================  =============================================================================================
     """

@@ -50,7 +50,7 @@ def put_together(
             request.name,
             request.kind,
             request.source,
-            measured[request].slug,
+            measured[request].folder,
             groups.get(request),
             request.render_factor,
             aggregates={

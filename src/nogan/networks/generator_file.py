@@ -217,6 +217,12 @@ def trained_size(path: str | os.PathLike[str]) -> int:
     return _trained_size(describe(weights)) if weights.suffix == ".safetensors" else DEOLDIFY_SIZE
 
 
+def render_factor(path: str | os.PathLike[str]) -> int | None:
+    """The render factor that suits a generator, as its file says; None where it says nothing."""
+    weights = find_weights(path)
+    return _positive(describe(weights), "render_factor") if weights.suffix == ".safetensors" else None
+
+
 def _trained_size(description: Mapping[str, Any]) -> int:
     return _positive(description, "size") or DEOLDIFY_SIZE
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from nogan.common.errors import UserError
+from nogan.common.terminal import plain, say
 from nogan.evaluation.measures import MEASURES, measure_of
 from nogan.report.collect import Entry, best, collect, short_key, show
 from nogan.report.compare_page import OBJECTIVE, SETTINGS_SHOWN, write_comparison
@@ -35,20 +35,20 @@ def conclude(folder: Path, console: Console) -> bool:
     console.print(sweep_table(entries, objective))
     for entry in entries:
         if entry.status == "failed":
-            console.print(f"failed: {entry.place}: {entry.failure}", soft_wrap=True, markup=False)
+            say(console, f"failed: {entry.place}: {entry.failure}")
     try:
         page = write_comparison([folder], folder / "compare.html", objective)
-        console.print(f"Side by side: {os.path.relpath(page)}", soft_wrap=True, markup=False)
+        say(console, f"Side by side: {os.path.relpath(page)}")
     except Exception as error:  # a page that fails must not lose the rest
         log.warning("no compare.html: %s; to try again: nogan compare %s", error, os.path.relpath(folder))
     winner = best(entries, objective)
     if winner is None:
-        console.print(f"No trial was completed with a finite {objective}", soft_wrap=True, markup=False)
+        say(console, f"No trial was completed with a finite {objective}")
         return False
     measure = measure_of(objective)
     value = measure.show(winner.value(objective))
-    console.print(f"Best: trial {winner.place} ({winner.label}), {measure.label} {value}", soft_wrap=True, markup=False)
-    console.print(repeat_command(winner.folder), soft_wrap=True, markup=False)
+    say(console, f"Best: trial {winner.place} ({winner.label}), {measure.label} {value}")
+    say(console, repeat_command(winner.folder))
     return True
 
 
@@ -65,9 +65,9 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
     )
     table.add_column("trial", no_wrap=True)
     for key in settings:
-        table.add_column(escape(short_key(key)), justify="right", no_wrap=True)
+        table.add_column(plain(short_key(key)), justify="right", no_wrap=True)
     for measure in measures:
-        table.add_column(measure.label, justify="right", no_wrap=True)
+        table.add_column(plain(measure.label), justify="right", no_wrap=True)
     table.add_column("inflection")
     table.add_column("time", justify="right")
 
@@ -81,8 +81,8 @@ def sweep_table(entries: list[Entry], objective: str) -> Table:
     for entry in sorted(entries, key=rank):
         run = entry.run
         table.add_row(
-            escape(entry.place),
-            *(escape(show(entry.settings.get(key))) for key in settings),
+            plain(entry.place),
+            *(plain(show(entry.settings.get(key))) for key in settings),
             *(measure.show(entry.value(measure.key)) for measure in measures),
             ", ".join(inflection(span.record) for span in run.gan_spans if span.record) if run else "",
             clock(run.seconds) if run and entry.status == "complete" else entry.status,

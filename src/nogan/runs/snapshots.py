@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
+from nogan.common.terminal import plain
 from nogan.inflection.quality import quality
 from nogan.runs.checksums import Checksums
 from nogan.runs.run_folder import SNAPSHOT, SNAPSHOT_NOTE, RunFolder, snapshot_name
@@ -269,7 +270,7 @@ def tables(run: RunFolder, cycle: int | None = None) -> "Iterator[Table]":
     for store in chosen:
         chosen_step = rolled_back_to.get(store.folder.name)
         table = Table(
-            title=store.folder.name,
+            title=plain(store.folder.name),
             box=box.SIMPLE_HEAD,
             title_justify="left",
             show_edge=False,

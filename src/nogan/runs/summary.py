@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
+from nogan.common.terminal import plain
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase, OneCyclePhase, Phase, Plan, fakes_bytes
 from nogan.runs.records import PhaseRecord
 
@@ -31,7 +31,7 @@ def plan_table(plan: Plan) -> Table:
         table.add_column(column, no_wrap=True)
     for number, phase in enumerate(plan, 1):
         table.add_row(
-            escape(phase.name),
+            plain(phase.name),
             str(phase.size),
             str(phase.batch_size),
             f"{phase.share:.3g}",
@@ -89,7 +89,7 @@ def summary_table(plan: Plan, records: Iterable[PhaseRecord]) -> Table:
         phase = phases[record.name]
         rate = record.steps * phase.batch_size / max(record.seconds, 1e-9)
         table.add_row(
-            escape(phase.name),
+            plain(phase.name),
             clock(record.total_seconds),
             f"{rate:.0f}",
             f"{record.steps}/{phase.steps}" if record.steps != phase.steps else str(phase.steps),

@@ -1,10 +1,12 @@
 """``dry_run=true``: prints what a run would do, and does none of it."""
 
+import os
 from pathlib import Path
 
 from rich.console import Console
 
 from nogan.common.targets import TARGET
+from nogan.common.terminal import say
 from nogan.plan import build_plan
 from nogan.plan.config import Data, RunConfig
 from nogan.runs.checkpoints import newest_first
@@ -16,7 +18,7 @@ from nogan.training.same_data import check_same_data, record_of
 
 
 def show_plan(config: RunConfig, console: Console) -> None:
-    """Print the plan of ``config``, if a run of it could begin, or go on; the photographs are only counted.
+    """Print the plan of ``config``, if a run of it could begin, or go on; the photographs are counted, and none read.
 
     Raises:
         UserError: something that would keep a run from beginning; but the photographs need not be there yet where
@@ -36,11 +38,15 @@ def show_plan(config: RunConfig, console: Console) -> None:
         planned_for = check_same_data(run, data, record_of(data, source, held_out)).planned_for
     plan = build_plan(config, planned_for)
     check_sizes(config, plan)
-    if run is not None and planned_for is not None and (checkpoints := newest_first(run)):
-        check_changes(run, config, plan, checkpoints[0], planned_for)
+    if run is not None and planned_for is not None:
+        if checkpoints := newest_first(run):
+            check_changes(run, config, plan, checkpoints[0], planned_for)
+        else:
+            run.check_may_begin_again()
+        say(console, f"Goes on with {os.path.relpath(run)}.")
     console.print(plan_table(plan))
     assert images is not None
-    console.print(photographs(data, images, assumed=source is None), soft_wrap=True, markup=False)
+    say(console, photographs(data, images, assumed=source is None))
 
 
 def photographs(data: Data, images: int, assumed: bool = False) -> str:

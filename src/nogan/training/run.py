@@ -19,6 +19,7 @@ from nogan.common.failures import explained
 from nogan.common.files import remove_temporary
 from nogan.common.lock import only_one
 from nogan.common.program import command, setting
+from nogan.common.terminal import say
 from nogan.data.datamodule import end_workers
 from nogan.data.sources import open_held_out, open_photographs
 from nogan.plan import Plan, build_plan
@@ -115,9 +116,9 @@ def _train(job: Job) -> dict[str, float]:
     if checkpoint:
         check_changes(job.folder, job.config, plan, checkpoint, record.planned_for)
         if changed := changed_environment(job.folder):
-            job.console.print(changed, soft_wrap=True, markup=False)
+            say(job.console, changed)
     job.console.print(plan_table(plan))
-    job.console.print(photographs(data, len(train)), soft_wrap=True, markup=False)
+    say(job.console, photographs(data, len(train)))
     started = time.monotonic()
     with Ranks(job.folder.ranks, job.config.trainer.max_silent_minutes, _resume_command(job.folder)) as ranks:
         run = _fit(job, plan, sources, checkpoint, ranks)
@@ -159,7 +160,7 @@ def _fit(job: Job, plan: Plan, sources: Photographs, checkpoint: Path | None, ra
         return _try_to_fit(job, plan, sources, checkpoint, ranks, first=True)
     except TooManySkippedBatches as error:
         checkpoint = newest_whole_checkpoint(job.folder, finite=True)
-        job.console.print(f"{error}; going back to {checkpoint or 'the start'}, once", soft_wrap=True, markup=False)
+        say(job.console, f"{error}; going back to {checkpoint or 'the start'}, once")
     try:
         return _try_to_fit(job, plan, sources, checkpoint, ranks, first=False)
     except TooManySkippedBatches as error:
@@ -172,7 +173,7 @@ def _try_to_fit(
     module = build_module(job.config)
     if checkpoint is None:
         for line in start_from(module, job.config.model):
-            job.console.print(line, soft_wrap=True, markup=False)
+            say(job.console, line)
     _check_disk(job, plan, module)
     run = build_run(job.config, module, plan, sources, job.folder, job.choices, job.console)
     try:
@@ -188,9 +189,7 @@ def _try_to_fit(
             finally:
                 _note_skipped(job, run)
     except Interrupted as interrupted:
-        job.console.print(
-            f"{interrupted}: saved. To go on: {_resume_command(job.folder)}", soft_wrap=True, markup=False
-        )
+        say(job.console, f"{interrupted}: saved. To go on: {_resume_command(job.folder)}")
         if run.trainer.is_global_zero:
             _write_report(job)
         raise
@@ -209,7 +208,7 @@ def _check_disk(job: Job, plan: Plan, module: GANModule) -> None:
         plan, **module.networks, snapshot_budget=nogan.snapshot_budget_gb * 1e9, averaged=nogan.ema is not None
     )
     check_disk(job.folder.path, use)
-    job.console.print(f"The run takes {use}.", soft_wrap=True, markup=False)
+    say(job.console, f"The run takes {use}.")
 
 
 def _run_lightning(run: Run, checkpoint: Path | None) -> None:
@@ -252,13 +251,13 @@ def _sum_up(job: Job, run: Run, seconds: float) -> dict[str, float]:
         job.folder.write_records(records)
         job.console.print(summary_table(run.plan, records))
         folder = os.path.relpath(job.folder)
-        job.console.print(f"Done in {clock(seconds)}. The run is in {folder}", soft_wrap=True, markup=False)
+        say(job.console, f"Done in {clock(seconds)}. The run is in {folder}")
         if _write_report(job):
-            job.console.print(f"Look at it: {os.path.relpath(job.folder.report_file)}", soft_wrap=True, markup=False)
+            say(job.console, f"Look at it: {os.path.relpath(job.folder.report_file)}")
         colorize = f"{command('colorize')} PHOTO -o OUT --checkpoint {shlex.quote(folder)} --render-factor auto"
-        job.console.print(f"Next: {colorize}", soft_wrap=True, markup=False)
+        say(job.console, f"Next: {colorize}")
         if hint := sync_hint(job.folder):
-            job.console.print(hint, soft_wrap=True, markup=False)
+            say(job.console, hint)
     return {f"val/{name}": value for name, value in final_metrics(records).items()}
 
 

@@ -9,6 +9,7 @@ takes a dry run seconds, and is left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nogan.common.errors import UserError
@@ -133,6 +134,9 @@ def _built(part: Part, device: str) -> "nn.Module":
     import torch
 
     with torch.random.fork_rng(devices=[]):
+        if device == "meta":
+            with suppress(Exception), torch.device(device):  # a part of the user's own may look at its numbers
+                return part.build()
         return part.build().to(device)
 
 

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from nogan.common.terminal import name_column, say
 from nogan.plan import Phase
 from nogan.runs.summary import clock
 from nogan.training import position
@@ -106,7 +107,7 @@ class PlanProgress(ProgressBar):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open the bar, and say where a resumed run goes on."""
         if trainer.ckpt_path and trainer.current_epoch < len(self.plan):
-            self.console.print(self._restored(trainer, Path(trainer.ckpt_path)), soft_wrap=True, markup=False)
+            say(self.console, self._restored(trainer, Path(trainer.ckpt_path)))
         if self.console.is_terminal:
             self._start_bar(trainer)
         if trainer.current_epoch < len(self.plan) and position.batches_done(trainer):
@@ -126,9 +127,7 @@ class PlanProgress(ProgressBar):
         self._begin(trainer)
         if not self.console.is_terminal:
             phase = self.plan[trainer.current_epoch]
-            self.console.print(
-                f"[{trainer.current_epoch + 1}/{len(self.plan)}] {phase.title}: {phase.steps} batches", markup=False
-            )
+            say(self.console, f"[{trainer.current_epoch + 1}/{len(self.plan)}] {phase.title}: {phase.steps} batches")
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
@@ -155,7 +154,7 @@ class PlanProgress(ProgressBar):
                 for key, name in (("colorfulness_ratio", "colorfulness"), ("psnr", "PSNR"))
                 if record.metrics
             )
-            self.console.print(f"    {took:.0f} s{metrics}, about {clock(left)} left")
+            say(self.console, f"    {took:.0f} s{metrics}, about {clock(left)} left")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close the bar."""
@@ -170,7 +169,7 @@ class PlanProgress(ProgressBar):
         if self._bar is not None:
             self._bar.update(self._task, description=f"fakes {done}/{count}", status="")
         elif done == count:
-            self.console.print(f"    {count} fakes made")
+            say(self.console, f"    {count} fakes made")
         elif time.monotonic() - self._line_printed > LINE_EVERY:
             self._line_printed = time.monotonic()
             self._print(f"    {done} of {count} fakes made")
@@ -178,7 +177,7 @@ class PlanProgress(ProgressBar):
     # --- the bar ------------------------------------------------------------------------------------------------------
 
     def _start_bar(self, trainer: pl.Trainer) -> None:
-        before = TextColumn("{task.description}", markup=False)
+        before = name_column()
         behind = TextColumn("{task.fields[status]}", markup=False)
         self._bar = Progress(before, BarColumn(bar_width=None), behind, console=self.console, expand=True)
         self._task = self._bar.add_task("", total=sum(self.costs), status="")
@@ -220,7 +219,7 @@ class PlanProgress(ProgressBar):
         )
 
     def _print(self, line: str) -> None:
-        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self.console, line, highlight=False)
 
     # --- the time left ------------------------------------------------------------------------------------------------
 

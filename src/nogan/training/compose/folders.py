@@ -29,17 +29,23 @@ class Folders(Callback):
 
     sweep: ClassVar[Path | None] = None
     sweep_is_new: ClassVar[bool] = False
+    would_go_on: ClassVar[Path | None] = None
+    """The run that a dry run with ``resume=auto`` has found; its own folder is one that is removed at its end."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Give a dry run a folder that is removed at its end, and all processes of a run the folder of rank zero."""
         with refusing():
             if config.dry_run:
+                folder = _run_folder(config, claim=False)
+                found = config.resume == "auto" and RunFolder(folder).config_file.is_file()
+                Folders.would_go_on = folder if found else None
                 config.hydra.run.dir, config.hydra.output_subdir = _passing_folder(), None
             else:
                 config.hydra.run.dir = text_of_rank_zero(lambda: str(_run_folder(config)), "run folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder, which a study's storage needs, and refuse what no job of the sweep could do."""
+        Folders.would_go_on = None
         with refusing():
             sweeps.check_objective(config.objective)
             if config.dry_run:
@@ -73,8 +79,12 @@ class Folders(Callback):
         return summarize(cls.sweep, terminal if terminal.is_terminal else Console(width=160))
 
 
-def _run_folder(config: DictConfig) -> Path:
+def _run_folder(config: DictConfig, *, claim: bool = True) -> Path:
     """The folder of the run: that of the one to go on with, the one that the command line gives, or a new one.
+
+    Args:
+        config: Hydra's and the run's.
+        claim: make a new one here, so that no other run that begins in this second takes it.
 
     Raises:
         UserError: two runs are meant, or the folder given holds files.
@@ -92,7 +102,7 @@ def _run_folder(config: DictConfig) -> Path:
     if resume and RunFolder(folder).config_file.is_file():
         return folder
     if _is_dated(folder, config, "hydra.run.dir"):
-        return _claimed(folder)
+        return _claimed(folder) if claim else folder
     RunFolder(folder).check_is_free()
     return folder
 
