@@ -20,7 +20,10 @@ _ROLE = re.compile(r":(?:class|func|meth|data|mod|attr|obj|const):<code>~?([^<]*
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the records and their pictures, and the pages at the root of the repository."""
     found = [
-        path for folder in FOLDERS for kind in ("md", "png") for path in sorted((ROOT / folder).rglob(f"*.{kind}"))
+        path
+        for folder in FOLDERS
+        for kind in ("md", "png", "svg")
+        for path in sorted((ROOT / folder).rglob(f"*.{kind}"))
     ]
     for path in (*found, *(ROOT / name for name in PAGES)):
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))

@@ -1,4 +1,4 @@
-"""`nogan study PART`: run one part of the study of the inflection detectors, or go on with an interrupted one."""
+"""`nogan study PART`: run one of the studies, or go on with an interrupted one."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,15 +13,21 @@ def main(argv: Sequence[str]) -> None:
     parts = parser.add_subparsers(dest="part", required=True)
     _add_simulated(parts.add_parser("simulated", help="every detector on simulated curves whose point is known"))
     _add_real(parts.add_parser("real", help="every detector on real runs, trained for it"))
+    _add_unified(parts.add_parser("unified", help="one network with a knob against three trained apart, and blends"))
     arguments = vars(parser.parse_args(argv))
-    if arguments.pop("part") == "simulated":
-        from nogan.study import simulated
+    match arguments.pop("part"):
+        case "simulated":
+            from nogan.study import simulated
 
-        simulated.run(**arguments)
-    else:
-        from nogan.study import real
+            simulated.run(**arguments)
+        case "real":
+            from nogan.study import real
 
-        real.run(**arguments)
+            real.run(**arguments)
+        case _:
+            from nogan.study import unified
+
+            unified.run(**arguments)
 
 
 def _add_simulated(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +50,31 @@ def _add_real(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=0, help="the seed of the first run of each set (default 0)")
     parser.add_argument("--threads", type=int, default=1, help="processor threads of a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
+
+
+def _add_unified(parser: argparse.ArgumentParser) -> None:
+    _add_places(parser)
+    parser.add_argument(
+        "--set", choices=("scenes", "photographs"), default="scenes", help="the pictures (default scenes)"
+    )
+    parser.add_argument(
+        "--photos", type=Path, help="a folder with photographs in train/ and val/, for --set photographs"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of them (default 0)")
+    parser.add_argument(
+        "--images", type=int, default=20_000, help="pictures that all phases are shares of: the budget (default 20000)"
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many, begin no further seed")
+    parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
+    parser.add_argument(
+        "--override",
+        dest="overrides",
+        nargs="+",
+        default=(),
+        metavar="KEY=VALUE",
+        help="for every network, as in train",
+    )
 
 
 def _add_places(parser: argparse.ArgumentParser) -> None:

@@ -1,1 +1,1 @@
-"""The evidence behind the inflection-point detectors; `nogan study` repeats it."""
+"""The studies: the evidence behind the inflection-point detectors, and one network with a knob; `nogan study`."""

@@ -56,7 +56,9 @@ def fill_in(document: Path, block: str, text: str) -> None:
     document.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
 
 
-def publish(part: str, text: str, draw: Callable[[Path], None], out: Path, record: Path | None) -> None:
+def publish(
+    part: str, text: str, draw: Callable[[Path], None], out: Path, record: Path | None, *, suffix: str = ".png"
+) -> None:
     """Print the tables of a part of the study, and write them with a picture.
 
     Args:
@@ -65,8 +67,9 @@ def publish(part: str, text: str, draw: Callable[[Path], None], out: Path, recor
         draw: draws the picture into a file.
         out: the folder for both.
         record: a markdown document whose block ``part`` the tables go into; the picture goes beside it.
+        suffix: of the picture.
     """
-    tables, picture = out / f"{part}.md", out / f"{part}.png"
+    tables, picture = out / f"{part}.md", out / f"{part}{suffix}"
     tables.write_text(text + "\n")
     draw(picture)
     print(text)
