@@ -6,6 +6,7 @@ Neither is imported before a network is made, and an ONNX export never needs tor
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,27 @@ if TYPE_CHECKING:
 
 Network = Callable[[np.ndarray], np.ndarray]
 """Gray ``(B, S, S)`` float32 in [0, 1] to RGB ``(B, S, S, 3)`` float32 in [0, 1]."""
+
+
+FEATURE_REDUCTIONS = (8, 16)
+"""Reductions of the features of an encoder that frames are matched by."""
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A :data:`Network` with an encoder.
+
+    Attributes:
+        run: the network.
+        features: what its encoder makes of gray ``(S, S)`` float32 in [0, 1]: ``(S / 8, S / 8, C)`` float32.
+    """
+
+    run: Network
+    features: Network
+
+    def __call__(self, gray: np.ndarray) -> np.ndarray:
+        """Gray to RGB, as :data:`Network` says."""
+        return self.run(gray)
 
 
 def pick_device(device: str | None) -> str:
@@ -74,7 +96,22 @@ def torch_network(generator: UNet, device: str, precision: Precision, compile: b
                 raise UserError(f"--compile does not work here; leave it out ({reason})") from error
             raise
 
-    return guarded
+    def features(gray: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            x = torch.from_numpy(gray).to(where)[None, None].expand(-1, 3, -1, -1)
+            x = normalize(x).contiguous(memory_format=torch.channels_last)
+            pyramid = dict(zip(network.encoder.reductions, network.encoder(x), strict=True))
+            kept = [pyramid[reduction].float() for reduction in FEATURE_REDUCTIONS]
+            size = kept[0].shape[-2:]
+            parts = [torch.nn.functional.interpolate(part, size, mode="bilinear") for part in kept]
+            return torch.cat(parts, dim=1)[0].permute(1, 2, 0).contiguous().cpu().numpy()
+
+    return TorchNetwork(guarded, features) if _has_features(network) else guarded
+
+
+def _has_features(network: UNet) -> bool:
+    """Whether a network, which may be a user's own, has an encoder with the features that are needed."""
+    return set(FEATURE_REDUCTIONS) <= set(getattr(getattr(network, "encoder", None), "reductions", ()))
 
 
 def onnx_network(path: Path, device: str | None, vividness: float | None, default: float) -> tuple[Network, int]:

@@ -85,7 +85,8 @@ class BatchOptions:
         compare: write the original and the result side by side.
         raw: write the network's own pictures, without the originals' luma.
         gamut: as in :meth:`~nogan.colorize.colorizer.Colorizer.colorize`.
-        colored: what becomes of photographs that have colors: "redo" colors them anew, "skip" keeps them as they are.
+        colored: what becomes of photographs, and of shots of film, that have colors: "redo" colors them anew, "skip"
+            keeps them as they are.
         adjustments: changes to the network's colors.
         blending: how several checkpoints are blended.
         blend_mask: a gray picture, or a folder of such by the names of what is colorized, that says how much of the
@@ -95,8 +96,8 @@ class BatchOptions:
         quality: of JPEG and WebP, 1 to 100.
         max_megapixels: photographs with more are refused; None is 500.
         codec: as in :class:`~nogan.colorize.film.FilmOptions`; so are ``crf``, ``preset``, ``pix_fmt``,
-            ``encoder_options``, ``stabilize``, ``scenes``, ``shot_threshold``, ``fps``, ``start``, ``end``,
-            ``deinterlace`` and ``audio``.
+            ``encoder_options``, ``stabilize``, ``scenes``, ``shot_threshold``, ``reference``, ``fps``, ``start``,
+            ``end``, ``deinterlace`` and ``audio``.
     """
 
     render_factor: RenderFactor | None = None
@@ -123,6 +124,7 @@ class BatchOptions:
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = film.FilmOptions.shot_threshold
+    reference: Path | None = None
     fps: Fraction | None = None
     start: Fraction | None = None
     end: Fraction | None = None
@@ -186,18 +188,16 @@ def colorize_files(
     if options.render_factor not in (None, "auto"):
         network_size(options.render_factor)
     jobs, skipped = plan_jobs(inputs, output, fps=options.fps)
-    if options.scenes is not None and sum(job.is_film for job in jobs) != 1:
-        raise UserError(f"--scenes {options.scenes}: a table belongs to one film; expected one film as the input.")
+    for name, what, given in (("--scenes", "a table", options.scenes), ("--reference", "a picture", options.reference)):
+        if given is not None and sum(job.is_film for job in jobs) != 1:
+            raise UserError(f"{name} {given}: {what} belongs to one film; expected one film as the input.")
     waiting = [job for job in jobs if options.overwrite or not job.is_done]
     if not waiting:
         if len(jobs) == 1:
             raise UserError(f"{jobs[0].target} already exists; --overwrite replaces it.")
         return BatchReport(jobs, len(jobs), skipped=skipped)
     check_folders(waiting)
-    if options.blend_mask is not None:
-        Masks(options.blend_mask)
-        options.blending.check([*checkpoints.values()], masked=True)
-    check(options.vividness)
+    _check(checkpoints, options)
     films, photographs = ([job for job in waiting if job.is_film is wanted] for wanted in (True, False))
     for remark in _not_of_photographs(checkpoints):
         reporter.remark(remark)
@@ -217,6 +217,14 @@ def colorize_files(
     if failures and len(jobs) == 1:
         raise UserError(failures[0])
     return BatchReport(jobs, len(jobs) - len(waiting), failures, seconds, skipped, with_colors, films_done)
+
+
+def _check(checkpoints: Mapping[str, float], options: BatchOptions) -> None:
+    """Refuse what of the blend and of the vividness cannot be, before a checkpoint is loaded."""
+    if options.blend_mask is not None:
+        Masks(options.blend_mask)
+        options.blending.check([*checkpoints.values()], masked=True)
+    check(options.vividness)
 
 
 def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vividness: float) -> Colorizer:
@@ -363,40 +371,7 @@ def colorize_films(
     reporter: Reporter,
 ) -> list[str]:
     """Colorize films one after the other; returns a line for each that failed."""
-    weights = [(*requested(word), weight) for word, weight in checkpoints.items()]
-    model: list[object] = []
-    for checkpoint, vividness, weight in weights:
-        path = find_weights(checkpoint)
-        model.append((str(path.resolve()), path.stat().st_mtime_ns, weight))
-        if vividness is not None:
-            model.append(("vividness", vividness))
-    if options.vividness is not None:
-        model.append(("vividness", options.vividness))
-    if options.adjustments != NO_ADJUSTMENTS:
-        model.append(repr(options.adjustments))
-    if options.blending != BY_WEIGHTS:
-        model.append(repr(options.blending))
-    film_options = film.FilmOptions(
-        render_factor=options.render_factor or colorizer.render_factor or FILM_RENDER_FACTOR,
-        batch_size=options.batch_size or colorizer.batch_size,
-        codec=options.codec,
-        crf=options.crf,
-        preset=options.preset,
-        pix_fmt=options.pix_fmt,
-        encoder_options=options.encoder_options,
-        stabilize=options.stabilize,
-        scenes=options.scenes,
-        shot_threshold=options.shot_threshold,
-        fps=options.fps,
-        start=options.start,
-        end=options.end,
-        deinterlace=options.deinterlace,
-        audio=options.audio,
-        compare=options.compare,
-        raw=options.raw,
-        gamut=options.gamut,
-        model=model,
-    )
+    film_options = _film_options(colorizer, checkpoints, options)
     failures = []
     for job in jobs:
         try:
@@ -461,6 +436,87 @@ def _with_mask(
     file = masks.file_for(job.source)
     model = [*options.model, ("mask", str(file.resolve()), file.stat().st_mtime_ns)]
     return colorizer.masked(masks(job.source)), replace(options, model=model)
+
+
+def export_keyframes(
+    checkpoints: Mapping[str, float],
+    inputs: Sequence[str],
+    folder: Path,
+    options: BatchOptions | None = None,
+    reporter: Reporter | None = None,
+) -> film.KeyframesReport:
+    """Write one picture of each shot of a film, colored as the film will be (:mod:`nogan.colorize.film.keyframes`).
+
+    Args:
+        checkpoints: as in :func:`colorize_files`.
+        inputs: that stand for one film.
+        folder: of the pictures.
+        options: those with which the film will be colored.
+        reporter: receives progress and remarks.
+
+    Raises:
+        UserError: not one film, or it cannot be read, or the folder cannot be written to.
+    """
+    options, reporter = options or BatchOptions(), reporter or _Silent()
+    jobs, _ = plan_jobs(inputs, None, fps=options.fps)
+    if len(jobs) != 1 or not jobs[0].is_film:
+        raise UserError(f"--export-keyframes {folder}: expected one film as the input.")
+    _check(checkpoints, options)
+    for remark in _not_of_photographs(checkpoints):
+        reporter.remark(remark)
+    colorizer = _load(checkpoints, options, FILM_VIVIDNESS)
+    film_options = _film_options(colorizer, checkpoints, options)
+    source = jobs[0].source
+    colorizer, film_options = _with_mask(colorizer, film_options, options.blend_mask, jobs[0])
+    with _Steps(reporter, f"keyframes of {source.name}") as steps:
+        return film.export_keyframes(
+            colorizer,
+            source,
+            folder,
+            film_options,
+            overwrite=options.overwrite,
+            progress=steps.color,
+            looking=steps.look,
+        )
+
+
+def _film_options(colorizer: Colorizer, checkpoints: Mapping[str, float], options: BatchOptions) -> film.FilmOptions:
+    weights = [(*requested(word), weight) for word, weight in checkpoints.items()]
+    model: list[object] = []
+    for checkpoint, vividness, weight in weights:
+        path = find_weights(checkpoint)
+        model.append((str(path.resolve()), path.stat().st_mtime_ns, weight))
+        if vividness is not None:
+            model.append(("vividness", vividness))
+    if options.vividness is not None:
+        model.append(("vividness", options.vividness))
+    if options.adjustments != NO_ADJUSTMENTS:
+        model.append(repr(options.adjustments))
+    if options.blending != BY_WEIGHTS:
+        model.append(repr(options.blending))
+    return film.FilmOptions(
+        render_factor=options.render_factor or colorizer.render_factor or FILM_RENDER_FACTOR,
+        batch_size=options.batch_size or colorizer.batch_size,
+        codec=options.codec,
+        crf=options.crf,
+        preset=options.preset,
+        pix_fmt=options.pix_fmt,
+        encoder_options=options.encoder_options,
+        stabilize=options.stabilize,
+        scenes=options.scenes,
+        shot_threshold=options.shot_threshold,
+        colored=options.colored,
+        reference=options.reference,
+        fps=options.fps,
+        start=options.start,
+        end=options.end,
+        deinterlace=options.deinterlace,
+        audio=options.audio,
+        compare=options.compare,
+        raw=options.raw,
+        gamut=options.gamut,
+        model=model,
+    )
 
 
 def _side_by_side(photo: Photo, colored: np.ndarray) -> tuple[Photo, np.ndarray]:

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from nogan.colorize.adjustments import Adjustments
-from nogan.colorize.backends import Network, onnx_network, pick_device, torch_network
+from nogan.colorize.backends import Network, TorchNetwork, onnx_network, pick_device, torch_network
 from nogan.colorize.blending import Blending
 from nogan.colorize.composite import Gamut, composite, upsample
 from nogan.colorize.photos import ColorSpace, from_image
@@ -277,6 +277,16 @@ class Colorizer:
             return self.adjustments(pictures[0])
         mask = None if self._mask is None else _stretched(self._mask, gray.shape[-1])
         return self.adjustments(self.blending.mixed(pictures, self._weights, x, mask))
+
+    def features(self, gray: np.ndarray) -> np.ndarray | None:
+        """What the encoder makes of a gray square: ``(S, S)`` uint8 to ``(S / 8, S / 8, C)`` float32.
+
+        Of several networks the first one that has an encoder counts; None if none has, as ONNX exports.
+        """
+        for network in self._networks:
+            if isinstance(network, TorchNetwork):
+                return network.features(gray.astype(np.float32) / np.float32(255))
+        return None
 
 
 def _in_space(square: np.ndarray, gray: np.ndarray, space: ColorSpace, *, raw: bool) -> np.ndarray:

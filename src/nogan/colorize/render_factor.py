@@ -13,8 +13,8 @@ too, is likely right. So the photograph is colorized at each of :func:`factors`,
 
 The constants were chosen by the quality that agrees with the eye (experiments/eye.md): ``benchmarks/render_factor.md``
 has the figures, also those of bolder ones.
-All frames of a film get one factor, because a change would flicker: the one with the largest mean weight over
-frames from the whole film.
+All frames of a shot of film get one factor, because a change would flicker: the one with the largest mean weight on its
+keyframe.
 """
 
 from collections.abc import Sequence

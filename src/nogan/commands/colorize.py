@@ -108,6 +108,13 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="chroma too strong for its luma: weaken it, so that luma stays (fit, the default), or cut it off as "
         "DeOldify does (clip)",
     )
+    add(
+        "--colored",
+        choices=("skip", "redo"),
+        default="redo",
+        help="photographs, and shots of film, that have colors already: keep them as they are (skip), or color anew "
+        "(redo, the default)",
+    )
     add("--overwrite", action="store_true", help="replace results that are already there")
     colors = parser.add_argument_group("colors (hues in degrees: 0 red, 60 yellow, 120 green, 180 cyan, 240 blue)")
     colors.add_argument("--saturation", type=_factor, default=1.0, metavar="F", help="factor of all chroma (default 1)")
@@ -145,12 +152,6 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--quality", type=_quality, default=95, metavar="Q", help="of JPEG and WebP, 1-100 (default 95)"
     )
     photos.add_argument(
-        "--colored",
-        choices=("skip", "redo"),
-        default="redo",
-        help="photographs that have colors already: keep them as they are (skip), or color anew (redo, the default)",
-    )
-    photos.add_argument(
         "--max-megapixels", type=_positive_number, metavar="M", help="refuse larger images (default 500)"
     )
     film = parser.add_argument_group("film")
@@ -169,6 +170,18 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     film.add_argument(
         "--scenes", type=Path, metavar="FILE", help="table of the film's shots: read if it exists, otherwise written"
+    )
+    film.add_argument(
+        "--export-keyframes",
+        type=Path,
+        metavar="DIR",
+        help="only write one picture of each shot, colored as the film will be, and the same in gray; no film",
+    )
+    film.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="keyframes that you corrected: their colors are carried through their shots, by motion and by likeness",
     )
     film.add_argument(
         "--fps",
@@ -229,10 +242,15 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse_arguments(argv)
     if not arguments.chosen:
         print(NO_CHECKPOINT, file=sys.stderr)
-    from nogan.colorize.batch import colorize_files
+    from nogan.colorize.batch import colorize_files, export_keyframes
 
     words = sys.stderr if arguments.output == "-" else sys.stdout  # which is the film, then
     reporter = TerminalReporter(words)
+    if arguments.export_keyframes is not None:
+        folder = arguments.export_keyframes
+        keyframes = export_keyframes(arguments.blend, arguments.inputs, folder, _options(arguments), reporter)
+        print("\n".join(keyframes.lines()))
+        return 0
     report = colorize_files(arguments.blend, arguments.inputs, arguments.output, _options(arguments), reporter)
     print_report(report, arguments.output, arguments.colored, words)
     return 1 if report.failures else 0

@@ -7,7 +7,10 @@ the sound, subtitles and chapters of the original are copied.
 
 - ``clock``, ``sound``, ``quality``, ``pictures``: clocks that restart, sound that does not fit, the encoders' scales,
   films that are pictures
-- ``shots``: cuts, dissolves and flashes
+- ``shots``, ``survey``: cuts, dissolves and flashes, and what else one pass over the film tells
+- ``treatment``: what becomes of each shot
+- ``keyframes``: one picture of each shot, to look at and to correct
+- ``references``, ``propagation``: pictures that a user corrected, and their colors carried through their shots
 - ``reading``: the source film and its frames
 - ``clip``, ``fields``: a part of it; interlaced frames made whole
 - ``encoding``, ``formats``: the frames to encode, with new chroma, and their pixel formats
@@ -20,6 +23,7 @@ the sound, subtitles and chapters of the original are copied.
 """
 
 from nogan.colorize.film.colorize import FilmReport, colorize_film
+from nogan.colorize.film.keyframes import KeyframesReport, export_keyframes
 from nogan.colorize.film.options import FILM_SUFFIXES, KEPT_SUFFIXES, FilmOptions, work_folder
 from nogan.colorize.film.pictures import is_animated, is_pattern, numbered, pattern_of
 from nogan.colorize.film.pipes import PIPE
@@ -30,7 +34,9 @@ __all__ = [
     "PIPE",
     "FilmOptions",
     "FilmReport",
+    "KeyframesReport",
     "colorize_film",
+    "export_keyframes",
     "is_animated",
     "is_pattern",
     "numbered",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,14 @@ from nogan.colorize.film.flicker import Flicker
 from nogan.colorize.film.options import SEGMENT_SECONDS, FilmOptions, work_folder
 from nogan.colorize.film.outputs import Writer, options_of, output_for, say_what_is_left_out
 from nogan.colorize.film.pipes import PIPE, PipedFilm, check_pipes
+from nogan.colorize.film.propagation import Painter
 from nogan.colorize.film.reading import Film, Told
 from nogan.colorize.film.recorder import KINDS, Y4M, Recorder
-from nogan.colorize.film.segments import SegmentEnd, State, signature_of
-from nogan.colorize.film.shots import Scene, find_scenes, read_scenes, thumbnail, write_scenes
+from nogan.colorize.film.segments import Colored, SegmentEnd, State, signature_of
+from nogan.colorize.film.shots import Scene
 from nogan.colorize.film.stabilize import Stabilizer
-from nogan.colorize.render_factor import best_factor
+from nogan.colorize.film.survey import survey_of
+from nogan.colorize.film.treatment import Treatment
 from nogan.colorize.square import network_size
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
@@ -111,7 +113,7 @@ def colorize_film(
     start = time.perf_counter()
     work = work_folder(target)
     try:
-        film = _opened(source, options)
+        film = opened(source, options)
         film.told = looking
         if not target.parent.is_dir():
             raise UserError(f"{target}: cannot be written: no such folder.")
@@ -126,7 +128,8 @@ def colorize_film(
     return _report(target, film, state, options, resumed_at=resumed_at, seconds=time.perf_counter() - start)
 
 
-def _opened(source: Path, options: FilmOptions) -> Film:
+def opened(source: Path, options: FilmOptions) -> Film:
+    """A film, or the part of it that is wanted, as :meth:`Film.open` gives it."""
     deinterlace = options.deinterlace == "auto"
     return Film.open(source, options.fps, start=options.start, end=options.end, deinterlace=deinterlace)
 
@@ -155,28 +158,17 @@ def _color_through_pipes(
     settings = options if kind is None else options_of(kind, options, target)
     try:
         with ExitStack() as files:
-            film: Film = PipedFilm.begun(options, files) if source == PIPE else _opened(source, options)
+            film: Film = PipedFilm.begun(options, files) if source == PIPE else opened(source, options)
             if source != PIPE:
                 film.scan()
                 say_what_is_left_out(film, "a pipe carries pictures only")
-            if settings.render_factor == "auto":
-                settings = replace(settings, render_factor=best_factor(colorizer, film.samples()))
             encoding = Encoding.of(film, settings)
-            scenes = _scenes_of(film, settings) if settings.stabilize or settings.scenes else []
+            pipeline = _Pipeline.of(colorizer, film, encoding, settings)
 
             def write(into: Path | str) -> None:
                 with Recorder(encoding, into, kind) as recorder:
                     writer = _Straight(encoding, recorder)
-                    _color_frames(
-                        colorizer,
-                        film,
-                        encoding,
-                        settings,
-                        state,
-                        scenes,
-                        writer,
-                        lambda done: progress(done, film.frames),
-                    )
+                    pipeline.run(state, writer, lambda done: progress(done, film.frames))
 
             if target == PIPE:
                 write("pipe:1")
@@ -196,7 +188,7 @@ class _Straight:
     encoding: Encoding
     recorder: Recorder
 
-    def __call__(self, item: tuple[VideoFrame, np.ndarray] | SegmentEnd) -> None:
+    def __call__(self, item: Colored | SegmentEnd) -> None:
         if not isinstance(item, SegmentEnd):
             self.recorder.put(self.encoding.colored(*item))
 
@@ -217,18 +209,16 @@ def _colorize(
     network_size(21 if options.render_factor == "auto" else options.render_factor)  # refuse one that is out of range
     output = output_for(film, target, options)
     encoding, options = output.encoding, output.options
-    if options.render_factor == "auto":
-        options = replace(options, render_factor=best_factor(colorizer, film.samples()))
-    scenes = _scenes_of(film, options) if options.stabilize or options.scenes else []
-    state = State.load(work, signature_of(source, options, scenes), output.files)
+    pipeline = _Pipeline.of(colorizer, film, encoding, options)
+    signature = signature_of(source, options, pipeline.scenes, pipeline.digests)
+    state = State.load(work, signature, output.files)
     if state.torn:
         film.remarks.append(
             f"{state.torn} segments of an earlier run were damaged or missing, and were done again from frame "
             f"{state.frames} on"
         )
     resumed_at = state.frames
-    writer = output.writer(state, work)
-    _color_frames(colorizer, film, encoding, options, state, scenes, writer, lambda done: progress(done, film.frames))
+    pipeline.run(state, output.writer(state, work), lambda done: progress(done, film.frames))
     if not state.segments:
         between = " between --start and --end" if film.clip else ""
         raise UserError(f"{source}: not one frame of its video{between} could be decoded.")
@@ -240,57 +230,99 @@ def _colorize(
     return state, resumed_at
 
 
-def _scenes_of(film: Film, options: FilmOptions) -> list[Scene]:
-    """The scenes from the user's table, or else found in the film, which is decoded for that, and written there."""
-    if options.scenes is not None and options.scenes.exists():
-        return read_scenes(options.scenes)
-    frames = film.watched("finding shots", read_ahead(film.decode(after=None, done=0), 4))
-    thumbnails = [thumbnail(frame.reformat(128, 128, "gray", interpolation="AREA").to_ndarray()) for frame in frames]
-    scenes = find_scenes(thumbnails, options.shot_threshold)
-    if options.scenes is not None:
-        write_scenes(options.scenes, scenes)
-    return scenes
+@dataclass
+class _Pipeline:
+    """One thread decodes, the caller's runs the network and smooths, a third writes chroma and encodes."""
 
+    colorizer: Colorizer
+    film: Film
+    encoding: Encoding
+    options: FilmOptions
+    scenes: Sequence[Scene]
+    treatment: Treatment
+    painter: Painter | None
 
-def _color_frames(
-    colorizer: Colorizer,
-    film: Film,
-    encoding: Encoding,
-    options: FilmOptions,
-    state: State,
-    scenes: Sequence[Scene],
-    writer: Writer,
-    progress: Callable[[int], None],
-) -> None:
-    """The pipeline: one thread decodes, this one runs the network and smooths, a third writes chroma and encodes."""
-    size = network_size(options.render_factor)
-    deadline = time.monotonic() + SEGMENT_SECONDS
-    after, done = state.start(Stabilizer(options.stabilize) if options.stabilize else None, scenes, encoding.shown)
-    frames = read_ahead(film.decode(after=after, done=done), 2 * options.batch_size)
-    progress(state.frames)
-    try:
-        with WriteBehind(writer, 2 * options.batch_size) as output:
+    @classmethod
+    def of(cls, colorizer: Colorizer, film: Film, encoding: Encoding, options: FilmOptions) -> _Pipeline:
+        """The pipeline for a film, whose shots are found first, if the options need them.
 
-            def put(ready: Iterable[tuple[VideoFrame, np.ndarray]]) -> None:
-                nonlocal deadline
-                for colored in ready:
-                    output.put(colored)
-                    if state.open_frames >= options.segment_frames or time.monotonic() > deadline:
-                        deadline = time.monotonic() + SEGMENT_SECONDS
-                        output.put(state.end_segment())
+        Raises:
+            UserError: the table of scenes or a reference cannot be used.
+        """
+        survey = survey_of(film, options)
+        treatment = Treatment(colorizer, film, encoding, options, survey)
+        painter = None if survey is None else Painter.of(colorizer, film, encoding, survey, options)
+        unused = [one for one in (painter.references if painter else ()) if treatment.keeps(one.frame)]
+        film.remarks += treatment.remarks()
+        film.remarks += [f"{one.path.name} was not used: its shot stays as it is" for one in unused]
+        return cls(colorizer, film, encoding, options, () if survey is None else survey.scenes, treatment, painter)
 
-            while batch := list(islice(frames, options.batch_size)):
-                grays = [encoding.gray(frame, size) for frame in batch]
-                for frame, gray, square in zip(batch, grays, colorizer.predict(np.stack(grays)), strict=True):
-                    put(state.take(frame, gray, square))
+    @property
+    def digests(self) -> list[str]:
+        """What tells the references and their places."""
+        return [one.digest for one in (self.painter.references if self.painter else ())]
+
+    def run(self, state: State, writer: Writer, progress: Callable[[int], None]) -> None:
+        """Color all frames that are not in ``state`` yet."""
+        deadline = time.monotonic() + SEGMENT_SECONDS
+        stabilizer: Stabilizer[VideoFrame] | None = (
+            Stabilizer(self.options.stabilize) if self.options.stabilize else None
+        )
+        after, done = state.start(stabilizer, self.scenes, self.encoding.shown)
+        ahead = 2 * self.options.batch_size
+        frames = read_ahead(self.film.decode(after=after, done=done), ahead)
+        progress(state.frames)
+        try:
+            with WriteBehind(writer, ahead) as output:
+
+                def put(ready: Iterable[Colored]) -> None:
+                    nonlocal deadline
+                    for colored in ready:
+                        output.put(colored)
+                        if state.open_frames >= self.options.segment_frames or time.monotonic() > deadline:
+                            deadline = time.monotonic() + SEGMENT_SECONDS
+                            output.put(state.end_segment())
+
+                for factor, first, batch in self._batches(frames, done):
+                    put(self._colored(state, factor, first, batch))
+                    progress(state.frames)
+                put(state.finish())
+                if state.open_frames:
+                    output.put(state.end_segment())
                 progress(state.frames)
-            put(state.finish())
-            if state.open_frames:
-                output.put(state.end_segment())
-            progress(state.frames)
-    finally:
-        frames.close()  # which ends the thread that decodes
-        writer.abandon()
+        finally:
+            frames.close()  # which ends the thread that decodes
+            if self.painter is not None:
+                self.painter.close()
+            writer.abandon()
+
+    def _batches(self, frames: Iterable[VideoFrame], first: int) -> Iterator[tuple[int | None, int, list[VideoFrame]]]:
+        """Frames that are treated alike, as many as the network takes at once.
+
+        Args:
+            frames: of the film.
+            first: number of the first of them.
+
+        Yields:
+            The render factor (None for frames that are kept), the number of the first of some frames, and those.
+        """
+        numbered = enumerate(frames, first)
+        for factor, group in groupby(numbered, key=lambda one: self.treatment(one[0])):
+            while batch := list(islice(group, self.options.batch_size)):
+                yield factor, batch[0][0], [frame for _, frame in batch]
+
+    def _colored(self, state: State, factor: int | None, first: int, batch: list[VideoFrame]) -> Iterator[Colored]:
+        if factor is None:
+            for frame in batch:
+                yield from state.keep(frame)
+            return
+        size = network_size(factor)
+        grays = [self.encoding.gray(frame, size) for frame in batch]
+        squares = self.colorizer.predict(np.stack(grays))
+        for number, (frame, gray, square) in enumerate(zip(batch, grays, squares, strict=True), first):
+            if self.painter is not None:
+                square = self.painter.paint(number, gray, square)
+            yield from state.take(frame, gray, square)
 
 
 def _flicker_text(flicker: Flicker) -> str:

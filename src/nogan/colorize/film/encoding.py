@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -108,7 +109,11 @@ class Encoding:
         is_rgb = planar.is_rgb
         is_full = int(frame.color_range) == _FULL_RANGE or planar.name.startswith("yuvj")
         bits = _bits(planar)
-        formats = formats_for(options.codec, options.pix_fmt, bits=bits, odd=bool(width % 2 or height % 2))
+        odd = bool(width % 2 or height % 2)
+        sampling = re.match(r"yuvj?(\d{3})p", planar.name) if options.colored == "skip" and turns % 2 == 0 else None
+        formats = formats_for(
+            options.codec, options.pix_fmt, bits=bits, odd=odd, own=sampling[1] if sampling and not odd else ""
+        )
         depth = _bits(formats.planes)
         kept = min(depth, _bits(av.VideoFormat(formats.stored)))
         if kept < bits:
@@ -159,15 +164,23 @@ class Encoding:
             return square
         return ((square.astype(np.float32) - 16) * (255 / 219)).round().clip(0, 255).astype(np.uint8)
 
-    def colored(self, frame: VideoFrame, square: np.ndarray) -> VideoFrame:
-        """The frame to encode: upright, the film's luma and the chroma of ``square``, RGB ``(S, S, 3)`` float32."""
+    def colored(self, frame: VideoFrame, square: np.ndarray | None) -> VideoFrame:
+        """The frame to encode: upright, the film's luma and the chroma of ``square``, RGB ``(S, S, 3)`` float32.
+
+        Without a square the frame's own chroma stays.
+        """
+        return self._stored(self._filled(frame, square))
+
+    def _filled(self, frame: VideoFrame, square: np.ndarray | None) -> VideoFrame:
+        """The same in the planes that chroma is filled into."""
         import av
 
         original = self._working(frame)
         shown = av.VideoFrame(*self.shown_size, self.pixel_format)
         shown.pts, shown.time_base = frame.pts, frame.time_base
         sources = [np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3)]
-        for index, (source, values) in enumerate(zip(sources, self._values(square, sources), strict=True)):
+        colored = sources if square is None else self._values(square, sources)
+        for index, (source, values) in enumerate(zip(sources, colored, strict=True)):
             plane = _plane(shown, index, self.depth)
             if self.compare:
                 plane[:, : source.shape[1]] = source
@@ -175,7 +188,7 @@ class Encoding:
             plane[:] = values
         if self.compare:
             self._label(shown)
-        return self._stored(shown)
+        return shown
 
     def _stored(self, shown: VideoFrame) -> VideoFrame:
         """A frame in the encoder's format."""
@@ -210,12 +223,12 @@ class Encoding:
                 if height:
                     plane[-(height // tall) :, left // wide : (left + width) // wide] = 128 * scale
 
-    def shown(self, frame: VideoFrame, square: np.ndarray) -> np.ndarray:
-        """What a player shows of the colored frame, for measuring: RGB uint8, at most :data:`SHOWN_SIDE` px a side."""
+    def shown(self, frame: VideoFrame, square: np.ndarray | None) -> np.ndarray:
+        """What a player shows of :meth:`colored`, for measuring: RGB uint8, at most :data:`SHOWN_SIDE` px a side."""
         import av
 
         original = self._working(frame)
-        luma, cb, _ = (np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3))
+        luma, cb, cr = (np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3))
         tall, wide = -(-luma.shape[0] // cb.shape[0]), -(-luma.shape[1] // cb.shape[1])
         scale = min(1.0, SHOWN_SIDE / max(luma.shape))
         height, width = (max(2, round(length * scale / 2) * 2) if scale < 1 else length for length in luma.shape)
@@ -223,13 +236,36 @@ class Encoding:
         luma = np.ascontiguousarray(luma)
         if scale < 1:
             luma = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
-        chroma = np.empty((-(-height // tall), -(-width // wide)), np.uint8)  # for its shape
-        for index, values in enumerate(self._values(square, [luma, chroma, chroma])):
+        shape = -(-height // tall), -(-width // wide)
+        if square is None:
+            planes = [luma, *(_resized(np.ascontiguousarray(plane), shape) for plane in (cb, cr))]
+        else:
+            planes = self._values(square, [luma, np.empty(shape, np.uint8), np.empty(shape, np.uint8)])
+        for index, values in enumerate(planes):
             _plane(small, index, self.depth)[:] = values
         levels = "JPEG" if self.full_range else "MPEG"
         return small.to_ndarray(
             format="rgb24", src_colorspace=self.matrix, src_color_range=levels, dst_color_range="JPEG"
         )
+
+    def picture(self, frame: VideoFrame, square: np.ndarray | None) -> np.ndarray:
+        """What a player shows of :meth:`colored`, at full size: RGB ``(H, W, 3)``, uint8, or uint16 of 10-bit film."""
+        levels = "JPEG" if self.full_range else "MPEG"
+        return self._filled(frame, square).to_ndarray(
+            format="rgb24" if self.depth == 8 else "rgb48le",
+            src_colorspace=self.matrix,
+            src_color_range=levels,
+            dst_color_range="JPEG",
+        )
+
+    def gray_picture(self, frame: VideoFrame) -> np.ndarray:
+        """The frame's luma, upright, at full size and in full range: ``(H, W)``, uint8, or uint16 of 10-bit film."""
+        luma = np.rot90(_plane(self._working(frame), 0, self.depth), self.turns)
+        black, span = (0, 255) if self.full_range else (16, 219)
+        scale, kind = 1 << (self.depth - 8), np.uint8 if self.depth == 8 else np.uint16
+        top = np.iinfo(kind).max
+        levels = (luma.astype(np.float32) - black * scale) * np.float32(top / (span * scale))
+        return levels.round().clip(0, top).astype(kind)
 
     def _values(self, square: np.ndarray, sources: list[np.ndarray]) -> list[np.ndarray]:
         """The planes of the colored frame, from the network's picture and the planes of the original."""

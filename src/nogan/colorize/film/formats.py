@@ -30,7 +30,7 @@ class Formats:
     stores_rgb: bool
 
 
-def formats_for(codec: str, wanted: str | None, *, bits: int, odd: bool) -> Formats:
+def formats_for(codec: str, wanted: str | None, *, bits: int, odd: bool, own: str = "") -> Formats:
     """The formats for an encoder that suit a film best.
 
     Args:
@@ -38,6 +38,7 @@ def formats_for(codec: str, wanted: str | None, *, bits: int, odd: bool) -> Form
         wanted: the format that the user names for it; None for one that is as near to the film's as can be.
         bits: of a channel of the film.
         odd: whether its width or height is an odd number.
+        own: the sampling that comes before others ("422"): the film's, where shots are kept with their chroma.
 
     Raises:
         UserError: no such encoder, or none of its formats will do.
@@ -47,7 +48,8 @@ def formats_for(codec: str, wanted: str | None, *, bits: int, odd: bool) -> Form
         return _as_wanted(codec, wanted, names)
     depths = ("10le", "") if bits > 8 and codec != "libx264" else ("", "10le")  # few players decode 10-bit H.264
     samplings = ("444", "420", "422") if odd else ("420", "422", "444")
-    choice = [f"yuv{sampling}p{depth}" for depth in depths for sampling in samplings]
+    ordered = sorted(samplings, key=lambda sampling: sampling != own)
+    choice = [f"yuv{sampling}p{depth}" for depth in depths for sampling in ordered]
     rgb = [*_DEEP_RGB, *_RGB] if bits > 8 else [*_RGB, *_DEEP_RGB]
     # An encoder that lists no formats is asked for the best one; check_container finds out whether it works.
     name = next((name for name in [*choice, *rgb] if name in names), None if names else choice[0])

@@ -46,7 +46,7 @@ class FilmOptions:
     """How a film is colorized and encoded.
 
     Attributes:
-        render_factor: the network sees 16 x this many pixels a side; "auto" chooses one for the whole film.
+        render_factor: the network sees 16 x this many pixels a side; "auto" chooses one for each shot.
         batch_size: frames in one pass of the network.
         codec: name of an ffmpeg encoder.
         crf: its constant quality, on its own scale, lower is better; None is 17 for H.264, H.265 and AV1, and what is
@@ -57,6 +57,9 @@ class FilmOptions:
         stabilize: how far to smooth the chroma along the motion (:mod:`nogan.colorize.film.stabilize`), from 0 to 1.
         scenes: a table of scenes (:mod:`nogan.colorize.film.shots`): read if it exists, otherwise written.
         shot_threshold: how unlike two frames must be for a cut; lower finds more.
+        colored: what becomes of shots that have colors of their own: "redo" colors them anew, "skip" keeps them.
+        reference: folder of pictures of the film whose colors are carried through their shots
+            (:mod:`nogan.colorize.film.references`).
         audio: copy the sound as it is ("copy"), encode it again ("transcode"), leave it out ("none"), or copy what the
             container takes and encode the rest ("auto").
         compare: write the original and the result side by side.
@@ -80,6 +83,8 @@ class FilmOptions:
     stabilize: float = 0.0
     scenes: Path | None = None
     shot_threshold: float = CUT_THRESHOLD
+    colored: Literal["skip", "redo"] = "redo"
+    reference: Path | None = None
     audio: Literal["auto", "copy", "transcode", "none"] = "auto"
     compare: bool = False
     raw: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -15,13 +15,10 @@ from nogan.colorize.film.options import FilmOptions
 from nogan.colorize.film.pictures import is_pattern
 from nogan.colorize.film.reading import Film
 from nogan.colorize.film.recorder import KINDS, Y4M, Kind, Recorder
-from nogan.colorize.film.segments import Files, SegmentEnd, SegmentWriter, State
+from nogan.colorize.film.segments import Colored, Files, SegmentEnd, SegmentWriter, State
 from nogan.colorize.film.sequence import PICTURES, SEGMENT_PICTURES, PictureWriter, Sequence, encoded
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
-
-if TYPE_CHECKING:
-    from av.video.frame import VideoFrame
 
 _GRAY = np.full((16, 16, 3), 0.5, np.float32)
 _LOSSLESS = "ffv1"  # encoder of what is encoded again at the end
@@ -30,7 +27,7 @@ _LOSSLESS = "ffv1"  # encoder of what is encoded again at the end
 class Writer(Protocol):
     """Takes the colored frames, and the ends of segments."""
 
-    def __call__(self, item: tuple[VideoFrame, np.ndarray] | SegmentEnd) -> None:
+    def __call__(self, item: Colored | SegmentEnd) -> None:
         """Take a frame with the square to encode it with, or the end of a segment."""
         ...
 

@@ -6,7 +6,7 @@ A pipe is read once, and nothing can be gone back to, so that no run can be resu
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
@@ -66,10 +66,10 @@ class PipedFilm(Film):
         film._frames_left = chain([film.first_frame], frames)
         return film
 
-    def decode(self, *, after: int | None, done: int) -> Iterator[VideoFrame]:
+    def decode(self, *, after: int | None, done: int) -> Generator[VideoFrame, None, None]:
         """The frames, once."""
         frames = self._frames_left
-        return self._clipped(deinterlaced(frames, self.time_base) if self.deinterlace else frames)
+        yield from self._clipped(deinterlaced(frames, self.time_base) if self.deinterlace else frames)
 
     def opened(self) -> InputContainer:
         """A pipe cannot be opened again."""
@@ -88,6 +88,12 @@ def check_pipes(source: Path, target: Path, options: FilmOptions) -> None:
         raise UserError("-o -: a terminal shows no film; expected a pipe, | ffmpeg -i - FILM.")
     if source != PIPE:
         return
+    for flag, is_given in (
+        ("--colored skip", options.colored == "skip"),
+        (f"--reference {options.reference}", options.reference is not None),
+    ):
+        if is_given:
+            raise UserError(f"{flag} looks at the whole film first, and a pipe is read only once: give it as a file.")
     if options.stabilize and not (options.scenes and options.scenes.exists()):
         raise UserError(
             "--stabilize finds the shots first, and a pipe is read only once: give them with --scenes FILE, or the "

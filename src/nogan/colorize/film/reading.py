@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
@@ -90,6 +90,7 @@ class Film:
     told: Told = _tell_nobody
     remarks: list[str] = field(default_factory=list)
     _counted: bool = True  # whether `frames` is exact: packets without a time may be on either side of a clip's ends
+    _unreliable: bool = False  # whether frames without a time were seen
 
     @property
     def first(self) -> VideoFrame:
@@ -100,6 +101,11 @@ class Film:
     def opened(self) -> InputContainer:
         """The file, open for reading."""
         return open_container(self.path, self.fps)
+
+    @property
+    def origin(self) -> int:
+        """When the film's first frame is shown, in ticks on the clock of its frames, also where a part begins later."""
+        return pts_of(self.first) - self._shift
 
     @property
     def frame_ticks(self) -> int:
@@ -241,7 +247,7 @@ class Film:
             return 0
         return max(self.frames - frames, 0)
 
-    def decode(self, *, after: int | None, done: int) -> Iterator[VideoFrame]:
+    def decode(self, *, after: int | None, done: int) -> Generator[VideoFrame, None, None]:
         """Frames with strictly rising ``pts``.
 
         Args:
@@ -264,35 +270,6 @@ class Film:
         # Seeking does not work in this container: decoding from the start is slower, but always right.
         with self.opened() as again:
             yield from islice(self._clipped(self._without_combs(again)), done, None)
-
-    def samples(self, count: int = 5) -> list[np.ndarray]:
-        """Gray pictures ``(H, W)`` uint8, evenly spaced over the film."""
-        with self.opened() as container:
-            if self.jumps:
-                return self._samples_by_number(container, count)
-            stream = self._stream(container)
-            length = stream.duration or round(Fraction(container.duration or 0, 1_000_000) / self.time_base)
-            first, behind = stream.start_time or 0, (stream.start_time or 0) + length
-            if self.clip is not None and length:
-                first = first if self.clip.begins is None else self._ticks(self.clip.begins)
-                behind = behind if self.clip.ends is None else min(behind, self._ticks(self.clip.ends))
-            pictures = []
-            for part in range(count if length else 1):
-                wanted = first + (behind - first) * (2 * part + 1) // (2 * count)
-                if length:
-                    container.seek(wanted, stream=stream)
-                frame = None
-                for frame in self._frames(container):  # seeking stops at the key frame before, if not earlier
-                    if pts_of(frame) >= wanted or self._unreliable:
-                        break
-                if frame is not None:
-                    pictures.append(_upright_gray(frame))
-        return pictures
-
-    def _samples_by_number(self, container: InputContainer, count: int) -> list[np.ndarray]:
-        wanted = {(self.frames or 1) * (2 * part + 1) // (2 * count) for part in range(count)}
-        frames = enumerate(self._clipped(self._frames(container)))
-        return [_upright_gray(frame) for number, frame in frames if number in wanted]
 
     def check_end(self, end: Fraction) -> None:
         """Add a remark if the last packet ends, at ``end`` seconds, well before the end that the header declares."""
@@ -350,7 +327,6 @@ class Film:
             stream.thread_type = "AUTO"
         last: int | None = None
         damaged = 0
-        self._unreliable = False
         packets = self._clock(container).lifted(container.demux()) if self.jumps else container.demux(stream)
         for packet in packets:
             if packet.stream.index != stream.index:
@@ -385,10 +361,6 @@ def pts_of(item: VideoFrame | Packet) -> int:
     """The presentation time of a frame from :class:`Film`, or of an encoded packet; both always have one."""
     assert item.pts is not None
     return item.pts
-
-
-def _upright_gray(frame: VideoFrame) -> np.ndarray:
-    return np.rot90(frame.to_ndarray(format="gray"), quarter_turns(frame)).copy()
 
 
 def open_container(path: Path, fps: Fraction | None = None) -> InputContainer:

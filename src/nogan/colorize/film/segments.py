@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-Shown = Callable[["VideoFrame", np.ndarray], np.ndarray]
+Shown = Callable[["VideoFrame", np.ndarray | None], np.ndarray]
+
+Colored = tuple["VideoFrame", np.ndarray | None]
+"""A frame to encode, and the square with its chroma; None for its own."""
 Files = Callable[[int, "Segment"], Sequence[Path]]
 
 _STATE_NAME = "state.json"
@@ -157,7 +160,7 @@ class State:
             return None, 0
         return self.recent[-1 - self._context], self._taken
 
-    def take(self, frame: VideoFrame, gray: np.ndarray, square: np.ndarray) -> Iterator[tuple[VideoFrame, np.ndarray]]:
+    def take(self, frame: VideoFrame, gray: np.ndarray, square: np.ndarray) -> Iterator[Colored]:
         """Take the next frame; gives those to encode, each with its square, as far as they are done."""
         kind, begins = self._kind_of(self._taken)
         self._taken += 1
@@ -167,7 +170,18 @@ class State:
         for smoothed in self.stabilizer.take(frame, gray, square, kind=kind, begins=begins):
             yield from self._done(smoothed)
 
-    def finish(self) -> Iterator[tuple[VideoFrame, np.ndarray]]:
+    def keep(self, frame: VideoFrame) -> Iterator[Colored]:
+        """Take the next frame, which stays as it is; gives those to encode, as :meth:`take` does."""
+        self._taken += 1
+        yield from self.finish()
+        assert self._shown is not None
+        shown = self._shown(frame, None)
+        self.before.update(shown)
+        if self.stabilizer is not None:
+            self.after.update(shown)
+        yield from self._counted(frame, None)
+
+    def finish(self) -> Iterator[Colored]:
         """The frames to encode that were not done at the end of the film."""
         if self.stabilizer is not None:
             for smoothed in self.stabilizer.finish():
@@ -179,7 +193,7 @@ class State:
         before, after = self.before.sums, self.after.sums
         return SegmentEnd(self.frames, self.last_duration, list(self.recent), before, after, self.damaged)
 
-    def _done(self, smoothed: Smoothed[VideoFrame]) -> Iterator[tuple[VideoFrame, np.ndarray]]:
+    def _done(self, smoothed: Smoothed[VideoFrame]) -> Iterator[Colored]:
         frame, motion = smoothed.tag, smoothed.motion
         assert self._shown is not None
         for meter, square in ((self.before, smoothed.square), (self.after, smoothed.smooth)):
@@ -187,6 +201,10 @@ class State:
                 meter.update(self._shown(frame, square), motion, composite(square, smoothed.gray))
             elif meter is self.before:
                 meter.update(self._shown(frame, square))
+        yield from self._counted(frame, smoothed.smooth)
+
+    def _counted(self, frame: VideoFrame, square: np.ndarray | None) -> Iterator[Colored]:
+        """The frame, as one more that is done; nothing where it only gives the context of a run that goes on."""
         if self._context:
             self._context -= 1
             if not self._context:
@@ -197,7 +215,7 @@ class State:
         self.damaged += frame.is_corrupt
         self.last_duration = frame.duration
         self.recent.append(pts_of(frame))
-        yield frame, smoothed.smooth
+        yield frame, square
 
     def _kind_of(self, number: int) -> tuple[Kind, bool]:
         """The kind of scene that frame ``number`` is in, and whether nothing before it counts."""
@@ -219,7 +237,7 @@ class SegmentWriter:
         self._pts: list[int] = []
         self._first_pts = 0
 
-    def __call__(self, item: tuple[VideoFrame, np.ndarray] | SegmentEnd) -> None:
+    def __call__(self, item: Colored | SegmentEnd) -> None:
         """Take a frame with the square to encode it with, or the end of the segment."""
         if isinstance(item, SegmentEnd):
             self._mux(None)
@@ -266,15 +284,16 @@ def segment_format(codec: str) -> str:
     return "mov" if codec.startswith(("prores", "dnxhd")) else "nut"
 
 
-def signature_of(source: Path, options: FilmOptions, scenes: Sequence[Scene]) -> str:
-    """Source and settings, which must be the same for a run to continue the segments of an earlier one."""
+def signature_of(source: Path, options: FilmOptions, scenes: Sequence[Scene], references: Sequence[str] = ()) -> str:
+    """Source, settings and digests of references, by which a run knows whether it may continue an earlier one's."""
     files = numbered(source).files if is_pattern(source) else [source]
     states = [(status.st_size, status.st_mtime_ns) for status in (path.stat() for path in files)]
-    left_out = ("batch_size", "segment_frames", "scenes", "audio")
+    left_out = ("batch_size", "segment_frames", "scenes", "audio", "reference")
     settings = {key: value for key, value in asdict(options).items() if key not in left_out}
     digest = hashlib.blake2b(repr(states).encode()).hexdigest()[:32]
     return json.dumps(
-        [__version__, str(source.resolve()), digest, settings, [asdict(scene) for scene in scenes]], default=str
+        [__version__, str(source.resolve()), digest, settings, [asdict(scene) for scene in scenes], list(references)],
+        default=str,
     )
 
 

@@ -7,12 +7,10 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.pictures import is_pattern, numbered, numbers_of
 from nogan.colorize.film.reading import Film, pts_of
-from nogan.colorize.film.segments import Segment, SegmentEnd, State, checksum_of
+from nogan.colorize.film.segments import Colored, Segment, SegmentEnd, State, checksum_of
 from nogan.common.files import write_atomically
 
 if TYPE_CHECKING:
@@ -84,7 +82,7 @@ class PictureWriter:
         self._first_pts = 0
         self._encoder = encoding.picture_encoder()
 
-    def __call__(self, item: tuple[VideoFrame, np.ndarray] | SegmentEnd) -> None:
+    def __call__(self, item: Colored | SegmentEnd) -> None:
         """Take a frame with the square to encode it with, or the end of the segment."""
         if isinstance(item, SegmentEnd):
             segment = Segment(0, self._first_pts, len(self._open), checksum_of(self._open), item)

@@ -55,6 +55,53 @@ class Scene:
     kind: Kind = "shot"
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """A shot with the flashes in it, or a dissolve: what is colored in one go, with one render factor.
+
+    Attributes:
+        scenes: what it consists of, without gaps.
+    """
+
+    scenes: tuple[Scene, ...]
+
+    @property
+    def first(self) -> int:
+        """Number of its first frame."""
+        return self.scenes[0].first
+
+    @property
+    def end(self) -> int:
+        """Number of the frame behind its last."""
+        return self.scenes[-1].end
+
+    @property
+    def dissolves(self) -> bool:
+        """Whether it shows no shot of its own."""
+        return all(scene.kind != "shot" for scene in self.scenes)
+
+    @property
+    def flashes(self) -> list[int]:
+        """Numbers of its frames that are flashes."""
+        return [number for scene in self.scenes if scene.kind == "flash" for number in range(scene.first, scene.end)]
+
+    @property
+    def shot_frames(self) -> list[int]:
+        """Numbers of the frames that show the shot, without flashes; none in a dissolve."""
+        return [number for scene in self.scenes if scene.kind == "shot" for number in range(scene.first, scene.end)]
+
+
+def stretches(scenes: Iterable[Scene]) -> list[Stretch]:
+    """Scenes joined across flashes, on both sides of which the shot is the same."""
+    groups: list[list[Scene]] = []
+    for scene in scenes:
+        if groups and "flash" in (scene.kind, groups[-1][-1].kind):
+            groups[-1].append(scene)
+        else:
+            groups.append([scene])
+    return [Stretch(tuple(group)) for group in groups]
+
+
 def thumbnail(gray: np.ndarray) -> np.ndarray:
     """What frames are compared by: ``(H, W)`` uint8 to ``(SIDE, SIDE)`` uint8, without its grain; 1 kB a frame."""
     return cv2.GaussianBlur(cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA), (0, 0), 0.8)

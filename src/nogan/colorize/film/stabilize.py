@@ -135,8 +135,8 @@ class Stabilizer(Generic[Tag]):
         radius = DISSOLVE_RADIUS if entry.kind == "dissolve" else RADIUS
         for direction in (-1, 1):
             for other, motion in self._along(place, direction, radius):
-                match = cv2.resize(_match(entry.smooth, other.smooth, motion), (side, side))
-                carried = warp(other.chroma, _enlarged_flow(motion.flow, side))
+                match = cv2.resize(similarity(entry.smooth, other.smooth, motion), (side, side))
+                carried = warp(other.chroma, enlarged_flow(motion.flow, side))
                 total += match[..., None] * carried
                 weights += match
         average = total / weights[..., None]
@@ -187,7 +187,8 @@ def _composed(first: Motion, second: Motion) -> Motion:
     return Motion(flow, first.visible & visible)
 
 
-def _enlarged_flow(flow: np.ndarray, side: int) -> np.ndarray:
+def enlarged_flow(flow: np.ndarray, side: int) -> np.ndarray:
+    """A flow ``(s, s, 2)`` at another size, ``(side, side, 2)``."""
     if flow.shape[0] == side:
         return flow
     return cv2.resize(flow, (side, side)) * np.float32(side / flow.shape[0])
@@ -197,10 +198,10 @@ def _enlarged(motion: Motion, side: int) -> Motion:
     if motion.flow.shape[0] == side:
         return motion
     visible = cv2.resize(motion.visible.astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
-    return Motion(_enlarged_flow(motion.flow, side), visible.astype(bool))
+    return Motion(enlarged_flow(motion.flow, side), visible.astype(bool))
 
 
-def _match(now: np.ndarray, there: np.ndarray, motion: Motion) -> np.ndarray:
+def similarity(now: np.ndarray, there: np.ndarray, motion: Motion) -> np.ndarray:
     """How far each pixel of another frame is the same as here, ``(H, W)`` in [0, 1]; the frames without grain."""
     carried = warp(there, motion.flow)
     difference = now - _relit(carried, now, motion.visible)
