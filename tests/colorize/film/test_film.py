@@ -620,21 +620,6 @@ def test_subtitles_that_fit_nowhere_are_left_out_with_a_remark(tmp_path):
     assert report.remarks == ("its subtitle (srt) does not fit into a .flv file and was left out; .mkv would keep it",)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_samples_come_from_all_over_the_film(tmp_path, suffix):
-    path = tmp_path / f"dawn{suffix}"
-    with av.open(path, "w") as film:
-        video = film.add_stream("libx264", rate=25, options={"crf": "1"})
-        video.width, video.height = 64, 64
-        for index in range(50):
-            gray = np.full((64, 64), 20 + 4 * index, np.uint8)
-            film.mux(video.encode(av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuvj420p")))
-        film.mux(video.encode())
-    shown = [20 + 4 * index for index in (5, 15, 25, 35, 45)]
-    levels = [picture.mean() for picture in Film.open(path).samples()]
-    assert levels == pytest.approx(shown, abs=6)
-
-
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_a_truncated_film_is_said(tmp_path, suffix):
     source, target = tmp_path / f"wall{suffix}", tmp_path / "out.mkv"

@@ -199,28 +199,34 @@ def test_a_reference_gives_its_shot_its_colors_and_no_other(tmp_path):
 
 
 def test_a_run_with_references_goes_on_where_it_was_and_begins_anew_with_others(tmp_path):
-    frames = panned(1, 30)
+    frames = panned(1, 20)
     write(tmp_path / "film.mkv", frames)
-    for number in (3, 26):
+    for number in (3, 16):
         save(tmp_path / "keys", f"{name_of(1, Fraction(number, 25))}.png", frames[number])
     plain = Colorizer([(gray_network, 1.0)])
     options = FilmOptions(4, codec="ffv1", segment_frames=5, stabilize=1.0, reference=tmp_path / "keys")
     whole = colorize_film(plain, tmp_path / "film.mkv", tmp_path / "whole.mkv", options)
 
-    def interrupt(frames, total):
-        if frames >= 12:
-            raise KeyboardInterrupt
+    def interrupted(at):
+        """How many frames the run has at its beginning, and then at least ``at``."""
+        done = []
 
-    for changed in (False, True):
+        def progress(frames, total):
+            done.append(frames)
+            if frames >= at:
+                raise KeyboardInterrupt
+
         with pytest.raises(KeyboardInterrupt):
-            colorize_film(plain, tmp_path / "film.mkv", tmp_path / "cut.mkv", options, progress=interrupt)
-        if changed:
-            save(tmp_path / "keys", f"{name_of(1, Fraction(3, 25))}.png", 255 - (255 - frames[3]) * 0.9)
-        report = colorize_film(plain, tmp_path / "film.mkv", tmp_path / "cut.mkv", options)
-        assert report.resumed_at == (0 if changed else 10)
-        if not changed:
-            assert report.after == whole.after
-            assert all(map(np.array_equal, planes(tmp_path / "cut.mkv"), planes(tmp_path / "whole.mkv")))
+            colorize_film(plain, tmp_path / "film.mkv", tmp_path / "cut.mkv", options, progress=progress)
+        return done[0]
+
+    assert interrupted(at=6) == 0 and interrupted(at=0) == 5
+    report = colorize_film(plain, tmp_path / "film.mkv", tmp_path / "cut.mkv", options)
+    assert report.resumed_at == 5 and report.after == whole.after
+    assert all(map(np.array_equal, planes(tmp_path / "cut.mkv"), planes(tmp_path / "whole.mkv")))
+    assert interrupted(at=6) == 0
+    save(tmp_path / "keys", f"{name_of(1, Fraction(3, 25))}.png", 255 - (255 - frames[3]) * 0.9)
+    assert interrupted(at=0) == 0
 
 
 def test_features_of_the_encoder_lead_where_motion_does_not():
