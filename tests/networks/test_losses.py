@@ -9,6 +9,7 @@ import torchvision
 from deoldify_golden import arrays, filled, golden, image, image2
 from torch import nn
 
+from nogan.common.color import normalize
 from nogan.common.errors import UserError
 from nogan.networks.losses import FeatureLoss, critic_loss, critic_pretrain_loss, generator_adversarial_loss
 
@@ -130,6 +131,19 @@ def test_pixels_alone():
     loss = FeatureLoss(None, pixel_weight=2.0)
     total, parts = loss(torch.ones(1, 3, 32, 32), torch.zeros(1, 3, 32, 32))
     assert total.item() == 2.0 and set(parts) == {"pixel"} and loss.network is None
+
+
+def test_rebalanced_pixels_count_by_their_color():
+    """Half of the picture is red, with a chroma of 0.632, and half is gray; the error is in one of them."""
+    target = torch.full((1, 3, 4, 8), 0.5)
+    target[..., :4] = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    on_red, on_gray = (normalize(target).clone() for _ in range(2))
+    on_red[..., :4] += 1
+    on_gray[..., 4:] += 1
+    for rebalance, ratio in ((0.0, 1.0), (1.0, 1 + 6.32), (2.0, 1 + 2 * 6.32)):
+        loss = FeatureLoss(None, rebalance=rebalance)
+        red, gray = (loss(output, normalize(target))[0].item() for output in (on_red, on_gray))
+        assert red / gray == pytest.approx(ratio, rel=1e-3) and red + gray == pytest.approx(1)
 
 
 def test_losses_stay_float32_under_autocast(feature_loss):

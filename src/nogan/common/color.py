@@ -43,6 +43,12 @@ def luma(rgb: Tensor) -> Tensor:
     return (rgb * _channels(_LUMA_WEIGHTS, rgb)).sum(dim=-3, keepdim=True)
 
 
+def chroma(rgb: Tensor) -> Tensor:
+    """Rec. 601 chroma ``(..., 1, H, W)`` of RGB ``(..., 3, H, W)`` in [0, 1]: U and V's distance from gray, to 0.63."""
+    y = luma(rgb)
+    return torch.hypot(0.492 * (rgb[..., 2:3, :, :] - y), 0.877 * (rgb[..., 0:1, :, :] - y))
+
+
 def to_gray(rgb: Tensor) -> Tensor:
     """Rec. 601 luma of RGB, repeated in three channels: the generator's input."""
     return luma(rgb).expand_as(rgb)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nogan.common.color import chroma, denormalize
 from nogan.common.errors import UserError
 from nogan.common.rng import derive_seed
 from nogan.networks.encoders import Renormalize, create_timm, hub_error, pretrained_config, require_hub
@@ -39,13 +40,17 @@ class FeatureLoss(nn.Module):
             timm network (0 is the shallowest).
         weights: weight of each layer's L1.
         pixel_weight: weight of the pixels' L1.
+        rebalance: how much more a pixel counts that has color: with 1, one whose chroma in the photograph is 0.1 (the
+            distance of U and V from gray, up to 0.6) counts twice as much as a gray one. Of what it is unsure of, L1
+            makes the median, which is gray; this moves it towards the colors that things have.
         network_weights: file with the network's weights, in place of a download.
         pretrained: download weights where no file is given; False leaves them random.
 
     Raises:
         UserError: the network is unknown or has no such layers, or its weights cannot be read or do not fit.
 
-    Source: Johnson et al., "Perceptual losses for real-time style transfer and super-resolution", arXiv:1603.08155.
+    Sources: Johnson et al., "Perceptual losses for real-time style transfer and super-resolution", arXiv:1603.08155.
+    That rare colors should count more: Zhang, Isola & Efros, "Colorful image colorization", arXiv:1603.08511.
     """
 
     def __init__(
@@ -56,9 +61,10 @@ class FeatureLoss(nn.Module):
         pixel_weight: float = 1.0,
         network_weights: str | Path | None = None,
         pretrained: bool = True,
+        rebalance: float = 0.0,
     ) -> None:
         super().__init__()
-        self.pixel_weight = pixel_weight
+        self.pixel_weight, self.rebalance = pixel_weight, rebalance
         self.layers, self.weights = (tuple(layers), tuple(weights)) if network else ((), ())
         if len(self.layers) != len(self.weights):
             raise UserError(
@@ -89,7 +95,7 @@ class FeatureLoss(nn.Module):
         Returns:
             The total, and its weighted parts (detached): "pixel", and "feature_N" for each layer N.
         """
-        terms = {"pixel": self.pixel_weight * _l1(output, target)}
+        terms = {"pixel": self.pixel_weight * self._pixels(output, target)}
         if self.network is not None:
             with torch.no_grad():
                 wanted = self.network(target)
@@ -97,6 +103,12 @@ class FeatureLoss(nn.Module):
             for layer, weight, ours, theirs in zip(self.layers, self.weights, found, wanted, strict=True):
                 terms[f"feature_{layer}"] = weight * _l1(ours, theirs)
         return reduce(add, terms.values()), {name: term.detach() for name, term in terms.items()}
+
+    def _pixels(self, output: Tensor, target: Tensor) -> Tensor:
+        if not self.rebalance:
+            return _l1(output, target)
+        weight = 1 + self.rebalance * chroma(denormalize(target.float())) / 0.1
+        return (weight / weight.mean() * (output.float() - target.float()).abs()).mean()
 
 
 def check_feature_network(network: str) -> bool:

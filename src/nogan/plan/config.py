@@ -321,6 +321,7 @@ class Loss(Section):
     pixel_weight: Weight
     pretrained: bool
     network_weights: str | None
+    rebalance: Weight = 0.0
     function: Part | None = None
 
     @model_validator(mode="after")

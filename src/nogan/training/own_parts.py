@@ -194,6 +194,7 @@ def build_loss(loss: Loss) -> "nn.Module":
         pixel_weight=loss.pixel_weight,
         network_weights=loss.network_weights,
         pretrained=loss.pretrained,
+        rebalance=loss.rebalance,
     )
 
 
