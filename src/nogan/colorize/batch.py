@@ -41,6 +41,8 @@ Advance = Callable[[int, int | None], None]
 PATIENCE = 1.5
 """Seconds after which the reading of a film, and the search for its shots, are a task to be shown."""
 
+_REFRESH = 0.1  # seconds between what is shown of that
+
 MAX_BATCH_BYTES = 200_000_000
 """A batch that holds this many bytes of pixels takes no further photograph, because all of it is in memory at once."""
 
@@ -396,14 +398,18 @@ class _Steps:
         self._reporter, self._name = reporter, name
         self._open = ExitStack()
         self._what: str | None = None
-        self._began = 0.0
+        self._began = self._told = 0.0
         self._advance: Advance | None = None
 
     def look(self, what: str, done: int, total: int | None) -> None:
         """Hear of what comes before the coloring; it becomes a task if it takes longer than :data:`PATIENCE`."""
         if self._what != what:
             self._begin(what)
-        if self._advance is None and time.monotonic() - self._began >= PATIENCE:
+        now = time.monotonic()
+        if now - self._told < _REFRESH:
+            return
+        self._told = now
+        if self._advance is None and now - self._began >= PATIENCE:
             self._advance = self._open.enter_context(self._reporter.task(f"{self._name}: {what}", total))
         if self._advance is not None:
             self._advance(done, total)

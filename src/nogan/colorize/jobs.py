@@ -107,6 +107,8 @@ def plan_jobs(
     if not sources:
         also = f" ({skipped_text(skipped)})" if skipped else ""
         raise UserError(f"{' '.join(inputs)}: no photograph and no film found{also}.")
+    if out is not None and len(sources) > 1 and is_pattern(out):
+        raise UserError(f"-o {out}: numbered pictures are of one film; expected one film as the input.")
     if out == PIPE and (len(sources) > 1 or not _is_film(sources[0].path)):
         raise UserError("-o -: a pipe takes one film; expected one film as the input.")
     if out is None or output is None:

@@ -40,6 +40,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The parsed command line. Every value is checked that can be checked without opening a file."""
     parser = parser_of(
         "colorize",
+        usage="%(prog)s INPUT... [-o OUT] [OPTION...]",
         description="Colorize black-and-white photographs and films: the network's chroma, the original's luma.",
         epilog=EXAMPLES.format(command("colorize")),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,9 +1,11 @@
 """Films whose clock restarts or jumps, sound that does not fit, and frames that are lost."""
 
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
-from media import TIME_BASE, make_film, teal_and_orange
+from media import TIME_BASE, make_film, moving_scene, teal_and_orange
 
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film import FilmOptions, colorize_film
@@ -174,3 +176,32 @@ def test_chapters_and_timecode_are_not_called_lost(tmp_path):
     assert color(tmp_path / "wall.mov", tmp_path / "out.mkv").remarks == ()
     with av.open(tmp_path / "out.mkv") as film:
         assert [chapter["start"] for chapter in film.chapters()] == [0, 400_000_000]
+
+
+def dvd_cell(path):
+    """A second of MPEG-2 with sound."""
+    with av.open(path, "w") as film:
+        options = {"qmin": "1", "qmax": "1", "g": "1"}  # large, so that each packet of the file has a time
+        video, audio = film.add_stream("mpeg2video", rate=25, options=options), film.add_stream("ac3", rate=48000)
+        video.width, video.height, audio.layout = 96, 64, "mono"
+        for gray in moving_scene(25, 96, 64):
+            film.mux(video.encode(av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p")))
+        film.mux(video.encode())
+        for begin in range(0, 48000, 1536):
+            block = av.AudioFrame.from_ndarray(np.zeros((1, 1536), np.float32), "fltp", "mono")
+            block.sample_rate, block.pts, block.time_base = 48000, begin, Fraction(1, 48000)
+            film.mux(audio.encode(block))
+        film.mux(audio.encode())
+
+
+def test_recordings_that_overlap_and_cells_of_a_dvd_are_joined(tmp_path):
+    make_film(tmp_path / "part.ts", frames=25, sound="mp2")
+    moved(tmp_path / "part.ts", tmp_path / "early.ts", 1.0 - 0.2)  # it begins 0.2 s before the first one ends
+    appended(tmp_path / "overlap.ts", tmp_path / "part.ts", tmp_path / "early.ts")
+    dvd_cell(tmp_path / "cell.vob")
+    appended(tmp_path / "cells.vob", tmp_path / "cell.vob", tmp_path / "cell.vob")
+    for name in ("overlap.ts", "cells.vob"):
+        assert color(tmp_path / name, tmp_path / "out.mkv").frames == 50, name
+        shown, heard = times_of(tmp_path / "out.mkv"), times_of(tmp_path / "out.mkv", "audio")
+        assert min(np.diff(shown)) > 0 and shown[-1] - shown[0] == pytest.approx(49 / 25, abs=0.15), name
+        assert abs(shown[-1] - heard[-1]) < 0.2 and min(np.diff(heard)) > 0, name

@@ -312,6 +312,13 @@ def test_odd_sizes_gray_codecs_ten_bits_and_rgb_sources(tmp_path):
     assert np.array_equal(*stored)
 
 
+def test_an_odd_size_is_said_where_it_changes_the_chroma(tmp_path):
+    make_film(tmp_path / "odd.mkv", frames=2, size=(95, 63), codec="ffv1")
+    report = colorize_film(COLORIZER, tmp_path / "odd.mkv", tmp_path / "out.mkv", OPTIONS)
+    assert next(decoded(tmp_path / "out.mkv")).format.name == "yuv444p"
+    assert len(report.remarks) == 1 and "95 x 63, is odd" in report.remarks[0]
+
+
 def test_compare_shows_both_and_raw_shows_the_network(tmp_path):
     source = tmp_path / "wall.mp4"
     make_film(source, frames=3)

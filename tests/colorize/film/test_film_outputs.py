@@ -1,5 +1,6 @@
 """What a film may come from and become: numbered pictures, animations, Y4M and pipes."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from media import make_film, moving_scene, teal_and_orange
 from PIL import Image
 
 from nogan.colorize.colorizer import Colorizer
-from nogan.colorize.film import FilmOptions, colorize_film
+from nogan.colorize.film import PIPE, FilmOptions, colorize_film
 from nogan.colorize.jobs import plan_jobs
 from nogan.common.errors import UserError
 
@@ -149,43 +150,61 @@ def y4m(path, frames=6):
         for gray in moving_scene(frames, 96, 64):
             film.mux(video.encode(av.VideoFrame.from_ndarray(gray, "gray").reformat(format="yuv420p")))
         film.mux(video.encode())
-    return path.read_bytes()
+    return path
+
+
+@contextlib.contextmanager
+def standing_for(number, path, flags):
+    """A file in place of stdin (0) or stdout (1) of this process."""
+    before, file = os.dup(number), os.open(path, flags)
+    os.dup2(file, number)
+    try:
+        yield
+    finally:
+        os.dup2(before, number)
+        os.close(before)
+        os.close(file)
+
+
+AS_FROM_THE_SHELL = """
+import sys
+from media import teal_and_orange
+from nogan.cli import main
+from nogan.colorize import batch
+from nogan.colorize.colorizer import Colorizer
+
+network = Colorizer([(teal_and_orange, 1.0)])
+Colorizer.load = classmethod(lambda cls, *arguments, **options: network)
+batch._not_of_photographs = lambda checkpoints: []
+sys.exit(main(["colorize", *sys.argv[1:]]))
+"""
+"""The command, all but PyTorch, which would cost seconds."""
 
 
 @pytest.fixture
-def nogan(run_dir, tmp_path):
-    """``nogan("-", "-o", "-", input=...)``: the command as a process, with pipes."""
+def nogan(tmp_path):
+    """``nogan("-", "-o", "-")``: the command as a process, with pipes."""
+    started = []
 
-    def run(*arguments, **options):
-        fixed = ["--checkpoint", str(run_dir), "--render-factor", "4", "--device", "cpu", "--precision", "fp32"]
-        command = [sys.executable, "-m", "nogan.cli", "colorize", *map(str, arguments), *fixed]
+    def run(*arguments):
+        command = [sys.executable, "-c", AS_FROM_THE_SHELL, *map(str, arguments), "--render-factor", "4"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=-1, stdout=-1, stderr=-1, **options)
+        started.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdin=-1, stdout=-1, stderr=-1))
+        return started[-1]
 
-    return run
+    yield run
+    for process in started:
+        process.kill()
+        process.wait(timeout=60)
 
 
-def test_a_film_goes_through_pipes_frame_by_frame(tmp_path, nogan):
-    raw = y4m(tmp_path / "wall.y4m")
-    both = nogan("-", "-o", "-", "--start", "0.04")
-    out, said = both.communicate(raw, timeout=120)
-    assert both.returncode == 0, said
-    assert b"5 frames" in said and out.startswith(b"YUV4MPEG2 W96 H64 F25:1")
+def test_a_film_goes_through_pipes_and_all_words_to_stderr(tmp_path, nogan):
+    process = nogan("-", "-o", "-", "--start", "0.04")
+    out, said = process.communicate(y4m(tmp_path / "wall.y4m").read_bytes(), timeout=200)
+    assert process.returncode == 0, said
+    assert b"5 frames" in said and b"Colorized 1 of 1" in said and out.startswith(b"YUV4MPEG2 W96 H64 F25:1")
     (tmp_path / "piped.y4m").write_bytes(out)
-    to_file = nogan("-", "-o", "out.mkv", "--codec", "ffv1")
-    out, said = to_file.communicate(raw, timeout=120)
-    assert to_file.returncode == 0 and b"6 frames" in out, said
-    from_file = nogan("wall.y4m", "-o", "-")
-    out, said = from_file.communicate(timeout=120)
-    (tmp_path / "from_file.y4m").write_bytes(out)
-    assert from_file.returncode == 0 and b"Colorized 1 of 1" in said
-    expected = rgb_of(tmp_path / "out.mkv")
-    assert (
-        apart(rgb_of(tmp_path / "piped.y4m"), expected[1:]) == 0 == apart(rgb_of(tmp_path / "from_file.y4m"), expected)
-    )
-    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix) == [
-        "from_file.y4m", "out.mkv", "piped.y4m", "wall.y4m"
-    ]  # fmt: skip
+    assert apart(rgb_of(tmp_path / "piped.y4m"), reference(tmp_path, tmp_path / "wall.y4m")[1:]) == 0
 
 
 def test_a_pipe_that_is_closed_ends_it_without_a_word(tmp_path, nogan):
@@ -195,21 +214,51 @@ def test_a_pipe_that_is_closed_ends_it_without_a_word(tmp_path, nogan):
     process.stdout.close()
     process.stdin.close()
     said = process.stderr.read().decode()
-    assert process.wait(timeout=120) == 1 and "Traceback" not in said and "failed" not in said
+    assert process.wait(timeout=200) == 1 and "Traceback" not in said and "failed" not in said
+
+
+def test_a_film_goes_from_a_pipe_to_a_file_and_from_a_file_to_a_pipe(tmp_path):
+    source = y4m(tmp_path / "wall.y4m")
+    with standing_for(0, source, os.O_RDONLY):
+        report = color(PIPE, tmp_path / "out.mkv", codec="ffv1")
+    assert report.frames == 6 and apart(rgb_of(tmp_path / "out.mkv"), reference(tmp_path, source)) == 0
+    make_film(tmp_path / "wall.mkv", frames=6, sound="flac")
+    with standing_for(1, tmp_path / "out.y4m", os.O_WRONLY | os.O_CREAT):
+        report = color(tmp_path / "wall.mkv", PIPE)
+    assert report.remarks == ("its sound is left out: a pipe carries pictures only",)
+    assert apart(rgb_of(tmp_path / "out.y4m"), reference(tmp_path, tmp_path / "wall.mkv")) == 0
+
+
+@pytest.mark.parametrize("content", ["", "not a film at all\n" * 100])
+def test_what_comes_through_a_pipe_and_is_no_y4m_is_one_line(tmp_path, content):
+    (tmp_path / "letter").write_text(content)
+    expected = r"-: what comes through the pipe is no Y4M; expected ffmpeg -i FILM -f yuv4mpegpipe - \| nogan"
+    with standing_for(0, tmp_path / "letter", os.O_RDONLY), pytest.raises(UserError, match=expected):
+        color(PIPE, tmp_path / "out.mkv")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "piped", "reason"),
+    ("options", "reason"),
     [
-        (("-", "-o", "out.mkv"), b"not a film at all\n" * 100, "is no Y4M; expected ffmpeg -i FILM -f yuv4mpegpipe"),
-        (("-", "-o", "out.mkv"), b"", "is no Y4M; expected"),
-        (("-", "-o", "out.mkv", "--stabilize"), b"", "--stabilize finds the shots first"),
-        (("-",), b"", "expected -o FILE, or -o - for a pipe"),
-        (("-", "other.mkv", "-o", "out.mkv"), b"", "expected no further input"),
+        ({"stabilize": 1.0}, "--stabilize finds the shots first"),
+        ({"render_factor": "auto"}, "--render-factor auto looks"),
     ],
 )
-def test_what_a_pipe_cannot_do_is_one_line(nogan, arguments, piped, reason):
-    process = nogan(*arguments)
-    out, said = process.communicate(piped, timeout=120)
-    lines = said.decode().strip().splitlines()
-    assert process.returncode == 1 and out == b"" and len(lines) == 1 and reason in lines[0]
+def test_what_needs_the_whole_film_is_refused_of_a_pipe(tmp_path, options, reason):
+    with pytest.raises(UserError, match=reason):
+        colorize_film(COLORIZER, PIPE, tmp_path / "out.mkv", FilmOptions(**options))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "reason"),
+    [
+        (["-"], None, "expected -o FILE, or -o - for a pipe"),
+        (["-", "wall.mkv"], "out.mkv", "expected no further input"),
+        (["a.mkv", "b.mkv"], "-", "a pipe takes one film"),
+        (["a.jpg"], "-", "a pipe takes one film"),
+        (["a.mkv", "b.mkv"], "f%04d.png", "numbered pictures are of one film"),
+    ],
+)
+def test_one_film_goes_into_a_pipe_or_a_sequence(inputs, output, reason):
+    with pytest.raises(UserError, match=reason):
+        plan_jobs(inputs, output)

@@ -5,6 +5,9 @@ anew at each seam. From there on, the timestamps of every stream are lifted by o
 where it was. The rules are those of ``ffmpeg -c copy`` (``ts_discontinuity_process`` in its ffmpeg_demux.c): a packet
 more than 0.1 s before the end of the one before it is a restart, and a pause of more than 10 s is a jump, which is
 closed. Other containers (Matroska, MP4, AVI) are taken at their word.
+
+Where the last packet of one stream comes behind the first of another from beyond the seam, ffmpeg lifts everything
+twice; here such a packet keeps the offset of its own side.
 """
 
 from __future__ import annotations
@@ -51,36 +54,44 @@ class Clock:
         self._may_jump = may_jump
         self._offset = Fraction(0)
         self._next: dict[int, Fraction] = {}  # by stream: the earliest time at which its next packet is decoded
+        self._own: dict[int, Fraction] = {}  # by stream: the offset of its last packet
         self._latest: Fraction | None = None
 
     def lifted(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         """The packets of all streams, in the file's order, with timestamps on one clock."""
         for packet in packets:
+            offset = self._offset
             if self._may_jump and packet.size and packet.dts is not None and packet.time_base:
-                self._follow(packet, packet.dts * packet.time_base)
-            if self._offset and packet.time_base:
-                ticks = round(self._offset / packet.time_base)
+                offset = self._follow(packet, packet.dts * packet.time_base)
+            if offset and packet.time_base:
+                ticks = round(offset / packet.time_base)
                 packet.dts = None if packet.dts is None else packet.dts + ticks
                 packet.pts = None if packet.pts is None else packet.pts + ticks
             yield packet
 
-    def _follow(self, packet: Packet, stored: Fraction) -> None:
+    def _follow(self, packet: Packet, stored: Fraction) -> Fraction:
+        """The offset for a packet; notices where the clock restarts or jumps."""
         stream = packet.stream
         if stream.type not in ("video", "audio"):
-            return
+            return self._offset
         expected = self._next.get(stream.index)
-        here = stored + self._offset
+        offset, own = self._offset, self._own.get(stream.index, self._offset)
+        if own != offset and expected is not None and abs(stored + own - expected) <= BACK:
+            offset = own  # a parser has held it back: it is from before the seam that another stream has passed
+        here = stored + offset
         begins = self._latest if expected is None else expected
         if begins is not None:
             step = here - begins
             # A stream that only now begins, in the middle of the film, is held against the others.
             back = expected is not None and step < -BACK
             if back or abs(step) > AHEAD:
-                self._offset -= step
+                self._offset = offset = offset - step
                 self.jumps.append(Jump(begins, step))
                 here = begins
         self._next[stream.index] = here + _duration(packet, stream)
         self._latest = here
+        self._own[stream.index] = offset
+        return offset
 
 
 def _duration(packet: Packet, stream: Stream) -> Fraction:

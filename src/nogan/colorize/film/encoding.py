@@ -115,6 +115,11 @@ class Encoding:
             options.codec, options.pix_fmt, bits=bits, odd=odd, own=sampling[1] if sampling and not odd else ""
         )
         depth = _bits(formats.planes)
+        if odd and options.pix_fmt is None and _is_widened(planar, formats.planes):
+            film.remarks.append(
+                f"its size, {width} x {height}, is odd: its chroma became as large as its luma (4:4:4), which not "
+                "every player shows"
+            )
         kept = min(depth, _bits(av.VideoFormat(formats.stored)))
         if kept < bits:
             keeps = "" if kept == 10 else "; --codec libx265 keeps 10"
@@ -379,6 +384,11 @@ def _encoder_options(film: Film, options: FilmOptions, depth: int) -> dict[str, 
         for name, text in (written or {}).items():
             result[name] = f"{result[name]}:{text}" if name in result else text
     return result
+
+
+def _is_widened(source: VideoFormat, planes: VideoFormat) -> bool:
+    """Whether the chroma of a film gets more samples than it has."""
+    return not source.is_rgb and source.chroma_width(16) < planes.chroma_width(16)
 
 
 def _bits(pixel_format: VideoFormat) -> int:

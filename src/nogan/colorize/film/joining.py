@@ -260,6 +260,8 @@ def _add_video(
     # Opaque: packets are copied as they are, which needs no encoder by the name of the decoder.
     video = output.add_stream_from_template(segment.streams.video[0], opaque=True)
     video.time_base = film.time_base
+    if segment.format.name.startswith("mov"):  # whose tags tell the profiles of ProRes apart
+        video.codec_context.codec_tag = segment.streams.video[0].codec_context.codec_tag
     video.codec_context.framerate = film.rate
     encoding.describe_color(video)
     _copy_description(source.streams[film.stream_index], video)

@@ -192,7 +192,8 @@ class Film:
         clock = self._clock(container)
         times, count, until = [], 0, Fraction(0)
         for packet in clock.lifted(container.demux()):
-            until = max(until, _end_of(packet))
+            if self.clip is not None:
+                until = max(until, _end_of(packet))
             if not self._takes(packet):
                 continue
             if packet.stream.index == self.stream_index and packet.size and not packet.is_discard:
