@@ -84,7 +84,7 @@ def test_a_sequence_goes_on_with_the_pictures_that_are_there_and_whole(tmp_path)
         if done >= 24:
             raise KeyboardInterrupt
 
-    options = {"segment_frames": 6, "stabilize": 1.0}
+    options = {"segment_frames": 6}
     with pytest.raises(KeyboardInterrupt):
         color(source, target, interrupt, **options)
     (tmp_path / "f010.png").write_bytes((tmp_path / "f010.png").read_bytes()[:50])  # torn

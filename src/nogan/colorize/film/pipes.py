@@ -88,16 +88,16 @@ def check_pipes(source: Path, target: Path, options: FilmOptions) -> None:
         raise UserError("-o -: a terminal shows no film; expected a pipe, | ffmpeg -i - FILM.")
     if source != PIPE:
         return
-    for flag, is_given in (
-        ("--colored skip", options.colored == "skip"),
-        (f"--reference {options.reference}", options.reference is not None),
-    ):
-        if is_given:
-            raise UserError(f"{flag} looks at the whole film first, and a pipe is read only once: give it as a file.")
     if options.stabilize and not (options.scenes and options.scenes.exists()):
         raise UserError(
             "--stabilize finds the shots first, and a pipe is read only once: give them with --scenes FILE, or the "
             "film as a file."
         )
-    if options.render_factor == "auto":
-        raise UserError("--render-factor auto looks at the whole film first, and a pipe is read only once.")
+    for flag, is_given in (
+        ("--render-factor auto", options.render_factor == "auto"),
+        ("--colored skip", options.colored == "skip"),
+        (f"--reference {options.reference}", options.reference is not None),
+        ("--scenes, to write them,", options.scenes is not None and not options.scenes.exists()),
+    ):
+        if is_given:
+            raise UserError(f"{flag} looks at the whole film first, and a pipe is read only once: give it as a file.")
