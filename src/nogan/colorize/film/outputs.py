@@ -175,7 +175,7 @@ def options_of(kind: Kind, options: FilmOptions, target: Path) -> FilmOptions:
     ):
         if is_given:
             raise UserError(f"{flag}: {name} have an encoder of their own; leave it out.")
-    return replace(options, codec=_LOSSLESS)
+    return replace(options, codec=_LOSSLESS, pix_fmt=options.pix_fmt or kind.planes)
 
 
 def record_one(film: Film, encoding: Encoding, kind: Kind | None, into: Path) -> None:

@@ -25,22 +25,24 @@ class Kind(NamedTuple):
         container: ffmpeg's name of its format.
         encoder: and of its encoder.
         pixel_format: that the encoder gets; None for the planes of luma and chroma as they are.
+        planes: in which these are put together; None for what suits the film.
         options: of the encoder.
     """
 
     container: str
     encoder: str
     pixel_format: str | None
+    planes: str | None
     options: dict[str, str]
 
 
-Y4M = Kind("yuv4mpegpipe", "rawvideo", None, {})
+Y4M = Kind("yuv4mpegpipe", "rawvideo", None, None, {})
 
 KINDS = {
     ".y4m": Y4M,
-    ".gif": Kind("gif", "gif", "pal8", {}),
-    ".apng": Kind("apng", "apng", "rgb24", {}),
-    ".webp": Kind("webp", "libwebp_anim", "yuv420p", {"quality": "90"}),
+    ".gif": Kind("gif", "gif", "pal8", "yuv444p10le", {}),
+    ".apng": Kind("apng", "apng", "rgb24", "yuv444p10le", {}),
+    ".webp": Kind("webp", "libwebp_anim", "yuv420p", "yuv444p", {"quality": "90"}),
 }
 """Kinds of films that hold pictures only, by suffix."""
 
