@@ -110,14 +110,38 @@ def test_of_a_run_without_it_the_knob_is_the_blend_with_the_generator_before_the
         assert all(torch.equal(found[name], tensor) for name, tensor in wanted.state_dict().items()), level
 
 
+def test_of_two_checkpoints_it_is_their_mix(tmp_path):
+    save_generator(tiny(), tmp_path / "steady", size=64)
+    save_generator(conditioned(), tmp_path / "vivid", size=64)
+    both = {str(tmp_path / "steady"): 1.0, str(tmp_path / "vivid"): 1.0}
+    gray = np.random.default_rng(0).integers(0, 255, (1, 64, 64), dtype=np.uint8)
+
+    def predicted(checkpoint, level=None):
+        return Colorizer.load(checkpoint, vividness=level, precision="fp32").predict(gray)
+
+    steady, vivid = map(predicted, both)
+    assert np.array_equal(predicted(both, 0.0), steady) and np.array_equal(predicted(both, 1.0), vivid)
+    np.testing.assert_allclose(predicted(both, 0.25), 0.75 * steady + 0.25 * vivid, atol=1e-6)
+    unequal = {**both, str(tmp_path / "vivid"): 0.5}
+    for several in (unequal, {**both, "third": 1.0}):
+        with pytest.raises(UserError, match=r"--vividness 0\.5 of a blend, .*expected two checkpoints without weights"):
+            predicted(several, 0.5)
+    for wrong in ({"vividness": 1.5}, {"default_vividness": -1.0}):
+        with pytest.raises(UserError, match=r"expected a number from 0 \(steady\) to 1 \(vivid\)"):
+            Colorizer.load(both, **wrong)
+
+
 @pytest.mark.parametrize("level", ["1.5", "-0.1", "nan"])
 def test_what_is_out_of_range_is_one_line(level, tmp_path, capsys):
     save_generator(conditioned(), tmp_path)
     (tmp_path / "a.png").write_bytes(b"")
-    given = [f"--vividness={level}", "--checkpoint", str(tmp_path)]
-    assert main(["colorize", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png"), *given]) == 1
-    said = capsys.readouterr().err
-    assert f"--vividness {level}: expected a number from 0 (steady) to 1 (vivid)" in said and said.count("\n") == 1
+    model = str(tmp_path)
+    color = ["colorize", str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png"), f"--vividness={level}"]
+    exported = ["export", model, "-o", str(tmp_path / "b.pth"), f"--vividness={level}"]
+    for command in ([*color, "--checkpoint", model], [*color, "--blend", model, "starter"], exported):
+        assert main(command) == 1
+        said = capsys.readouterr().err
+        assert f"--vividness {level}: expected a number from 0 (steady) to 1 (vivid)" in said and said.count("\n") == 1
 
 
 def test_an_onnx_export_has_it_as_an_input(tmp_path, capsys):
@@ -132,6 +156,8 @@ def test_an_onnx_export_has_it_as_an_input(tmp_path, capsys):
         assert np.abs(ours.astype(int) - theirs).max() <= 1
     assert main(["export", str(tmp_path), "-o", str(tmp_path / "b.onnx"), "--vividness", "0.5"]) == 1
     assert "has it as an input" in capsys.readouterr().err
+    assert main(["export", str(tmp_path), "-o", str(tmp_path / "c.safetensors"), "--vividness", "0.5"]) == 1
+    assert "keeps the knob" in capsys.readouterr().err
 
 
 # --- movement ---------------------------------------------------------------------------------------------------------

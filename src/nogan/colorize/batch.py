@@ -27,7 +27,7 @@ from nogan.colorize.labels import COLORED, ORIGINAL, label
 from nogan.colorize.photos import MAX_MEGAPIXELS, Photo
 from nogan.colorize.precision import Precision
 from nogan.colorize.square import FILM_RENDER_FACTOR, RenderFactor, network_size
-from nogan.colorize.vividness import FILM_VIVIDNESS, PHOTO_VIVIDNESS, check
+from nogan.colorize.vividness import FILM_VIVIDNESS, PHOTO_VIVIDNESS, placed
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.common.threads import WriteBehind, read_ahead
@@ -223,10 +223,10 @@ def colorize_files(
 
 def _check(checkpoints: Mapping[str, float], options: BatchOptions) -> None:
     """Refuse what of the blend and of the vividness cannot be, before a checkpoint is loaded."""
+    weights, _ = placed(checkpoints, options.vividness)
     if options.blend_mask is not None:
         Masks(options.blend_mask)
-        options.blending.check([*checkpoints.values()], masked=True)
-    check(options.vividness)
+        options.blending.check([*weights.values()], masked=True)
 
 
 def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vividness: float) -> Colorizer:

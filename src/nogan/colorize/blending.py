@@ -64,7 +64,9 @@ class Blending:
             if len(weights) != 2:
                 raise UserError(f"{flag}: expected two models, --blend FIRST SECOND, and not {len(weights)}.")
             if weights[0] != weights[1]:
-                raise UserError(f"{flag} says how much of each model there is: leave their weights out of --blend.")
+                raise UserError(
+                    f"{flag} says how much of each model there is: leave their weights out of --blend, and --vividness."
+                )
         if self.limit is not None and len(weights) < 2:
             raise UserError("--blend-limit: expected several models, --blend FIRST SECOND.")
 

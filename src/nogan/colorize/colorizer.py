@@ -27,7 +27,7 @@ from nogan.colorize.pixels import to_uint8, to_unit
 from nogan.colorize.precision import PRECISIONS, Precision
 from nogan.colorize.render_factor import combined_squares
 from nogan.colorize.square import PHOTO_RENDER_FACTOR, RenderFactor, gray_square, network_size
-from nogan.colorize.vividness import PHOTO_VIVIDNESS, generator_at
+from nogan.colorize.vividness import PHOTO_VIVIDNESS, check, generator_at, placed
 from nogan.common.errors import UserError
 from nogan.networks.generator_file import find_weights
 from nogan.networks.named import STARTER
@@ -117,17 +117,19 @@ class Colorizer:
                 and the colors of a small picture stay the same to the eye (:mod:`nogan.colorize.precision`); "fp32" is
                 exact. An ONNX export runs in float32.
             compile: compile the network, which takes a minute at first and pays off for films and folders.
-            vividness: from 0 (steady) to 1 (vivid), for a generator with that knob or a run folder: see
-                :mod:`nogan.colorize.vividness`. Of what has one of its own ("RUN:v0.5"), that one counts.
+            vividness: from 0 (steady) to 1 (vivid), for a generator with that knob, a run folder, or two checkpoints of
+                equal weights: see :mod:`nogan.colorize.vividness`. Of what has one of its own ("RUN:v0.5"), that one
+                counts.
             default_vividness: for generators with that knob, where ``vividness`` is None.
             adjustments: changes to its colors (:mod:`nogan.colorize.adjustments`).
             blending: how several checkpoints are blended (:mod:`nogan.colorize.blending`); by their weights by default.
 
         Raises:
-            UserError: in one line, for a checkpoint that cannot be used, a device that is not there, or a precision
-                or compilation asked of an ONNX export.
+            UserError: in one line, for a checkpoint that cannot be used, a device that is not there, a vividness out of
+                range, or a precision or compilation asked of an ONNX export.
         """
-        weights = path if isinstance(path, Mapping) else {os.fspath(path): 1.0}
+        check(default_vividness)
+        weights, vividness = placed(path if isinstance(path, Mapping) else {os.fspath(path): 1.0}, vividness)
         batch_size = 1
         if precision not in PRECISIONS:
             raise UserError(f"--precision {precision}: expected {', '.join(PRECISIONS)}.")

@@ -1,11 +1,13 @@
 """One knob for every generator: how vivid its colors are, from 0 (steady) to 1 (vivid).
 
 A generator with a vividness of its own (``model=unified``) is set to it. Of a run without, 0 is the generator before
-the first GAN phase, 1 the final one, and between them their weights are interpolated.
+the first GAN phase, 1 the final one, and between them their weights are interpolated. Of two checkpoints, 0 is the
+first one, 1 the second, and between them their pictures are mixed, whatever their architectures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +65,34 @@ def check(vividness: float | None) -> None:
     """
     if vividness is not None and not 0 <= vividness <= 1:
         raise UserError(f"--vividness {vividness:g}: expected a number from 0 (steady) to 1 (vivid)")
+
+
+def placed(checkpoints: Mapping[str, float], vividness: float | None) -> tuple[dict[str, float], float | None]:
+    """The checkpoints with the weights that ``vividness`` means, and what of it is left for each of them.
+
+    Args:
+        checkpoints: with their weights. Of two, the steady one comes first.
+        vividness: in [0, 1], or None.
+
+    Returns:
+        For one checkpoint, or no vividness, what was given. For two, each with its share of the mix, those with none
+        left out; and None, since each has its own default then.
+
+    Raises:
+        UserError: a vividness out of range; or it is asked of more than two, or of two with other weights.
+    """
+    check(vividness)
+    if vividness is None or len(checkpoints) == 1:
+        return dict(checkpoints), vividness
+    if len(checkpoints) != 2 or len(set(checkpoints.values())) != 1:
+        found = " ".join(f"{name}:{weight:g}" for name, weight in checkpoints.items())
+        raise UserError(
+            f"--vividness {vividness:g} of a blend, {found}: expected two checkpoints without weights, the steady one "
+            "first (RUN:v0.5 sets the vividness of one of several)"
+        )
+    steady, vivid = checkpoints
+    shares = {steady: 1 - vividness, vivid: vividness}
+    return {name: share for name, share in shares.items() if share > 0}, None
 
 
 def check_has_knob(weights: Path, vividness: float) -> None:

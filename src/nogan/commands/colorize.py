@@ -97,8 +97,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--vividness",
         type=float,
         metavar="V",
-        help="0 (steady) to 1 (vivid): of a model=unified generator, or of a run's before and after its GAN phase "
-        "(default: 1; film 0)",
+        help="0 (steady) to 1 (vivid): of a model=unified generator (default: 1; film 0), of a run's before and after "
+        "its GAN phase, or of two checkpoints (--blend STEADY VIVID)",
     )
     add("--compare", action="store_true", help="write the original and the result side by side")
     add("--raw", action="store_true", help="the network's own colors, without the original's luma")

@@ -56,6 +56,11 @@ def main(argv: Sequence[str]) -> None:
         difference = export_onnx(args.checkpoint, path)
         print(f"{path}: differs from torch by {difference:.1g} at most. {command('colorize')} --checkpoint {path} …")
     elif form == "half":
+        if args.vividness is not None:
+            raise UserError(
+                f"--vividness {args.vividness:g}: a .safetensors file keeps the knob; leave it out ({command('blend')} "
+                "writes what lies between two checkpoints)"
+            )
         from nogan.networks.generator_file import save_half
 
         save_half(args.checkpoint, path, args.render_factor)
