@@ -46,6 +46,15 @@ UNEVEN = (
     "nogan.pretrain.g2.lr=0.02",
 )
 EQUAL = ("data.augment=false", "nogan.pretrain.g1.lr=0.002", "nogan.pretrain.g2.lr=0.002")  # pictures stay the same
+KNOB = (  # without a second phase of either kind, to save time
+    "model.vividness={hidden:8,rate:10}",
+    "nogan.consistency.weight=1",
+    "nogan.pretrain.g2=null",
+    "nogan.critic.phases.c1=null",
+    "nogan.repeats=0",
+    "nogan.inflection.action=mark",
+    "nogan.gan.lr=0.02",
+)
 CUT_AT = 10  # batches: within the first critic phase, after a checkpoint
 
 
@@ -75,7 +84,7 @@ def two(
     """Runs of two processes in a folder: ``whole``; ``cut``, which was taken up again; and ``left``, which was not.
 
     ``damaged`` is one over photographs of which a few cannot be read; ``parts`` splits each process's share of a batch
-    further. What all said is in ``stderr.txt``.
+    further; ``knob`` trains a vividness and consistency. What all said is in ``stderr.txt``.
     """
     folder = tmp_path_factory.mktemp("two")
 
@@ -86,6 +95,7 @@ def two(
     jobs = [job("whole"), job("cut", CUT_AT), job("cut", None, f"resume={folder / 'cut'}"), job("left", CUT_AT)]
     jobs.append(job("damaged", None, *over(damaged)))
     jobs.append(job("parts", None, *over(copies), *EQUAL, "trainer.accumulate=2"))
+    jobs.append(job("knob", None, *KNOB))
     (folder / "jobs.json").write_text(json.dumps(jobs))
     done = processes(TORCHRUN, str(ROOT / "tests" / "training" / "ddp_worker.py"), str(folder / "jobs.json"))
     (folder / "stderr.txt").write_text(done.stderr)
@@ -137,6 +147,26 @@ def test_two_processes_with_parts_of_parts_train_as_one_with_the_whole(two, copi
     alone, both = ([float(row["generator/loss"]) for row in computed(run)[1:4]] for run in (tmp_path, two / "parts"))
     assert alone[2] < alone[0] - 0.01, "it trains"
     np.testing.assert_allclose(both, alone, rtol=0, atol=2e-4)
+
+
+def test_two_processes_train_one_network_for_all_as_one_does(two, smallest, tmp_path):
+    """Each rank draws its part of the vividness and of the movements of the whole batch, of 5 and unevenly shared.
+
+    The critic's dropout is each rank's own, so that its judgment differs by some 1e-3 and the generator trained by it
+    by less; all else is as close as in the test above.
+    """
+    first, second = (json.loads((two / f"knob-rank{rank}.json").read_text()) for rank in range(2))
+    assert first == second and len(first) == 3, "to the bit, after every phase"
+    train(smallest(*UNEVEN, *KNOB), tmp_path, console=QUIET)
+    names = ("generator/loss", "generator/consistency_loss", "gan/feature_loss", "gan/consistency_loss")
+    both = zip(computed(tmp_path), computed(two / "knob"), strict=True)
+    losses = np.array([[float(row[name]) for row in pair] for pair in both for name in names if pair[0][name]])
+    assert losses.shape == (12, 2) and losses.min() > 0.01
+    np.testing.assert_allclose(losses[:, 1], losses[:, 0], rtol=0, atol=1e-4)
+    one, pair = (load_file(folder / "generator.safetensors") for folder in (tmp_path, two / "knob"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(pair[name], tensor, rtol=1e-3, atol=1e-3, msg=name)
+    assert max(tensor.abs().max() for name, tensor in one.items() if "vividness.changes" in name) > 5e-3, "it trains"
 
 
 def test_two_processes_resume_to_the_bit(two):
