@@ -1,6 +1,6 @@
-"""Draw what each control of colors does, on a built-in scene colored as it is.
+"""Draw what each control of colors does, on a built-in scene colored as it is, and what blends of two models give.
 
-python benchmarks/controls.py [-o docs/images/controls.jpg]
+python benchmarks/controls.py [-o docs/images/controls.jpg] [--blends docs/images/blends.jpg]
 """
 
 import argparse
@@ -26,6 +26,9 @@ PANELS: list[tuple[float, list[str]]] = [
 ]
 """The light of each panel's scene, and its flags."""
 
+BLENDS = [[], ["--blend-luma", "64-192"], ["--blend-mask", "ramp.png"], ["--blend-limit", "20"]]
+"""Flags of blends of that network, the first, with one that knows blue only; the mask is black on the left."""
+
 COLUMNS, GAP = 3, 4
 
 
@@ -39,26 +42,50 @@ def knowing(truth: np.ndarray) -> Network:
     return run
 
 
+def blue(gray: np.ndarray) -> np.ndarray:
+    """A network with one color for everything."""
+    unit = gray.astype(np.float32)
+    return np.stack([0.7 * unit, 0.85 * unit, 0.4 + 0.6 * unit], axis=-1)
+
+
+def drawn(panels: list[np.ndarray], columns: int) -> Image.Image:
+    """Panels in rows, with white between them."""
+    framed = [np.pad(panel, ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for panel in panels]
+    rows = [np.hstack(framed[first : first + columns]) for first in range(0, len(framed), columns)]
+    return Image.fromarray(np.vstack(rows)[:-GAP, :-GAP])
+
+
+def blend_of(scene: np.ndarray, flags: list[str], size: int) -> np.ndarray:
+    """A scene by the network that knows it and the blue one, under some flags."""
+    options = parse_arguments(["photo.jpg", "--blend", "FIRST", "SECOND", *flags])
+    colorizer = Colorizer([(knowing(scene), 1.0), (blue, 1.0)], blending=options.blending)
+    if options.blend_mask is not None:
+        colorizer = colorizer.masked(np.linspace(0, 1, size)[None].repeat(size, 0))
+    panel = colorizer.colorize(cv2.cvtColor(scene, cv2.COLOR_RGB2GRAY), size // 16)
+    label(panel, " ".join(["--blend A B", *flags]))
+    return panel
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scene", type=int, default=5)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/images/controls.jpg"))
+    parser.add_argument("--blends", type=Path, default=Path("docs/images/blends.jpg"))
     arguments = parser.parse_args()
 
-    scene = Scenes(seed=0, length=arguments.scene + 1).load(arguments.scene, arguments.size)
-    rows: list[list[np.ndarray]] = []
-    for index, (light, flags) in enumerate(PANELS):
+    size = arguments.size
+    scene = Scenes(seed=0, length=arguments.scene + 1).load(arguments.scene, size)
+    panels = []
+    for light, flags in PANELS:
         adjustments = parse_arguments(["photo.jpg", "--checkpoint", "RUN", *flags]).adjustments
         truth = (scene * light).round().astype(np.uint8)
         colorizer = Colorizer([(knowing(truth), 1.0)], adjustments=adjustments)
-        panel = colorizer.colorize(cv2.cvtColor(truth, cv2.COLOR_RGB2GRAY), arguments.size // 16)
+        panel = colorizer.colorize(cv2.cvtColor(truth, cv2.COLOR_RGB2GRAY), size // 16)
         label(panel, " ".join(flags) or "as the network made it")
-        if index % COLUMNS == 0:
-            rows.append([])
-        rows[-1].append(np.pad(panel, ((0, GAP), (0, GAP), (0, 0)), constant_values=255))
-    picture = np.vstack([np.hstack(row) for row in rows])[:-GAP, :-GAP]
-    Image.fromarray(picture).save(arguments.output, quality=85)
+        panels.append(panel)
+    drawn(panels, COLUMNS).save(arguments.output, quality=85)
+    drawn([blend_of(scene, flags, size) for flags in BLENDS], len(BLENDS)).save(arguments.blends, quality=85)
 
 
 if __name__ == "__main__":
