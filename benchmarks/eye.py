@@ -30,7 +30,7 @@ def log_colorfulness(own: Figures, truth: Figures) -> float:
 
 
 def before(own: Figures, truth: Figures) -> float:
-    """The quality that the probe uses, of one picture and without its jitter."""
+    """The quality by which runs chose their snapshots before, of one picture and without its jitter."""
     fd, error = math.log(max(own["chroma_fd"], EPSILON)), -own["psnr"] * math.log(10) / 20
     return -(fd + 0.5 * abs(math.log((own["cf"] + EPSILON) / (truth["cf"] + EPSILON))) + 0.5 * error)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from combined_quality import combined_quality
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nogan.inflection import Verdict, make_detector
-from nogan.inflection.quality import quality
 from nogan.plan import Plan, build_plan
 from nogan.plan.config import parse_config
 from nogan.training.compose import register
@@ -63,7 +63,8 @@ def replay(row: dict[str, Any]) -> Verdict | None:
     settings = {"total_steps": row["steps"], "batch_size": row["batch_size"], "lr": row["lr"], "images": row["images"]}
     detector = make_detector(**settings)
     losses = {step: loss for step, loss in row["losses"]}
-    metrics = {int(step): values for step, values in row["probe"].items()}
+    # The record is from before the probe measured what detectors now call quality.
+    metrics = {int(step): {**values, "quality": combined_quality(values)} for step, values in row["probe"].items()}
     for step in range(row["steps"] + 1):
         if step in metrics and (verdict := detector.measured(step, metrics[step])):
             return verdict
@@ -78,7 +79,7 @@ def draw_run(row: dict[str, Any], path: Path) -> None:
     assert verdict is not None
     steps, losses = np.array(row["losses"]).T
     window = np.exp(-0.5 * ((steps[:, None] - steps[None]) / (0.02 * row["steps"])) ** 2)
-    snapshots = {int(step): quality(values) for step, values in row["probe"].items()}
+    snapshots = {int(step): combined_quality(values) for step, values in row["probe"].items()}
     figure, (above, below) = plt.subplots(2, 1, figsize=(9, 5.2), sharex=True)
     above.plot(steps, losses, ".", ms=2.5, color="0.75", label="each critic batch")
     above.plot(steps, (window @ losses) / window.sum(1), color=COLORS["generator"], lw=2, label="smoothed")

@@ -390,18 +390,18 @@ def test_every_measure_and_detector_is_explained():
         assert about_detector(name).startswith(name) and (kind.__doc__ or "").splitlines()[0] in about_detector(name)
 
 
-def test_a_logarithm_in_a_verdict_is_explained(copied, open_page):
+def test_the_measure_in_a_verdict_is_explained(copied, open_page):
     records = json.loads((copied / "records.json").read_text())
-    reason = "held-out quality at batch 2 is +0.53 (ln) to before the phase; the best of the phase"
+    reason = "held-out quality at batch 2 is +0.53 to before the phase; the best of the phase"
     records[4]["verdict"] |= {"detector": "combined", "reason": reason}
     (copied / "records.json").write_text(json.dumps(records))
     page = open_page(write_report(copied))
     verdict = page.locator(".verdicts li").first
     assert reason in verdict.inner_text()
-    verdict.locator(".term", has_text="(ln)").focus()
+    verdict.locator(".term", has_text="quality").focus()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Tab")
-    assert "a tenth better" in page.locator("#explanation").inner_text()
+    assert "0 is the truth" in page.locator("#explanation").inner_text()
 
 
 def test_a_run_cut_in_pretraining_is_shown_with_its_pictures(copied, open_page):

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nogan.cli import main
 from nogan.common.errors import UserError
+from nogan.networks import generator_file as exports
 from nogan.plan import GANPhase, as_rows
+from nogan.runs.snapshots import SnapshotStore
 from nogan.study import real, runs
-from nogan.study.record import read_rows
 from nogan.study.regret import (
     Stop,
     best_fixed_share,
     bootstrap_median,
     fixed,
-    picked_by_probe,
+    forgone,
     prior,
     random_regret,
     regret,
@@ -28,23 +30,18 @@ from nogan.study.regret import (
     signals,
     snapshot,
 )
+from nogan.study.rows import AVERAGED, SINGLE
+from tests.small_networks import tiny
 
 ROOT = Path(__file__).parents[2]
-TRUE_TO_LIFE = {
-    "chroma_fd": 100.0,
-    "colorfulness_ratio": 1.0,
-    "psnr": 20.0,
-    "shift_variation": 5.0,
-    "colorfulness": 50.0,
-    "orange_red": 0.02,
-    "orange_red_truth": 0.03,
-}
+KINDS = (SINGLE, *map(str, runs.WIDTHS))
 
 
-def record(fds, every=10, data="scenes", seed=0, losses=None):
-    """A run of ``every * (len(fds) - 1)`` batches whose snapshots differ in their chroma FD alone."""
-    steps = every * (len(fds) - 1)
-    metrics = {str(i * every): TRUE_TO_LIFE | {"chroma_fd": fd} for i, fd in enumerate(fds)}
+def record(qualities, every=10, data="scenes", seed=0, losses=None, averaged=None):
+    """A run of ``every * (len(qualities) - 1)`` batches; the probe sees each picture as good as the mean."""
+    steps = every * (len(qualities) - 1)
+    of = {kind: qualities if kind == SINGLE or averaged is None else averaged for kind in KINDS}
+    means = {kind: {str(i * every): float(value) for i, value in enumerate(each)} for kind, each in of.items()}
     return {
         "data": data,
         "seed": seed,
@@ -52,20 +49,28 @@ def record(fds, every=10, data="scenes", seed=0, losses=None):
         "batch_size": 16,
         "lr": 1e-4,
         "images": 20_000,
+        "generator_steps": steps // 2,
+        "verdict": None,
+        "seconds": 1.0,
+        "commit": None,
         "losses": losses or [[step, 0.5] for step in range(0, steps, 2)],
-        "probe": metrics,
-        "oracle": metrics,
+        "probe": {kind: {step: [value - 1, value + 1] for step, value in each.items()} for kind, each in means.items()},
+        "oracle": means,
+        "others": {"chroma_fd": {kind: dict.fromkeys(each, 100.0) for kind, each in means.items()}},
     }
 
 
 def test_regret_is_the_share_of_the_gain_that_is_lost():
-    e = math.e
-    row = record([e**4, e**3, e**2, e**3, e**5])  # quality -4, -3, -2, -3, -5
+    row = record([-4.0, -3.0, -2.0, -3.0, -5.0])
     assert [regret(row, Stop(at, 40)) for at in (0, 10, 20, 30, 40)] == pytest.approx([1, 0.5, 0, 0.5, 1.5])
     assert regret(row, Stop()) == pytest.approx(1.5), "without a verdict the phase goes to its end"
     assert random_regret(row) == pytest.approx(0.7)
-    assert math.isnan(regret(record([1.0, 2.0, 3.0]), Stop(10, 10))), "no snapshot is better than none"
-    assert regret(row, Stop(20, 39), {"jitter": 1.0}) != 0
+    assert math.isnan(regret(record([-1.0, -2.0, -3.0]), Stop(10, 10))), "no snapshot is better than none"
+    assert forgone(record([-1.0, -2.0, -3.0]), Stop(10, 10)) == pytest.approx(1)
+    row = record([-4.0, -3.0, -2.0, -3.0, -5.0], averaged=[-4.0, -3.5, -2.5, -1.5, -2.0])
+    assert regret(row, Stop(30, 35, AVERAGED)) == 0
+    assert regret(row, Stop(20, 35)) == pytest.approx(0.2), "the best single one, to the best average"
+    assert regret(row, Stop(30, 35, AVERAGED), against=SINGLE) == pytest.approx(-0.25)
 
 
 def test_the_snapshot_is_the_one_that_the_program_would_take():
@@ -91,8 +96,7 @@ def test_the_prior_counts_the_generators_batches():
 
 
 def test_the_fixed_share_is_learned_from_other_runs():
-    e = math.e
-    late, early = record([e**4, e**4, e**4, e**2, e**4]), record([e**4, e**2, e**4, e**4, e**4])
+    late, early = record([-4.0, -4.0, -4.0, -2.0, -4.0]), record([-4.0, -2.0, -4.0, -4.0, -4.0])
     assert snapshot(late, fixed(late, best_fixed_share([late]))) == 30
     found = real.stops([late, late | {"seed": 1}, early])
     assert regret(early, found[real.LEAVE_ONE_OUT][2]) == pytest.approx(1), "the others peak late"
@@ -103,16 +107,7 @@ def test_signals_are_read_around_each_snapshot_and_high_is_good():
     found = signals(row, width=0.1)  # 10 batches on either side
     assert found["the critic's loss"] == pytest.approx([0.2 + 0.002 * 4, 0.4, 0.2 + 0.002 * 194], abs=1e-9)
     assert found["the critic's share of the batches"][1] == pytest.approx(5 / 21)
-    assert found["probe: chroma FD"].argmax() == found["probe: quality"].argmax() == 1
-    assert np.isnan(found["probe: change since the last"]).all()
-    assert found["probe: share of orange-red"] == pytest.approx([-0.01] * 3)
-
-
-def test_the_probe_picks_among_the_snapshots_that_are_there():
-    row = record([4.0, 3.0, 2.0, 1.0])
-    assert picked_by_probe(row, Stop(5, 25)) == Stop(20, 25)
-    assert picked_by_probe(row, Stop(5, 8)) == Stop(0, 8)
-    assert picked_by_probe(row, Stop()) == Stop(30, 29)
+    assert found["probe: quality"] == pytest.approx([4, 1, 2])
 
 
 def test_detectors_are_replayed_as_in_the_run():
@@ -125,12 +120,17 @@ def test_detectors_are_replayed_as_in_the_run():
     assert stop.at == pytest.approx(350, abs=40)
     assert stop.at < stop.sure < 800
     assert replay(row, "budget", share=0.4).at == 499, "40 % of 20,000 images in batches of 16"
-    best = replay(row | {"probe": row["probe"] | {"300": TRUE_TO_LIFE | {"chroma_fd": 0.5}}}, "probe")
+    peak = [1.0] * 101
+    peak[30] = 1.5
+    best = replay(record(peak, averaged=[1.0] * 101), "probe")
     assert best == Stop(300, 699), (
         "400 batches after the best of the 1000, once the snapshot after batch 699 is measured"
     )
     flat = row | {"losses": [[step, 0.5 + 0.02 * rng.normal()] for step in range(0, 1000, 2)]}
     assert replay(flat, "shape") == Stop()
+    saturating = record([1 - math.exp(-step / 8) for step in range(101)])
+    stopped = replay(saturating, "pays", AVERAGED)
+    assert stopped.kind == AVERAGED and stopped.sure < 500 and stopped.at > 200
 
 
 def test_the_sign_test_and_the_interval():
@@ -141,22 +141,45 @@ def test_the_sign_test_and_the_interval():
     assert 0 <= low < 0.2 < high <= 0.4
 
 
-def test_a_finished_run_is_collected_with_steps_from_zero(tmp_path):
+@pytest.fixture
+def finished(tmp_path):
+    """The folder of a run with three snapshots."""
     (tmp_path / "metrics.csv").write_text("step,gan/step,gan/critic_loss\n7,,\n8,1,0.25\n9,2,\n10,3.0,0.5\n")
     whole = dict(cycle=1, size=32, batch_size=16, share=0.5, epochs=1, images=48, steps=3, lr=(1e-4, 5e-4))
     plan = (GANPhase(name="gan@1", betas=(0.0, 0.9), snapshot_every=2, **whole),)
     (tmp_path / "plan.json").write_text(json.dumps(as_rows(plan)))
-    record = {"name": "gan@1", "kind": "gan", "cycle": 1, "generator_steps": 1, "seconds": 2.0}
-    (tmp_path / "records.json").write_text(json.dumps([record]))
+    note = {"name": "gan@1", "kind": "gan", "cycle": 1, "generator_steps": 1, "seconds": 2.0}
+    (tmp_path / "records.json").write_text(json.dumps([note]))
     (tmp_path / "config.yaml").write_text("data: {images: 100}\n")
     (tmp_path / "environment.json").write_text('{"git": "abc"}')
-    snapshots = tmp_path / "snapshots" / "gan@1"
-    snapshots.mkdir(parents=True)
-    (snapshots / "step-000002.json").write_text('{"psnr": 20.123456789}')
-    row = runs.collect(tmp_path)
+    store, network = SnapshotStore(tmp_path / "snapshots" / "gan@1"), tiny()
+    for step in (0, 2, 3):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.mul_(1.02)
+        store.save(step, network)
+    exports.save_generator(network, tmp_path / "generator.safetensors")
+    return tmp_path
+
+
+def test_a_finished_run_is_collected_and_measured_and_comes_back_as_it_was(finished, tmp_path):
+    row = runs.collect(finished)
     assert row["losses"] == [[0, 0.25], [2, 0.5]]
-    assert row["probe"] == {"2": {"psnr": 20.12346}}
     assert (row["lr"], row["images"], row["steps"], row["commit"]) == (1e-4, 100, 3, "abc")
+    generator = torch.Generator().manual_seed(0)
+    pictures = runs.Measured(*(torch.rand(count, 3, 32, 32, generator=generator) for count in (5, 7)))
+    measured = runs.measure(finished, pictures, threads=1)
+    assert set(measured["probe"]) == set(KINDS)
+    for kind in KINDS:
+        assert list(measured["oracle"][kind]) == ["0", "2", "3"]
+        assert all(len(each) == 5 for each in measured["probe"][kind].values())
+        assert measured["oracle"][kind]["0"] == measured["oracle"][SINGLE]["0"]
+    assert measured["probe"]["0.2"]["3"] != measured["probe"][SINGLE]["3"]
+    whole = {**row, "data": "scenes", "seed": 3, **measured}
+    runs.save(whole, tmp_path / "run.npz", "made so")
+    assert runs.load(tmp_path / "run.npz", "made so") == whole
+    assert runs.load(tmp_path / "run.npz", "made otherwise") is None
+    assert runs.load(tmp_path / "none.npz", "made so") is None
 
 
 def test_photographs_are_cut_so_that_none_is_on_both_sides(tmp_path, monkeypatch):
@@ -166,7 +189,7 @@ def test_photographs_are_cut_so_that_none_is_on_both_sides(tmp_path, monkeypatch
         for index in range(count):
             level = 10 * index + (5 if part == "val" else 0)
             Image.new("RGB", (80, 64), (level, level, level)).save(tmp_path / part / f"{index}.png")
-    crops = runs.cut(tmp_path, tmp_path / "crops", count=90)
+    crops = runs.cut(tmp_path, tmp_path / "crops", count=90, size=32)
 
     def levels(part):
         files = sorted((crops / part).glob("*.png"))
@@ -181,7 +204,7 @@ def test_photographs_are_cut_so_that_none_is_on_both_sides(tmp_path, monkeypatch
     assert set(oracle) == {5, 15}
     assert not set(train) & set(probe)
     with pytest.raises(UserError, match="train/"):
-        runs.cut(tmp_path / "val", tmp_path / "elsewhere", count=90)
+        runs.cut(tmp_path / "val", tmp_path / "elsewhere", count=90, size=32)
 
 
 @pytest.fixture
@@ -189,41 +212,51 @@ def trained(monkeypatch):
     """Runs that take no time; which were asked for."""
     asked = []
 
-    def make(root, out, data, seed, threads, crops):
+    def train(place, folder, data, seed, crops):
         asked.append((data, seed))
-        rng = np.random.default_rng(seed)
-        return record([55.0, *np.exp(rng.uniform(3, 4, 11))], data=data, seed=seed)
+        folder.mkdir(parents=True)
+        (folder / "records.json").write_text("[]")
 
-    monkeypatch.setattr(runs, "make", make)
-    monkeypatch.setattr(runs, "cut", lambda photographs, folder, count: folder)
+    def collect(folder):
+        return {key: value for key, value in made(folder).items() if key not in ("probe", "oracle", "others")}
+
+    def made(folder):
+        data, seed, _ = folder.name.rsplit("-", 2)
+        rng = np.random.default_rng(int(seed))
+        return record([-4.0, *-rng.uniform(2, 4, 11)], data=data, seed=int(seed))
+
+    monkeypatch.setattr(runs, "_train", train)
+    monkeypatch.setattr(runs, "collect", collect)
+    monkeypatch.setattr(runs, "measure", lambda folder, *_: {k: made(folder)[k] for k in ("probe", "oracle", "others")})
+    monkeypatch.setattr(runs, "_pictures", lambda *_: None)
+    monkeypatch.setattr(runs, "cut", lambda photographs, folder, count, size: folder)
     return asked
 
 
-def test_the_study_goes_on_where_it_was_cut(tmp_path, trained, capsys):
+def test_the_study_trains_once_and_goes_on_where_it_was_cut(tmp_path, trained, capsys, monkeypatch):
     document = tmp_path / "record.md"
     document.write_text("before\n<!-- real:begin -->\nold\n<!-- real:end -->\nafter\n")
-    command = ["study", "real", "--out", str(tmp_path / "out"), "--root", str(ROOT), "--record", str(document)]
+    out = tmp_path / "out"
+    command = ["study", "real", "--out", str(out), "--root", str(ROOT), "--record", str(document)]
     command += ["--seeds", "3", "--photos", str(tmp_path), "--photo-seeds", "1", "--long-seeds", "1"]
+    command += ["--large-seeds", "1", "--first-seed", "0"]
     assert main(command) == 0
-    sets = ("scenes", "photographs", "scenes-long", "photographs-long")
-    assert trained == [*((data, 0) for data in sets), ("scenes", 1), ("scenes", 2)]
-    tables = (tmp_path / "out" / "real.md").read_text()
-    results = tmp_path / "out" / "real.jsonl"
-    lines = results.read_text().splitlines(keepends=True)
-    results.write_text("".join((lines[0], *lines[2:5], lines[5][:50])))  # one run lost, another torn
+    assert trained == [*((data, 0) for data in runs.SETS), ("scenes", 1), ("scenes", 2)]
+    tables = (out / "real.md").read_text()
+    (out / "real" / "photographs-0.npz").unlink()  # was not measured, though trained
     assert main(command) == 0
-    assert trained[6:] == [("photographs", 0), ("scenes", 2)]
-    assert (tmp_path / "out" / "real.md").read_text() == tables
-    assert len(list(read_rows(results))) == 6
+    assert len(trained) == 7, "what was trained is measured without training again"
+    assert (out / "real.md").read_text() == tables
+    monkeypatch.setattr(runs, "_instruments", lambda: "another measure")
     assert main(command) == 0
-    assert len(trained) == 8
+    assert len(trained) == 7
     text = document.read_text()
-    assert text.startswith("before")
-    assert text.endswith("after\n")
-    assert "old" not in text
-    assert "| `combined` |" in text
-    assert 0 < (tmp_path / "record" / "real.png").stat().st_size < 200_000
+    assert text.startswith("before") and text.endswith("after\n") and "old" not in text
+    assert "| `pays`, averaged |" in text
+    assert 0 < (tmp_path / "record" / "real.png").stat().st_size < 300_000
     capsys.readouterr()
+    assert main([*command[:-1], "7", "--minutes", "0"]) == 1
+    assert "no run was made in that time" in capsys.readouterr().err
 
 
 def test_other_settings_are_other_runs(tmp_path, trained):
@@ -247,7 +280,7 @@ def test_a_run_that_failed_says_where_to_look(tmp_path, capsys):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "inflection.yaml").write_text("name: inflection\n")
     (tmp_path / "train.py").write_text("import sys; print('working'); sys.exit('no disk left')\n")
-    assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--seeds", "1"]) == 1
+    assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--first-seed", "0"]) == 1
     error = capsys.readouterr().err
     assert "scenes, seed 0: train.py ended with code 1: no disk left" in error
     assert "output.log" in error
@@ -265,6 +298,6 @@ def test_the_experiment_marks_and_goes_far_past_the_prior(configure):
     assert config.nogan.repeats == 0
     assert phase.lr[0] * phase.steps / 2 > 2 * 0.018
     assert phase.steps / phase.snapshot_every > 40
-    longer = build_plan(configure("experiment=inflection", *runs.SETS["scenes-long"]))
+    longer = build_plan(configure("experiment=inflection", *runs.SETS["scenes-long"].settings))
     assert [p.steps for p in longer[:-1]] == [p.steps for p in plan[:-1]], "but for the GAN phase nothing changes"
     assert longer[-1].steps > 2.4 * phase.steps

@@ -39,6 +39,7 @@ UNEVEN = (
     "trainer.limit_batches=4",
     "trainer.checkpoint_every_n_batches=1",
     "nogan.ema=0.9",
+    "nogan.inflection.average=0.2",
     # Adam makes whole steps of the rounding in gradients that vanish. With an eps above all of them it is momentum with
     # a rate, and rounding stays what it was.
     "nogan.optimizer.eps=1",

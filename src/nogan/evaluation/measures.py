@@ -310,7 +310,7 @@ TABLE = (
 """What ``nogan evaluate`` measures, in the order of its tables."""
 
 OF_A_RUN = (
-    *("colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "a_shift", "b_shift", "change"),
+    *("quality", "colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "a_shift", "b_shift", "change"),
     *("shift_variation", "scale_variation"),
 )
 """What a run measures without being asked; ``objective=`` adds one of the others."""

@@ -1,7 +1,7 @@
 """What every detector shares: the verdict, the checked settings, the guard against spikes, and block means."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -183,6 +183,12 @@ class Detector:
         verdict = self._observe(step, self.guard(critic_loss))
         self.fired = self.fired or verdict is not None
         return verdict
+
+    def pictured(self, step: int, qualities: Sequence[float]) -> None:
+        """Take in the quality of each held-out picture at snapshot ``step``, the same pictures in the same order.
+
+        It comes before :meth:`measured` of that snapshot. Detectors that do not compare picture by picture ignore it.
+        """
 
     def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
         """Take in the probe's metrics of the snapshot after ``step`` batches (0: before the phase).

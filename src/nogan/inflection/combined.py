@@ -6,9 +6,33 @@ from typing import Any
 
 from pydantic import Field
 
-from nogan.inflection.base import Verdict
-from nogan.inflection.probe import ProbeDetector, ProbeSettings
+from nogan.inflection.base import DetectorSettings, Verdict
+from nogan.inflection.probe import BestSnapshot, ProbeSettings
 from nogan.inflection.shape import Shape, ShapeSettings
+
+
+class ShapeWithoutPictures(BestSnapshot):
+    """If no snapshot has been measured, as in a training loop without held-out pictures, it does what `shape` does."""
+
+    def __init__(self, settings: DetectorSettings):
+        super().__init__(settings)
+        self.alone = Shape(ShapeSettings(total_steps=settings.total_steps))
+
+    def _observe(self, step: int, loss: float) -> Verdict | None:
+        if self.is_probed:
+            return None
+        found = self.alone.update(step, loss)
+        self.evidence = self.alone.evidence
+        return found and self._verdict(found.inflection, found.reason, found.confidence)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of any detector, with that of `shape` beside it."""
+        return super().state_dict() | {"alone": self.alone.state_dict()}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state_dict` to the bit."""
+        super().load_state_dict(saved)
+        self.alone.load_state_dict(saved["alone"])
 
 
 class CombinedSettings(ProbeSettings):
@@ -26,7 +50,7 @@ class CombinedSettings(ProbeSettings):
     skip: float = Field(default=0.05, ge=0, lt=1)
 
 
-class Combined(ProbeDetector):
+class Combined(ShapeWithoutPictures):
     """Fires when neither a better snapshot nor a higher critic loss has come for long; names the best snapshot so far.
 
     Assumes what `probe` assumes about the held-out pictures. Also assumes that quality goes on rising, if in waves, for
@@ -39,26 +63,16 @@ class Combined(ProbeDetector):
     name = "combined"
     Settings = CombinedSettings
     settings: CombinedSettings
-    STATE = (*ProbeDetector.STATE, "total", "weight", "crest", "crest_step", "previous")
+    STATE = (*BestSnapshot.STATE, "total", "weight", "crest", "crest_step", "previous")
 
     def __init__(self, settings: CombinedSettings):
         super().__init__(settings)
-        self.alone = Shape(ShapeSettings(total_steps=settings.total_steps))
         self.total = self.weight = 0.0  # of the losses so far, older ones weighted less
         self.crest, self.crest_step, self.previous = -math.inf, 0, 0
 
-    @property
-    def is_probed(self) -> bool:
-        """Whether any snapshot has been measured."""
-        return self.best_step >= 0
-
     def _observe(self, step: int, loss: float) -> Verdict | None:
         self._follow(step, loss)
-        if self.is_probed:
-            return None
-        found = self.alone.update(step, loss)
-        self.evidence = self.alone.evidence
-        return found and self._verdict(found.inflection, found.reason, found.confidence)
+        return super()._observe(step, loss)
 
     def _follow(self, step: int, loss: float) -> None:
         fade = math.exp(-(step - self.previous) / (self.settings.smoothing * self.settings.total_steps))
@@ -68,17 +82,8 @@ class Combined(ProbeDetector):
             self.crest, self.crest_step = average, step
 
     def _is_over(self, step: int) -> bool:
-        return super()._is_over(step) and step - self.crest_step >= self.settings.patience * self.settings.total_steps
+        return step - max(self.best_step, self.crest_step) >= self.settings.patience * self.settings.total_steps
 
     def _what_stands(self, step: int) -> str:
         height = f"the critic loss has not risen above {self.crest:.2f} for {step - self.crest_step}"
         return f"{super()._what_stands(step)}, and {height}"
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state of any detector, with that of `shape` beside it."""
-        return super().state_dict() | {"alone": self.alone.state_dict()}
-
-    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state_dict` to the bit."""
-        super().load_state_dict(saved)
-        self.alone.load_state_dict(saved["alone"])

@@ -10,36 +10,31 @@ from nogan.inflection.base import Detector, DetectorSettings, Verdict
 from nogan.inflection.quality import quality
 
 
-class ProbeSettings(DetectorSettings):
-    """``patience``: share of the phase, in (0, 1], for which the best snapshot must remain the best for it to end."""
+class BestSnapshot(Detector):
+    """What detectors share that name the snapshot whose held-out pictures are best (:mod:`nogan.inflection.quality`).
 
-    patience: float = Field(default=0.4, gt=0, le=1)
-
-
-class ProbeDetector(Detector):
-    """Fires when no snapshot has been better for long, or at the end of the phase; names the best snapshot so far.
-
-    Assumes that the probe's held-out pictures show quality (:func:`~nogan.inflection.quality.quality`); the critic's
-    loss is ignored. Colors get worse before they get better when the critic first acts on them, so it does not fire as
-    long as the snapshot before the phase is the best. Unlike the other detectors it has a verdict at the end of every
-    phase: the last snapshot, if that is the best.
+    Subclasses say when the phase is over. None is over as long as the snapshot before the phase is the best, since
+    colors get worse before they get better when the critic first acts on them. At the end of every phase there is a
+    verdict: the last snapshot, if that is the best.
     """
 
-    name = "probe"
-    Settings = ProbeSettings
-    settings: ProbeSettings
     STATE: ClassVar[tuple[str, ...]] = ("best_step", "best_quality", "before")
 
-    def __init__(self, settings: ProbeSettings):
+    def __init__(self, settings: DetectorSettings):
         super().__init__(settings)
         self.best_step, self.best_quality = -1, -math.inf
         self.before: float | None = None  # quality of the first snapshot
+
+    @property
+    def is_probed(self) -> bool:
+        """Whether any snapshot has been measured."""
+        return self.best_step >= 0
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
         return None
 
     def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
-        """Take in the metrics of snapshot ``step``; a verdict if none has been better than the best for long."""
+        """Take in the metrics of snapshot ``step``; a verdict if the phase is over."""
         value = quality(metrics)
         if self.fired or not math.isfinite(value):
             return None
@@ -49,17 +44,18 @@ class ProbeDetector(Detector):
         if value > self.best_quality:
             self.best_step, self.best_quality = step, value
         self.evidence = {"quality": value, "best": self.best_quality}
-        return self._name_the_best(self._what_stands(step)) if self.best_step > 0 and self._is_over(step) else None
+        return self._name_the_best(self._what_stands(step)) if self._is_over(step) and self.best_step > 0 else None
 
     def _is_over(self, step: int) -> bool:
-        return step - self.best_step >= self.settings.patience * self.settings.total_steps
+        """Whether the phase is over; asked once at each snapshot."""
+        raise NotImplementedError
 
     def _what_stands(self, step: int) -> str:
         return f"none of the next {step - self.best_step} batches was better"
 
     def finish(self) -> Verdict | None:
         """The best snapshot of the whole phase; None if none was measured."""
-        if self.fired or self.best_step < 0:
+        if self.fired or not self.is_probed:
             return None
         return self._name_the_best("the best of the phase")
 
@@ -67,7 +63,27 @@ class ProbeDetector(Detector):
         self.fired = True
         assert self.before is not None
         gain = self.best_quality - self.before
-        reason = f"held-out quality at batch {self.best_step} is {gain:+.2f} (ln) to before the phase; {why}"
+        reason = f"held-out quality at batch {self.best_step} is {gain:+.2f} to before the phase; {why}"
         if self.best_step == 0:
             reason = "no snapshot was better on held-out pictures than the generator before the phase"
         return Verdict(self.best_step, reason, max(self.last_step, 0), self.name, 1.0)
+
+
+class ProbeSettings(DetectorSettings):
+    """``patience``: share of the phase, in (0, 1], for which the best snapshot must remain the best for it to end."""
+
+    patience: float = Field(default=0.4, gt=0, le=1)
+
+
+class ProbeDetector(BestSnapshot):
+    """Fires when no snapshot has been better for long, or at the end of the phase; names the best snapshot so far.
+
+    Assumes that the probe's held-out pictures show quality; the critic's loss is ignored.
+    """
+
+    name = "probe"
+    Settings = ProbeSettings
+    settings: ProbeSettings
+
+    def _is_over(self, step: int) -> bool:
+        return step - self.best_step >= self.settings.patience * self.settings.total_steps

@@ -1,31 +1,12 @@
-"""How good a snapshot's pictures are, in one figure, from the probe's metrics."""
+"""How good a snapshot's pictures are, in one figure that the probe measures."""
 
 import math
 from collections.abc import Mapping
 
-QUALITY = {"chroma_fd": 1.0, "colorfulness": 0.5, "error": 0.5, "jitter": 0.25}
-"""Weights of what :func:`terms` gives; fixed before the first run of the study (experiments/inflection.md)."""
+KEY = "quality"
+"""The figure's name among the probe's metrics: the mean over its pictures of :func:`nogan.evaluation.eye.quality`."""
 
 
-def terms(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What is wrong with a snapshot's pictures, in natural logarithms: 0.1 means about a tenth worse.
-
-    ``chroma_fd``: are the colors distributed as in the truth? ``colorfulness``: too dull, or too vivid?
-    ``error``: how wrong are they (root mean square, from the PSNR)? ``jitter``: how much do they change when the
-    picture moves by a few pixels, in relation to their colorfulness (a gray picture does not flicker)?
-    """
-    return {
-        "chroma_fd": _log(metrics["chroma_fd"]),
-        "colorfulness": abs(_log(metrics["colorfulness_ratio"])),
-        "error": -metrics["psnr"] * math.log(10) / 20,
-        "jitter": _log(metrics["shift_variation"]) - _log(metrics["colorfulness"]),
-    }
-
-
-def quality(metrics: Mapping[str, float], weights: Mapping[str, float] = QUALITY) -> float:
-    """Held-out quality of a snapshot: minus the weighted sum of :func:`terms`; higher is better. NaN if a metric is."""
-    return -sum(weights[name] * value for name, value in terms(metrics).items() if name in weights)
-
-
-def _log(value: float) -> float:
-    return math.log(max(value, 1e-6)) if math.isfinite(value) else math.nan  # a gray output has logarithms, too
+def quality(metrics: Mapping[str, float]) -> float:
+    """Held-out quality of a snapshot, higher is better, 0 for the truth; NaN if it was not measured."""
+    return metrics.get(KEY, math.nan)

@@ -173,6 +173,7 @@ def _gan_phase(cfg: RunConfig, train: int, cycle: int) -> GANPhase:
         lr=(gan.lr, gan.lr * gan.critic_lr_mult),
         betas=gan.betas,
         noise=gan.noise,
+        decay=gan.decay,
         snapshot_every=max(1, round(cfg.nogan.snapshot_every * train / gan.batch_size)),
     )
 

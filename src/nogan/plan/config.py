@@ -27,6 +27,7 @@ Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 Rate = Annotated[Number, Field(gt=0, le=1)]
 Weight = Annotated[Number, Field(ge=0)]
+Width = Annotated[Number, Field(ge=0.001, le=0.28)]
 
 
 class Section(BaseModel):
@@ -131,6 +132,7 @@ class Gan(Section):
     weights: LossWeights
     betas: tuple[Fraction, Fraction]
     noise: bool
+    decay: Fraction = 0.0
     vividness: VividnessDraw = VividnessDraw(at_zero=0.25, at_one=0.5, critic_sees="vivid")
 
 
@@ -142,6 +144,8 @@ class Inflection(Section, extra="allow"):
 
     name: str
     action: Literal["stop", "mark"]
+    average: Width | None = None
+    cycle_worth: Fraction | None = None
     __pydantic_extra__: dict[str, dict[str, Any]]
 
     @model_validator(mode="before")

@@ -147,13 +147,18 @@ class CriticPhase(OneCyclePhase):
 
 @dataclass(frozen=True, kw_only=True)
 class GANPhase(Phase):
-    """Direct adversarial training: each batch serves the critic or the generator, at constant rates."""
+    """Direct adversarial training: each batch serves the critic or the generator, at rates that are constant.
+
+    With ``decay`` they fall in a straight line to zero over the last part: warmup, stable, decay (Hu et al., "MiniCPM",
+    2024, arXiv:2404.06395), without the warmup.
+    """
 
     kind: ClassVar[PhaseKind] = "gan"
 
     betas: tuple[float, float]
     snapshot_every: int  # batches
     noise: bool = False  # on the generator's input
+    decay: float = 0.0  # share of the batches, at the end, in which both rates fall to zero
 
     @property
     def generator_lr(self) -> float:
@@ -171,8 +176,10 @@ class GANPhase(Phase):
         return "decoder"
 
     def hyper(self, step: int, turn: Turn = "generator") -> Hyper:
-        """The constant rate of the network whose ``turn`` it is."""
-        return Hyper(lr=(self.critic_lr if turn == "critic" else self.generator_lr,), betas=self.betas)
+        """The rate of the network whose ``turn`` it is."""
+        rate = self.critic_lr if turn == "critic" else self.generator_lr
+        left, falling = self.steps - step, self.decay * self.steps
+        return Hyper(lr=(rate * left / falling if left < falling else rate,), betas=self.betas)
 
     def is_snapshot(self, batches_done: int) -> bool:
         """At every ``snapshot_every`` batches, and at the last."""

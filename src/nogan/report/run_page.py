@@ -35,7 +35,7 @@ BURDEN = (("gan/critic_steps_per_generator_step", "critic batches per generator 
 SMOOTHED = ("generator/loss", "critic/loss", "gan/generator_loss", "gan/feature_loss", "gan/adversarial_loss")
 NOISY = 150  # points of a curve beyond which it is drawn faint, with a smoothed one over it
 ENDS = {"complete": "all batches", "budget": "all batches; no inflection found", "inflection": "inflection"}
-LOG = "(ln)"  # in what detectors say: the figure before it is a natural logarithm
+MARK = "quality"  # in what detectors say: the measure that the page explains
 
 
 def write_report(folder: Path) -> Path:
@@ -239,13 +239,19 @@ def _end(span: Span) -> str:
 
 
 def _verdicts(run: RunData) -> list[dict[str, str]]:
-    """The detector's reason for each verdict, split at the mark of a logarithm, which the page explains."""
+    """The detector's reason for each verdict, split at the measure that the page explains."""
     verdicts = []
     for span in run.gan_spans:
         if span.record and (verdict := span.record.verdict):
-            before, log, after = verdict.reason.partition(LOG)
+            before, measure, after = verdict.reason.partition(MARK)
             name = verdict.detector
-            words = {"before": before, "log": log, "after": after, "detector": name, "about": about_detector(name)}
+            words = {
+                "before": before,
+                "measure": measure,
+                "after": after,
+                "detector": name,
+                "about": about_detector(name),
+            }
             verdicts.append({"phase": span.phase.name, **words})
     return verdicts
 

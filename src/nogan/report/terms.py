@@ -32,8 +32,8 @@ TERMS = {
     "held-out": "Pictures that no phase trains on; the same ones are measured throughout the run.",
     "turns": "Critic batches for each generator batch. It rises as the critic finds it harder to tell the generator's "
     "pictures from real ones.",
-    "log": "Natural logarithms: +0.10 means about a tenth better. Quality combines chroma FD, colorfulness, PSNR and "
-    "the variation under shifts.",
+    "quality": "Blotches, wrong strong color and dullness in one figure, as somebody sees them: 0 is the truth, "
+    "below it is worse; 1 is about as much as blotches of one Lab unit.",
 }
 
 MEASURED = {

@@ -37,9 +37,23 @@ class DiskUse(NamedTuple):
 
 
 def expected_use(
-    plan: Plan, generator: "nn.Module", critic: "nn.Module", snapshot_budget: float, averaged: bool = False
+    plan: Plan,
+    generator: "nn.Module",
+    critic: "nn.Module",
+    snapshot_budget: float,
+    averaged: bool = False,
+    averages_snapshots: bool = False,
 ) -> DiskUse:
-    """The maximum that a whole run of ``plan`` takes; ``averaged``: each snapshot has a moving average beside it."""
+    """The maximum that a whole run of ``plan`` takes.
+
+    Args:
+        plan: of the run.
+        generator: the network.
+        critic: the network.
+        snapshot_budget: bytes that snapshots may take.
+        averaged: each snapshot has a moving average beside it (``nogan.ema``).
+        averages_snapshots: snapshots are averages (``nogan.inflection.average``), and a checkpoint holds the last one.
+    """
     of_generator, of_critic = (bytes_of(network.state_dict()) for network in (generator, critic))
     both, average = of_generator + of_critic, of_generator if averaged else 0
 
@@ -54,6 +68,7 @@ def expected_use(
         return both + average + MOMENTS * trained
 
     checkpoints = [checkpoint(phase) for phase in plan]
+    largest_within = max(checkpoints) + averages_snapshots * of_generator
     gans = [phase for phase in plan if isinstance(phase, GANPhase)]
     snapshot = of_generator * (1 + averaged)
     budget = max(int(snapshot_budget), len(gans) * SPARED * snapshot)
@@ -61,7 +76,7 @@ def expected_use(
     return DiskUse(
         fakes=fakes_bytes(plan),
         # Those within a phase are still there while the last one of the run is written under a temporary name.
-        checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * max(checkpoints),
+        checkpoints=sum(checkpoints) + KEPT_WITHIN_A_PHASE * largest_within,
         snapshots=min(budget, snapshots) + len(gans) * of_critic,
         exports=EXPORTS * of_generator + average + CRITICS * of_critic,
     )

@@ -9,7 +9,7 @@ the probe's metrics of that moment.
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COLUMNS = {  # of the table: a metric's heading, and how its value is written; all of it fits in 80 columns
+    "quality": ("quality", "{:.2f}"),
     "colorfulness_ratio": ("color", "{:.0%}"),
     "psnr": ("PSNR", "{:.2f}"),
     "chroma_fd": ("chroma FD", "{:.1f}"),
@@ -85,12 +86,33 @@ class SnapshotStore:
         """Keep the probe's metrics beside snapshot ``step``."""
         self._checksums.write(self._note(step), json.dumps(metrics).encode())
 
+    def pictures(self, step: int) -> list[float]:
+        """The quality of each of the probe's pictures at snapshot ``step``; empty if it was not probed."""
+        note = self._pictures(step)
+        try:
+            qualities = json.loads(self._checksums.check(note, note.read_bytes()))
+            if not isinstance(qualities, list) or not all(isinstance(value, int | float) for value in qualities):
+                raise ValueError("expected a list of numbers")
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, RecursionError) as error:
+            log.warning("%s is damaged (%s): it is as if the snapshot had not been measured", note, error)
+            return []
+        return qualities
+
+    def note_pictures(self, step: int, qualities: Sequence[float]) -> None:
+        """Keep the quality of each of the probe's pictures beside snapshot ``step``."""
+        self._checksums.write(self._pictures(step), json.dumps([round(value, 5) for value in qualities]).encode())
+
     @property
     def _checksums(self) -> Checksums:
         return Checksums(self.folder)
 
     def _note(self, step: int) -> Path:
         return self.path(step).with_suffix(".json")
+
+    def _pictures(self, step: int) -> Path:
+        return self.path(step).with_suffix(".pictures.json")
 
     def save(self, step: int, network: "nn.Module") -> Path:
         """Write the state of ``network``, atomically."""
@@ -128,6 +150,7 @@ class SnapshotStore:
             if later > step:
                 self.path(later).unlink()
                 self._note(later).unlink(missing_ok=True)
+                self._pictures(later).unlink(missing_ok=True)
 
     def best(self) -> int | None:
         """The step of the snapshot that is best on held-out pictures; None if none was probed."""

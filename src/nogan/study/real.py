@@ -1,12 +1,13 @@
-"""Every detector on real runs, where the snapshot that is best on held-out pictures is known.
+"""Every rule on real runs, where the generator that is best on held-out pictures is known.
 
-Each run is trained to its end by `train.py experiment=inflection`, which only marks the inflection point. The result of
-each run is appended to OUT/real.jsonl. A second call continues where the first was interrupted, even
-within a run, and starts over if the settings of the runs have changed. Detectors are replayed from that file at each
-call.
+Each run is trained once, to its end, by `train.py experiment=inflection`, which only marks the inflection point; all of
+its snapshots are kept in OUT/runs, and what was measured of them in OUT/real, one file a run. A second call continues
+where the first was interrupted, even within a run; it trains again only where the settings of the runs have changed,
+and measures again where the measures have. Rules are replayed from what was measured at each call.
 """
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,15 +17,16 @@ from rich.progress import track
 
 from nogan.common.errors import UserError
 from nogan.inflection import DETECTORS
-from nogan.inflection.quality import QUALITY
 from nogan.study import runs
-from nogan.study.record import append_row, markdown, publish, read_rows
+from nogan.study.record import markdown, publish
 from nogan.study.regret import (
     Stop,
+    best,
     best_fixed_share,
     bootstrap_median,
     fixed,
-    picked_by_probe,
+    forgone,
+    gain,
     prior,
     qualities,
     random_regret,
@@ -33,53 +35,66 @@ from nogan.study.regret import (
     saved,
     sign_test,
     signals,
+    snapshot,
 )
-from nogan.study.rows import RealRun
+from nogan.study.rows import AVERAGED, SINGLE, RealRun
+from nogan.study.runs import SETS, WIDTHS, Workplace
 
-OTHER_QUALITIES = {
-    "as fixed beforehand": QUALITY,
-    "chroma FD alone": {"chroma_fd": 1.0},
-    "all four alike": dict.fromkeys(QUALITY, 1.0),
-}
 Rule = Callable[[RealRun], Stop]
+HEARS_PICTURES = ("pays", "combined", "probe")
+WHOLE, LAST_AVERAGE = "the whole budget", "the whole budget, averaged"
 RULES: dict[str, Rule] = {
-    **{f"`{name}`": partial(replay, name=name) for name in DETECTORS},
-    "`shape` says when, the probe which": lambda row: picked_by_probe(row, replay(row, "shape")),
+    **{
+        f"`{name}`, {'single' if kind == SINGLE else 'averaged'}": partial(replay, name=name, kind=kind)
+        for name in HEARS_PICTURES
+        for kind in (AVERAGED, SINGLE)
+    },
+    **{
+        f"`{name}`": partial(replay, name=name, kind=AVERAGED)
+        for name in DETECTORS
+        if name not in (*HEARS_PICTURES, "budget")
+    },
+    "`budget`: the published share": partial(replay, name="budget"),
     "lr x generator batches = 0.018": prior,
-    "the whole budget": lambda row: Stop(),
+    WHOLE: lambda row: Stop(),
+    LAST_AVERAGE: lambda row: Stop(kind=AVERAGED),
 }
-LEAVE_ONE_OUT = "a fixed share, best on the other runs"
+LEAVE_ONE_OUT = "a fixed share, best on the other runs, averaged"
 RANDOM = "a snapshot at random"
-JUDGED = ("combined", "probe", "shape")  # by the pictures and the loss, by the pictures alone, by the loss alone
-HEARS_PROBE = ("probe", "combined")
-TUNED_ON = {"scenes": range(10), "photographs": range(3), "scenes-long": range(2)}
-"""The seeds of the runs that the parameters of `combined` and `probe` were set on; all other runs were made later."""
-RIVALS = ("the whole budget", "`budget`", "lr x generator batches = 0.018", LEAVE_ONE_OUT)
+JUDGED = ("`pays`, averaged", "`combined`, averaged", "`combined`, single")
+RIVALS = (WHOLE, "`budget`: the published share", "lr x generator batches = 0.018", LAST_AVERAGE, LEAVE_ONE_OUT)
+WORTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 def run(
     out: Path,
     *,
     root: Path,
-    seeds: int = 14,
+    seeds: int = 10,
     photos: Path | None = None,
-    photo_seeds: int = 3,
-    long_seeds: int = 3,
-    first_seed: int = 0,
+    photo_seeds: int = 5,
+    long_seeds: int = 5,
+    large_seeds: int = 3,
+    first_seed: int = 200,
     threads: int = 1,
+    minutes: float = math.inf,
+    encoder_weights: Path | None = None,
     record: Path | None = None,
 ) -> None:
-    """Train the runs that are missing, replay the detectors, write the tables and the picture.
+    """Train and measure what is missing, replay the rules, write the tables and the picture.
 
     Args:
-        out: the folder of results, tables and picture.
+        out: the folder of runs, results, tables and picture.
         root: the repository.
         seeds: runs on the built-in scenes.
         photos: a folder with photographs in ``train/`` and ``val/``, for runs on them.
         photo_seeds: runs on the photographs.
         long_seeds: runs on each with a longer GAN phase.
+        large_seeds: runs on the photographs one size up.
         first_seed: the seed of the first run of each set; the others follow it.
         threads: processor threads of a run.
+        minutes: after so many no further run is begun; the tables are of those that there are.
+        encoder_weights: a file, for the runs one size up; None: timm fetches them.
         record: a markdown document to fill in.
 
     Raises:
@@ -90,22 +105,20 @@ def run(
         "photographs": photo_seeds if photos else 0,
         "scenes-long": long_seeds,
         "photographs-long": long_seeds if photos else 0,
+        "photographs-64": large_seeds if photos else 0,
     }
     wanted = _interleaved(count, first_seed)
     if not wanted or threads < 1:
         raise UserError(f"--seeds {seeds} --threads {threads}: expected at least one run and one thread.")
-    results = out / "real.jsonl"
-    versions = {data: runs.version(root, data) for data, _ in wanted}
-    done: dict[tuple[str, int], RealRun] = {
-        (row["data"], row["seed"]): row for row in read_rows(results) if row["version"] == versions.get(row["data"])
-    }
-    missing = [key for key in wanted if key not in done]
-    for data, seed in track(missing, "real runs", disable=not missing):
-        crops = runs.cut(photos, out / data, runs.CROPS[data]) if photos and data in runs.CROPS else None
-        row = runs.make(root, out / "real", data, seed, threads, crops)
-        append_row(results, {**row, "version": versions[data]})
-        done[data, seed] = row
-    rows = [done[key] for key in sorted(wanted, key=lambda key: (list(runs.SETS).index(key[0]), key[1]))]
+    place = Workplace(root, out, threads, photos, encoder_weights)
+    until = time.monotonic() + 60 * minutes
+    done: dict[tuple[str, int], RealRun] = {}
+    for data, seed in track(wanted, "real runs"):
+        if time.monotonic() < until or runs.is_measured(place, data, seed):
+            done[data, seed] = runs.make(place, data, seed)
+    if not done:
+        raise UserError(f"--minutes {minutes:g}: no run was made in that time; expected more, or --minutes left out.")
+    rows = [done[key] for key in sorted(done, key=lambda key: (list(SETS).index(key[0]), key[1]))]
     publish("real", report(rows), lambda path: draw_runs(rows, path), out, record)
 
 
@@ -123,24 +136,27 @@ def report(rows: Sequence[RealRun]) -> str:
     sets: dict[str, Sequence[RealRun]] = {
         data: [row for row in rows if row["data"] == data] for data in dict.fromkeys(row["data"] for row in rows)
     }
+    without = [f"{row['data']} {row['seed']}" for row in rows if gain(row) <= 0]
     parts = [
-        "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". Quartiles in brackets.",
-        "**Targets**: regret (median; 95 % bootstrap interval), and run by run against the baselines (sign test)",
+        "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". "
+        f"Averages: of width {AVERAGED}. Runs in which no averaged snapshot was better than the generator before the "
+        f"phase, and which have no regret: {', '.join(without) or 'none'}.",
+        "**Targets**: regret against the best averaged generator (median; 95 % bootstrap interval), batches saved, and "
+        "run by run against the baselines (quality forgone; sign test)",
         targets_table({"all runs": rows, **sets}),
     ]
-    if held_out := [row for row in rows if row["seed"] not in TUNED_ON.get(row["data"], ())]:
-        parts += [f"**Regret on the {len(held_out)} runs that no parameter was set on**", regret_table(held_out)]
     for data, mine in sets.items():
-        parts += [f"**Regret on `{data}`**", regret_table(mine)]
+        parts += [f"**Every rule on `{data}`**", rules_table(mine)]
     parts += [
-        "**What each signal knows**: Spearman's correlation with the held-out quality over the snapshots of a run, and "
-        "the regret of taking the snapshot at which the signal is best; medians over all runs",
+        "**Averages**: what the best and the last snapshot of each kind gain over the generator before the phase, on "
+        "the oracle's pictures, and how quality varies from one snapshot to the next over the last third (standard "
+        "deviation of the differences); medians over all runs",
+        averages_table(rows),
+        "**`worth`**: what other values cost and save, on averaged snapshots",
+        worth_table(rows),
+        "**What each signal knows**: Spearman's correlation with the quality of averaged snapshots over a run; medians",
         signals_table(rows),
-        "**Other patiences**, over all runs: what the critic's loss adds to the probe",
-        patience_table(rows),
-        "**Median regret with other definitions of quality**, over all runs",
-        definitions_table(rows),
-        "**Run by run**, in GAN batches: where the best snapshot lies, and what `shape` says",
+        "**Run by run**: the best averaged snapshot, and where `pays` stops",
         runs_table(rows),
     ]
     return "\n\n".join(parts)
@@ -151,13 +167,30 @@ def stops(rows: Sequence[RealRun]) -> dict[str, list[Stop]]:
     found = {name: [rule(row) for row in rows] for name, rule in RULES.items()}
     if len(rows) > 1:
         others = [[other for other in rows if other is not row] for row in rows]
-        found[LEAVE_ONE_OUT] = [fixed(row, best_fixed_share(rest)) for row, rest in zip(rows, others, strict=True)]
+        found[LEAVE_ONE_OUT] = [
+            fixed(row, best_fixed_share(rest, AVERAGED), AVERAGED) for row, rest in zip(rows, others, strict=True)
+        ]
     return found
 
 
-def regrets(rows: Sequence[RealRun], found: Sequence[Stop], weights: dict[str, float] = QUALITY) -> list[float]:
-    """Regret of each run under its stop."""
-    return [regret(row, stop, weights) for row, stop in zip(rows, found, strict=True)]
+def _regrets(rows: Sequence[RealRun], found: Sequence[Stop], against: str = AVERAGED) -> list[float]:
+    values = [regret(row, stop, against) for row, stop in zip(rows, found, strict=True)]
+    return [value for value in values if math.isfinite(value)]
+
+
+def _forgone(rows: Sequence[RealRun], found: Sequence[Stop]) -> list[float]:
+    return [forgone(row, stop) for row, stop in zip(rows, found, strict=True)]
+
+
+def _saved(rows: Sequence[RealRun], found: Sequence[Stop]) -> float:
+    return float(np.mean([saved(row, stop) for row, stop in zip(rows, found, strict=True)]))
+
+
+def _median(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    low, high = bootstrap_median(values)
+    return f"{np.median(values):.0%} ({low:.0%} to {high:.0%})"
 
 
 def targets_table(sets: Mapping[str, Sequence[RealRun]]) -> str:
@@ -165,127 +198,108 @@ def targets_table(sets: Mapping[str, Sequence[RealRun]]) -> str:
     lines = []
     for data, rows in sets.items():
         found = stops(rows)
-        mine = {name: regrets(rows, found[f"`{name}`"]) for name in JUDGED}
-        cells = []
-        for values in mine.values():
-            low, high = bootstrap_median(values)
-            cells.append(f"{np.median(values):.0%} ({low:.0%} to {high:.0%}){_unless(float(np.median(values)) <= 0.1)}")
-        lines.append([data, "median regret", "≤ 10%", *cells])
+        lines.append([data, "median regret", "≤ 10%", *(_median(_regrets(rows, found[name])) for name in JUDGED)])
+        lines.append([data, "batches saved, mean", "≥ 30%", *(f"{_saved(rows, found[name]):.0%}" for name in JUDGED)])
         for rival in (name for name in RIVALS if name in found):
-            theirs = regrets(rows, found[rival])
+            theirs = _forgone(rows, found[rival])
             cells = []
-            for values in mine.values():
-                below, above, p = sign_test(values, theirs)
-                cells.append(
-                    f"{below} better, {above} worse, p = {p:.2g}{_unless(bool(np.median(values) < np.median(theirs)))}"
-                )
-            lines.append([data, f"against {rival}", f"< {np.median(theirs):.0%}", *cells])
-    return markdown(["", "", "target", *(f"`{name}`" for name in JUDGED)], lines)
+            for name in JUDGED:
+                below, above, p = sign_test(_forgone(rows, found[name]), theirs)
+                cells.append(f"{below} better, {above} worse, p = {p:.2g}")
+            lines.append([data, f"against {rival}", "better", *cells])
+    return markdown(["", "", "target", *JUDGED], lines)
 
 
-def _unless(met: bool) -> str:
-    return "" if met else ", **not met**"
-
-
-def regret_table(rows: Sequence[RealRun]) -> str:
+def rules_table(rows: Sequence[RealRun]) -> str:
     """Every rule on the runs of one data set."""
     lines = []
     for name, found in stops(rows).items():
         named = [stop.at / row["steps"] for stop, row in zip(found, rows, strict=True) if stop.at is not None]
+        against, single = _regrets(rows, found), _regrets(rows, found, SINGLE)
         lines.append(
             [
                 name,
                 f"{len(named)} of {len(rows)}",
                 f"{np.median(named):.0%}" if named else "–",
-                _spread(regrets(rows, found)),
-                f"{max(regrets(rows, found)):.0%}",
-                f"{np.median([saved(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}",
+                _median(against),
+                f"{np.median(single):.0%}" if single else "–",
+                f"{max(against):.0%}" if against else "–",
+                f"{np.median(_forgone(rows, found)):.2f}",
+                f"{_saved(rows, found):.0%}",
             ]
         )
-    lines.append([RANDOM, "–", "–", _spread([random_regret(row) for row in rows]), "–", "–"])
-    return markdown(["", "verdicts", "point named at", "median regret", "worst", "batches saved"], lines)
+    drawn = [random_regret(row) for row in rows if gain(row) > 0]
+    lines.append([RANDOM, "–", "–", _median(drawn), "–", "–", "–", "–"])
+    header = [
+        "",
+        "verdicts",
+        "point named at",
+        "median regret",
+        "… to the best single",
+        "worst",
+        "forgone",
+        "saved, mean",
+    ]
+    return markdown(header, lines)
 
 
-def _spread(values: Sequence[float]) -> str:
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return f"{middle:.0%} ({low:.0%}–{high:.0%})"
+def averages_table(rows: Sequence[RealRun]) -> str:
+    """What averaging does, by width."""
+    lines = []
+    for kind in (SINGLE, *map(str, WIDTHS)):
+        values = [list(qualities(row, kind).values()) for row in rows]
+        thirds = [np.diff(each[-(len(each) // 3) :]).std() for each in values]
+        gains = [[max(each) - each[0], each[-1] - each[0]] for each in values]
+        figures = [*np.median(gains, axis=0), np.median(thirds)]
+        lines.append([kind, *(f"{value:+.2f}" for value in figures[:2]), f"{figures[2]:.3f}"])
+    return markdown(["width", "best", "last", "variation"], lines)
+
+
+def worth_table(rows: Sequence[RealRun]) -> str:
+    """What other values of ``worth`` save, and what they cost."""
+    lines = []
+    for worth in WORTHS:
+        found = [replay(row, "pays", AVERAGED, worth=worth) for row in rows]
+        costs = _regrets(rows, found)
+        mean = f"{np.mean(costs):.0%}" if costs else "–"
+        forgoes = _forgone(rows, found)
+        lines.append([f"{worth:g}", _median(costs), mean, f"{np.mean(forgoes):.2f}", f"{_saved(rows, found):.0%}"])
+    return markdown(["`worth`", "median regret", "mean", "forgone, mean", "saved, mean"], lines)
 
 
 def signals_table(rows: Sequence[RealRun]) -> str:
     """How well each signal tells the quality of snapshots."""
     from scipy.stats import spearmanr
 
-    found: dict[str, list[tuple[float, float]]] = {}
+    found: dict[str, list[float]] = {}
     for row in rows:
-        of = qualities(row)
-        steps, oracle = np.array(sorted(of)), np.array([of[step] for step in sorted(of)])
+        of = qualities(row, AVERAGED)
+        oracle = np.array([of[step] for step in sorted(of)])
         for name, values in signals(row).items():
             known = np.isfinite(values)
-            told = found.setdefault(name, [])
             if len(np.unique(values[known])) > 1:  # a constant signal says nothing
-                rho = float(spearmanr(values[known], oracle[known])[0])
-                told.append((rho, regret(row, Stop(int(steps[known][values[known].argmax()]), row["steps"]))))
-    lines = []
-    for name, pairs in found.items():
-        rhos, costs = zip(*pairs, strict=True) if pairs else ((), ())
-        lines.append([name, f"{np.nanmedian(rhos):+.2f}", _spread(costs)] if pairs else [name, "–", "–"])
-    return markdown(["", "correlation", "regret"], lines)
-
-
-def patience_table(rows: Sequence[RealRun]) -> str:
-    """What other values of ``patience`` save, and what they cost."""
-    lines = []
-    for patience in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.0):
-        cells = [f"{patience:.0%} of the phase"]
-        for name in HEARS_PROBE:
-            found = [replay(row, name, patience=patience) for row in rows]
-            costs = regrets(rows, found)
-            gains = f"{np.mean([saved(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}"
-            cells += [_spread(costs), f"{np.nanmean(costs):.0%}", gains]
-        lines.append(cells)
-    columns = ("median regret", "mean", "saved (mean)")
-    return markdown(["patience", *(f"`{name}`: {column}" for name in HEARS_PROBE for column in columns)], lines)
-
-
-def definitions_table(rows: Sequence[RealRun]) -> str:
-    """The ranking of the rules under other definitions of quality."""
-    lines = []
-    for name, rule in RULES.items():
-        found = [rule(row) for row in rows]
-        medians = [np.nanmedian(regrets(rows, found, weights)) for weights in OTHER_QUALITIES.values()]
-        lines.append([name, *(f"{value:.0%}" for value in medians)])
-    random = [np.nanmedian([random_regret(row, weights) for row in rows]) for weights in OTHER_QUALITIES.values()]
-    return markdown(["", *OTHER_QUALITIES], [*lines, [RANDOM, *(f"{value:.0%}" for value in random)]])
+                found.setdefault(name, []).append(float(spearmanr(values[known], oracle[known])[0]))
+    return markdown(["", "correlation"], [[name, f"{np.median(rhos):+.2f}"] for name, rhos in found.items()])
 
 
 def runs_table(rows: Sequence[RealRun]) -> str:
     """One line for each run."""
     lines = []
     for row in rows:
-        oracle, probe, stop = qualities(row), qualities(row, by="probe"), replay(row, "shape")
-        best = max(oracle, key=oracle.__getitem__)
-        steps, losses = smoothed(row)
-        fds = (row["oracle"][str(step)]["chroma_fd"] for step in (0, best, max(oracle)))
+        of, stop = qualities(row, AVERAGED), replay(row, "pays", AVERAGED)
+        top, there = max(of, key=of.__getitem__), snapshot(row, stop)
+        fd = row["others"]["chroma_fd"]
+        fds = (fd[kind][str(step)] for kind, step in ((SINGLE, 0), (AVERAGED, there), (SINGLE, max(of))))
         lines.append(
             [
                 f"{row['data']} {row['seed']}",
-                str(best),
-                str(max(probe, key=probe.__getitem__)),
-                f"{steps[losses.argmax()]:.0f}",
-                "–" if stop.sure is None else f"{stop.at} ({stop.sure})",
-                f"{regret(row, stop):.0%}",
+                f"{top} of {row['steps']}",
+                "–" if stop.sure is None else f"{stop.at:.0f} ({stop.sure})",
+                " → ".join(f"{value:.2f}" for value in (of[0], of[there], best(row), of[max(of)])),
                 " → ".join(f"{value:.0f}" for value in fds),
             ]
         )
-    header = [
-        "",
-        "best",
-        "best by the probe",
-        "loss highest",
-        "named (sure at)",
-        "regret",
-        "chroma FD before, best, last",
-    ]
+    header = ["", "best", "named (sure at)", "quality before → there → best → last", "chroma FD before → there → last"]
     return markdown(header, lines)
 
 
@@ -299,40 +313,40 @@ def smoothed(row: RealRun, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]
 # ------------------------------------------------------------------------------------------------------------- picture
 
 
-def draw_runs(rows: Sequence[RealRun], path: Path, columns: int = 4) -> None:
-    """Draw runs, the first of each set first: above, the critic loss and the points named; below, held-out quality."""
+def draw_runs(rows: Sequence[RealRun], path: Path) -> None:
+    """Draw the first run of each set: above, the critic's loss; below, quality with its interval, verdict and point."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    first = {row["data"]: row for row in reversed(rows)}
-    shown = sorted(rows, key=lambda row: row is not first[row["data"]])[:columns]
-    marks = {"combined": "#d62728", "probe": "#ff7f0e", "shape": "#1f77b4", "knee": "#2ca02c", "drift": "#9467bd"}
+    shown = list({row["data"]: row for row in reversed(rows)}.values())[::-1]
     figure, axes = plt.subplots(2, len(shown), figsize=(4.6 * len(shown), 5.4), sharex="col", squeeze=False)
     for (above, below), row in zip(axes.T, shown, strict=True):
         steps, losses = np.array(row["losses"]).T
         above.plot(steps, losses, ".", ms=2, color="0.75")
         above.plot(*smoothed(row), color="0.35", lw=1)
         above.set(title=f"{row['data']}, seed {row['seed']}", ylim=(0, None), ylabel="critic loss")
-        of = qualities(row)
-        best = max(of, key=of.__getitem__)
-        below.plot(list(of), list(of.values()), ".-", ms=4, lw=1, color="0.35")
-        below.axhline(of[0], color="0.75", lw=1, zorder=0)
-        below.plot(best, of[best], "*", ms=13, color="black")
-        below.set(xlabel="GAN batch", ylabel="held-out quality (ln)")
-        for level, (name, color) in enumerate(marks.items()):
-            stop = replay(row, name)
-            if stop.at is not None:
-                above.plot(stop.at, 0.03 + 0.05 * level, "v", color=color, ms=7, transform=above.get_xaxis_transform())
-                below.axvline(stop.at, color=color, lw=1, ls="--")
-        above.axvline(prior(row).at or math.nan, color="black", lw=0.8, ls=":")
-        below.axvline(prior(row).at or math.nan, color="black", lw=0.8, ls=":")
-    handles = [plt.Line2D([], [], color=c, marker="v", ls="--", label=name) for name, c in marks.items()]
-    handles.append(plt.Line2D([], [], color="black", lw=0.8, ls=":", label="lr x generator batches = 0.018"))
-    handles.append(plt.Line2D([], [], color="black", marker="*", ls="", ms=10, label="best snapshot"))
-    figure.legend(handles=handles, loc="lower center", ncol=len(handles), frameon=False, fontsize=9)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+        probe = np.array(list(row["probe"][AVERAGED].values()))
+        times = np.array([int(step) for step in row["probe"][AVERAGED]])
+        pairs = probe - probe[0]
+        reach = 1.96 * pairs.std(axis=1) / math.sqrt(probe.shape[1])
+        below.fill_between(times, pairs.mean(1) - reach, pairs.mean(1) + reach, color="#1f77b4", alpha=0.2, lw=0)
+        below.plot(times, pairs.mean(1), color="#1f77b4", lw=1.5, label="probe, averaged, with 95 % interval")
+        for kind, style, label in ((AVERAGED, "-", "oracle, averaged"), (SINGLE, ":", "oracle, single")):
+            of = qualities(row, kind)
+            below.plot(list(of), [value - of[0] for value in of.values()], style, lw=1, color="0.35", label=label)
+        below.axhline(0, color="0.75", lw=1, zorder=0)
+        below.set(xlabel="GAN batch", ylabel="quality, to before the phase")
+        for name, color in (("pays", "#d62728"), ("combined", "#ff7f0e")):
+            stop = replay(row, name, AVERAGED)
+            for axis in (above, below):
+                if stop.at is not None and stop.sure is not None:
+                    axis.axvline(stop.at, color=color, lw=1.5, label=f"{name}: the point")
+                    axis.axvline(stop.sure, color=color, lw=1, ls="--", label=f"{name}: the verdict")
+    handles, labels = axes[1, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncol=4, frameon=False, fontsize=8)
+    figure.tight_layout(rect=(0, 0.09, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=75)
     plt.close(figure)

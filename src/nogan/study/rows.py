@@ -26,6 +26,15 @@ class PlayedCurve(TypedDict):
     found: dict[str, Found]  # by detector
 
 
+SINGLE = "single"
+"""The kind of snapshot that is the generator as it trained; the others are averages, by their width."""
+AVERAGED = "0.1"
+"""The width of the average that rules are judged with."""
+
+Pictures = Mapping[str, list[float]]  # quality of each of the probe's pictures, by snapshot step
+ByKind = Mapping[str, Mapping[str, float]]  # by kind of snapshot, then by step
+
+
 class TrainedRun(TypedDict):
     """What a finished run left in its folder."""
 
@@ -36,14 +45,15 @@ class TrainedRun(TypedDict):
     generator_steps: int
     losses: list[list[float]]  # [GAN batch from 0, critic loss] of each critic batch
     verdict: dict[str, object] | None  # of the run's own detector
-    probe: Mapping[str, Mapping[str, float]]  # held-out metrics by snapshot step, as the run measured them
     seconds: float
     commit: str | None
 
 
 class RealRun(TrainedRun):
-    """A run with its data set and seed, and its snapshots as measured on pictures that it never saw."""
+    """A run with its data set and seed, and its snapshots as measured afterwards, of each kind."""
 
     data: str
     seed: int
-    oracle: Mapping[str, Mapping[str, float]]
+    probe: Mapping[str, Pictures]  # by kind, on pictures that nothing trains on
+    oracle: ByKind  # mean quality on pictures that neither the run nor its probe has seen
+    others: Mapping[str, ByKind]  # on the oracle's pictures, other measures, by their key

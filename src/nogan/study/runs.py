@@ -1,37 +1,40 @@
-"""Real runs for the study: trained by `train.py experiment=inflection`, measured on pictures that they never saw.
+"""Real runs for the study: trained once by `train.py experiment=inflection`, then measured as often as needed.
 
 A run only marks the inflection point and goes on, so no detector changes it, and its critic losses can be replayed to
-any detector afterwards. The run's probe measures every snapshot, as in any run. The *oracle* measures the same
-snapshots on other held-out pictures, so that a detector that listens to the probe is not judged by the same pictures.
+any detector afterwards. All of its snapshots are kept. They are measured after the run, as they are and averaged, on
+pictures that nothing trains on: picture by picture on those that stand for a *probe*, whose figures rules may hear, and
+on the *oracle's*, by which they are judged. So another rule, average or measure needs no further training.
 """
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 from nogan.common.errors import UserError
+from nogan.common.files import write_atomically
 from nogan.common.rng import numpy_rng
 from nogan.runs.run_folder import RunFolder
-from nogan.runs.snapshots import SnapshotStore, stores
+from nogan.runs.snapshots import stores
 from nogan.study.record import fingerprint
-from nogan.study.rows import RealRun, TrainedRun
+from nogan.study.rows import SINGLE, RealRun, TrainedRun
 
 EXPERIMENT = "inflection"
-SIZE = 32  # px, of the runs and of the crops
-CROPS = {"photographs": 20_000, "photographs-long": 50_000}  # squares that photographs are cut into, as many as scenes
+WIDTHS = (0.05, 0.1, 0.2)
+"""Of the averages that are measured beside the single snapshots."""
 PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
-ORACLE_IMAGES = 256
-ORACLE_SCENES = 10_000_019  # seed of the oracle's scenes; a run draws its own from its small seed
-STABILITY_IMAGES = 64
+PROBE_IMAGES, ORACLE_IMAGES = 128, 512
+PROBE_SCENES, ORACLE_SCENES = 20_000_003, 10_000_019  # seeds; a run draws its own scenes from its small seed
 HELD_OUT_SHARE, REALS_SHARE = 0.05, 0.25  # of the photographs; the same as of scenes
+AT_ONCE = 128  # pictures in a pass of the network
 # A GAN phase that is two and a half times as long, after the same pretraining.
 LONG = ("nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064")
 PHOTOGRAPHS = (
@@ -41,63 +44,119 @@ PHOTOGRAPHS = (
     f"data.val_share={HELD_OUT_SHARE}",
     f"data.reals_share={REALS_SHARE}",
 )
-SETS: dict[str, tuple[str, ...]] = {
-    "scenes": (),
-    "photographs": (*PHOTOGRAPHS, f"data.images={CROPS['photographs']}"),
-    "scenes-long": (*LONG, "data.images=50000"),
-    "photographs-long": (*PHOTOGRAPHS, *LONG, f"data.images={CROPS['photographs-long']}"),
+# One size up: a wider model, with an encoder that knows photographs.
+LARGE = (
+    "model.encoder=mobilenetv2_100",
+    "model.pretrained=true",
+    "model.width=1",
+    "model.critic.width=32",
+    "probe.size=64",
+    *(f"nogan.{phase}.size=64" for phase in ("pretrain.g1", "critic.fakes", "critic.phases.c1", "gan")),
+)
+
+
+class RunSet(NamedTuple):
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        settings: in which they differ from the experiment.
+        crops: squares that photographs are cut into, as many as there are scenes; None: scenes.
+        size: px, of the runs and of the crops.
+    """
+
+    settings: tuple[str, ...]
+    crops: int | None = None
+    size: int = 32
+
+
+SETS: dict[str, RunSet] = {
+    "scenes": RunSet(()),
+    "photographs": RunSet((*PHOTOGRAPHS, "data.images=20000"), 20_000),
+    "scenes-long": RunSet((*LONG, "data.images=50000")),
+    "photographs-long": RunSet((*PHOTOGRAPHS, *LONG, "data.images=50000"), 50_000),
+    "photographs-64": RunSet((*PHOTOGRAPHS, *LARGE, "data.images=20000"), 20_000, 64),
 }
-"""The settings in which the runs on each data set differ from the experiment."""
+
+
+class Workplace(NamedTuple):
+    """Where the study's files are, and how it computes.
+
+    Attributes:
+        root: the repository.
+        out: the folder of results; run folders go to ``runs/`` in it, what was measured to ``real/``.
+        threads: processor threads of a run.
+        photos: a folder with photographs in ``train/`` and ``val/``.
+        encoder_weights: a file, for the set with an encoder that knows photographs; None: timm fetches it.
+    """
+
+    root: Path
+    out: Path
+    threads: int = 1
+    photos: Path | None = None
+    encoder_weights: Path | None = None
 
 
 def version(root: Path, data: str) -> str:
-    """A hash of what the results on a data set depend on: the experiment's settings and the sizes above."""
+    """A hash of what the training on a data set depends on: the experiment's settings and the sizes above."""
     overlay = root / "experiments" / f"{EXPERIMENT}.yaml"
     if not overlay.is_file() or not (root / "train.py").is_file():
         raise UserError(f"{root} holds no train.py and {overlay.name}: run this in the repository, or pass --root.")
     settings = yaml.safe_load(overlay.read_text())
-    return fingerprint([], (settings, SETS[data], SIZE, CROPS.get(data), PROBE_SHARE, ORACLE_IMAGES, ORACLE_SCENES))
+    return fingerprint([], (settings, tuple(SETS[data]), PROBE_SHARE))
 
 
-def make(root: Path, out: Path, data: str, seed: int, threads: int, crops: Path | None) -> RealRun:
-    """Train one run, or continue it where it was interrupted; measure it; and remove its folder, keeping the samples.
-
-    Args:
-        root: the repository.
-        out: run folders go here.
-        data: a key of ``SETS``.
-        seed: of the run.
-        threads: processor threads.
-        crops: the folder that :func:`cut` made, for photographs.
+def make(place: Workplace, data: str, seed: int) -> RealRun:
+    """A run as measured: from its file; measured, if it was trained; else trained first, or taken up where it was cut.
 
     Raises:
         UserError: the run failed; names its output, which says why.
     """
-    folder = out / f"{data}-{seed}-{version(root, data)}"
+    made = version(place.root, data)
+    kept = place.out / "real" / f"{data}-{seed}.npz"
+    if (row := load(kept, made)) is not None:
+        return row
+    folder = place.out / "runs" / f"{data}-{seed}-{made}"
+    chosen = SETS[data]
+    crops = None
+    if chosen.crops is not None:
+        assert place.photos is not None
+        crops = cut(place.photos, place.out / data, chosen.crops, chosen.size)
     if not RunFolder(folder).has_ended:
-        _train(root, folder, data, seed, threads, crops)
-    trained, oracle = collect(folder), _oracle(folder, _oracle_pictures(data, crops), threads)
-    shutil.move(RunFolder(folder).samples, out / "samples" / folder.name)
-    shutil.rmtree(folder)
-    return {**trained, "data": data, "seed": seed, "oracle": oracle}
+        _train(place, folder, data, seed, crops)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # it will not go on
+    row = {
+        **collect(folder),
+        "data": data,
+        "seed": seed,
+        **measure(folder, _pictures(data, seed, crops), place.threads),
+    }
+    save(row, kept, made)
+    return row
 
 
-def _train(root: Path, folder: Path, data: str, seed: int, threads: int, crops: Path | None) -> None:
+def is_measured(place: Workplace, data: str, seed: int) -> bool:
+    """Whether nothing of this run is left to do."""
+    return load(place.out / "real" / f"{data}-{seed}.npz", version(place.root, data)) is not None
+
+
+def _train(place: Workplace, folder: Path, data: str, seed: int, crops: Path | None) -> None:
     if RunFolder(folder).config_file.is_file():
         arguments = [f"resume={folder.resolve()}"]
     else:
-        arguments = [f"experiment={EXPERIMENT}", f"seed={seed}", f"hydra.run.dir={folder.resolve()}", *SETS[data]]
-        if data in CROPS:
-            assert crops is not None
+        settings = SETS[data].settings
+        arguments = [f"experiment={EXPERIMENT}", f"seed={seed}", f"hydra.run.dir={folder.resolve()}", *settings]
+        if crops is not None:
             arguments += [f"data.path={crops.resolve() / 'train'}", f"data.val_path={crops.resolve() / 'probe'}"]
             # A folder is held out, so no part of `train` has to be: the critic has that part as well.
             arguments += [f"data.reals_share={HELD_OUT_SHARE + REALS_SHARE}"]
-    path = os.pathsep.join(filter(None, [str((root / "src").resolve()), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+        if place.encoder_weights is not None and "model.pretrained=true" in settings:
+            arguments += [f"model.encoder_weights={place.encoder_weights.resolve()}"]
+    path = os.pathsep.join(filter(None, [str((place.root / "src").resolve()), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"OMP_NUM_THREADS": str(place.threads), "PYTHONPATH": path}
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.log").open("a") as output:
         command = [sys.executable, "train.py", *arguments]
-        code = subprocess.run(command, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(command, cwd=place.root, env=environment, stdout=output, stderr=output).returncode
     if code:
         lines = (folder / "output.log").read_text().strip().splitlines() or [""]
         raise UserError(f"{data}, seed {seed}: train.py ended with code {code}: {lines[-1]} (all of it: {output.name})")
@@ -109,7 +168,6 @@ def collect(folder: Path) -> TrainedRun:
     lines = [line for line in run.metrics() if "gan/critic_loss" in line]
     phase, record = run.plan()[-1], run.records()[-1]
     assert record.generator_steps is not None  # the last phase is a GAN phase
-    probed = SnapshotStore(run.snapshots(phase.name)).all_metrics()
     return {
         "steps": phase.steps,
         "batch_size": phase.batch_size,
@@ -118,65 +176,140 @@ def collect(folder: Path) -> TrainedRun:
         "generator_steps": record.generator_steps,
         "losses": [[round(line["gan/step"]) - 1, round(line["gan/critic_loss"], 5)] for line in lines],
         "verdict": asdict(record.verdict) if record.verdict else None,
-        "probe": {str(step): _rounded(metrics) for step, metrics in probed.items()},
         "seconds": round(record.seconds, 1),
-        "commit": run.environment()["git"],
+        "commit": run.environment().get("git"),
     }
 
 
-def _rounded(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(value, 5) for name, value in metrics.items()}
+# ----------------------------------------------------------------------------------------------------------- measuring
 
 
-# --------------------------------------------------------------------------------------------------------- the oracle
+class Measured(NamedTuple):
+    """RGB ``(N, 3, H, W)`` in [0, 1] that no run has seen: for the probe, and for the oracle."""
+
+    probe: Any
+    oracle: Any
 
 
-def _oracle_pictures(data: str, crops: Path | None) -> Any:
-    """RGB ``(N, 3, SIZE, SIZE)`` in [0, 1] that no run has seen."""
+def _pictures(data: str, seed: int, crops: Path | None) -> Measured:
     import torch
 
-    if data not in CROPS:
-        from nogan.data.scenes import draw_scene
+    from nogan.common.image_files import open_image
+    from nogan.data.scenes import draw_scene
 
-        pictures = [draw_scene(ORACLE_SCENES, index, SIZE) for index in range(ORACLE_IMAGES)]
-    else:
-        from nogan.common.image_files import open_image
+    def tensor(pictures: Sequence[np.ndarray]) -> Any:
+        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
+    def crops_in(part: str, count: int) -> Any:
         assert crops is not None
-        pictures = [np.asarray(open_image(file).convert("RGB")) for file in sorted((crops / "oracle").glob("*.png"))]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+        files = sorted((crops / part).glob("*.png"))[:count]
+        return tensor([np.asarray(open_image(file).convert("RGB")) for file in files])
+
+    if crops is not None:
+        return Measured(crops_in("probe", PROBE_IMAGES), crops_in("oracle", ORACLE_IMAGES))
+    size = SETS[data].size
+    return Measured(
+        tensor([draw_scene(PROBE_SCENES + seed, index, size) for index in range(PROBE_IMAGES)]),
+        tensor([draw_scene(ORACLE_SCENES, index, size) for index in range(ORACLE_IMAGES)]),
+    )
 
 
-def _oracle(folder: Path, pictures: Any, threads: int) -> dict[str, dict[str, float]]:
+def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
+    """What a :class:`~nogan.study.rows.RealRun` has of its snapshots: ``probe``, ``oracle`` and ``others``."""
     import torch
 
-    from nogan.evaluation.held_out import colorize, shift
-    from nogan.evaluation.measures import SHIFT
-    from nogan.evaluation.metrics import HeldOutMetrics, chroma_distance
     from nogan.networks import generator_file as exports
+    from nogan.training.snapshot_average import SnapshotAverage
 
     torch.set_num_threads(threads)
     network = exports.load_generator(folder)
     (store,) = stores(RunFolder(folder)).values()
-    few, cpu, found = pictures[:STABILITY_IMAGES], torch.device("cpu"), {}
+    averages = {str(width): SnapshotAverage(width) for width in WIDTHS}
+    found: dict[str, Any] = {"probe": {}, "oracle": {}, "others": {}}
     for step in store.steps():
         store.restore(step, network)
-        network.eval()
-        with torch.no_grad():
-            outputs = colorize(network, pictures, 64, cpu)
-            shifted = colorize(network, shift(few, SHIFT), 64, cpu)
-        metrics = HeldOutMetrics()
-        metrics.update(outputs, pictures)
-        values = metrics.compute()
-        values["shift_variation"] = float(chroma_distance(shift(shifted, -SHIFT), outputs[: len(few)]).mean())
-        found[str(step)] = _rounded(values)
+        for kind, average in ((SINGLE, None), *averages.items()):
+            if average is None:
+                candidate = network
+            elif step == 0:
+                average.begin(network)
+                candidate = network
+            else:
+                candidate = average.follow(network, step)
+            of_probe, of_oracle, others = _figures(candidate, pictures)
+            found["probe"].setdefault(kind, {})[str(step)] = of_probe
+            found["oracle"].setdefault(kind, {})[str(step)] = of_oracle
+            for name, value in others.items():
+                found["others"].setdefault(name, {}).setdefault(kind, {})[str(step)] = value
     return found
+
+
+def _figures(network: Any, pictures: Measured) -> tuple[list[float], float, dict[str, float]]:
+    """The quality of each of the probe's pictures, the mean of the oracle's, and other measures of these."""
+    import torch
+
+    from nogan.evaluation import eye
+    from nogan.evaluation.held_out import colorize
+    from nogan.evaluation.metrics import HeldOutMetrics
+
+    network.eval()
+    cpu = torch.device("cpu")
+    with torch.no_grad():
+        of_probe, of_oracle = (colorize(network, rgb, AT_ONCE, cpu) for rgb in pictures)
+    metrics = HeldOutMetrics()
+    metrics.update(of_oracle, pictures.oracle)
+    values = metrics.compute()
+    others = {key: round(values[key], 4) for key in ("chroma_fd", "psnr", "colorfulness_ratio")}
+    each = [round(value, 3) for value in eye.quality(of_probe, pictures.probe).tolist()]
+    return each, round(float(eye.quality(of_oracle, pictures.oracle).mean()), 4), others
+
+
+def _instruments() -> str:
+    """A hash of what measuring depends on: where that has changed, runs are measured again."""
+    from nogan.evaluation import eye, metrics
+    from nogan.training import snapshot_average
+
+    sources = [Path(str(module.__file__)) for module in (eye, metrics, snapshot_average)]
+    return fingerprint(sources, (WIDTHS, PROBE_IMAGES, ORACLE_IMAGES, PROBE_SCENES, ORACLE_SCENES))
+
+
+def save(row: RealRun, path: Path, made: str) -> None:
+    """Write a run as measured; ``made`` is the version of its settings."""
+    plain = {key: value for key, value in row.items() if key != "probe"}
+    facts = json.dumps({**plain, "made": made, "measured": _instruments()})
+    columns = {kind: np.array(list(each.values()), np.float32) for kind, each in row["probe"].items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: _write(temporary, facts, columns))
+
+
+def _write(path: Path, facts: str, columns: Mapping[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), **columns)  # type: ignore[arg-type]
+
+
+def load(path: Path, made: str | None = None) -> RealRun | None:
+    """Inverse of :func:`save`; None if it is not there, or not of the version ``made`` and of today's measures.
+
+    With ``made=None`` any file is taken as it is.
+    """
+    if not path.is_file():
+        return None
+    with np.load(path) as file:
+        facts = json.loads(str(file["facts"]))
+        columns = {kind: file[kind] for kind in facts["oracle"]}
+    if made is not None and (facts.pop("made"), facts.pop("measured")) != (made, _instruments()):
+        return None
+    steps = list(facts["oracle"][SINGLE])
+    probe = {
+        kind: dict(zip(steps, np.round(each.astype(float), 3).tolist(), strict=True)) for kind, each in columns.items()
+    }
+    return {**facts, "probe": probe}
 
 
 # ------------------------------------------------------------------------------------------------------ photographs
 
 
-def cut(photographs: Path, folder: Path, count: int) -> Path:
+def cut(photographs: Path, folder: Path, count: int, size: int) -> Path:
     """Cut photographs into small squares, so that a few photographs are enough for a run.
 
     A tenth of the photographs in ``photographs/train`` is held out for the probe; those in ``photographs/val`` are the
@@ -186,6 +319,7 @@ def cut(photographs: Path, folder: Path, count: int) -> Path:
         photographs: the folder that holds ``train/`` and ``val/``.
         folder: where the squares go, into ``train/``, ``probe/`` and ``oracle/``.
         count: squares to train on.
+        size: px, of a square.
 
     Returns:
         ``folder``.
@@ -201,14 +335,14 @@ def cut(photographs: Path, folder: Path, count: int) -> Path:
     order = numpy_rng("study-photographs").permutation(len(files["train"]))
     held_out = round(len(order) * PROBE_SHARE)
     probe, train = ([files["train"][i] for i in part] for part in (order[:held_out], order[held_out:]))
-    _cut_into(train, count, folder / "train")
-    _cut_into(probe, ORACLE_IMAGES, folder / "probe")
-    _cut_into(files["val"], ORACLE_IMAGES, folder / "oracle")
+    _cut_into(train, count, folder / "train", size)
+    _cut_into(probe, ORACLE_IMAGES, folder / "probe", size)
+    _cut_into(files["val"], ORACLE_IMAGES, folder / "oracle", size)
     (folder / "done").touch()
     return folder
 
 
-def _cut_into(files: list[Path], count: int, folder: Path) -> None:
+def _cut_into(files: list[Path], count: int, folder: Path, size: int) -> None:
     """Cut ``count`` squares, equally many from each file. By name, every file comes once before any comes twice."""
     from PIL import Image
 
@@ -223,5 +357,5 @@ def _cut_into(files: list[Path], count: int, folder: Path) -> None:
             side = round(min(photograph.size) * rng.uniform(0.4, 1))
             left, top = (int(rng.integers(0, length - side + 1)) for length in photograph.size)
             box = (left, top, left + side, top + side)
-            square = photograph.resize((SIZE, SIZE), Image.Resampling.BOX, box=box, reducing_gap=None)
+            square = photograph.resize((size, size), Image.Resampling.BOX, box=box, reducing_gap=None)
             square.save(folder / f"{index:05d}.png", compress_level=1)

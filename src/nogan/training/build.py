@@ -36,6 +36,7 @@ from nogan.training.own_parts import build_callbacks, build_critic, build_genera
 from nogan.training.same_data import DataRecord
 from nogan.training.scheduler import NoGANScheduler
 from nogan.training.signals import StopOnSignal
+from nogan.training.snapshot_average import SnapshotAverage
 from nogan.training.state import RunState
 from nogan.training.switch import AdaptiveSwitch
 
@@ -98,7 +99,8 @@ def build_run(
     """
     state = build_state(config, plan)
     gan = build_gan(config, module, state, folder, photographs.planned_for)
-    scheduler = NoGANScheduler(module, state, gan, folder, restart=config.nogan.critic.restart)
+    restart, cycle_worth = config.nogan.critic.restart, config.nogan.inflection.cycle_worth
+    scheduler = NoGANScheduler(module, state, gan, folder, restart=restart, cycle_worth=cycle_worth)
     telemetry = Telemetry(module, state, config.trainer.log_every_n_steps)
     progress, stop = PlanProgress(state, telemetry.latest, console), StopOnSignal()
     fakes, data = build_data(config, plan, module, photographs, folder, progress, stop)
@@ -109,6 +111,7 @@ def build_run(
         telemetry,
         Probe(
             *(module, data, state, folder, telemetry.report, gan.measured),
+            candidate=None if gan.average is None else lambda: gan.candidate,
             **config.probe.model_dump(),
             objective=config.objective,
         ),
@@ -182,6 +185,7 @@ def build_state(config: RunConfig, plan: Plan) -> RunState:
 
 def build_gan(config: RunConfig, module: GANModule, state: RunState, folder: RunFolder, images: int) -> GANBatches:
     """What runs the GAN phases; ``images`` are those in the whole data."""
+    average = config.nogan.inflection.average
     return GANBatches(
         module,
         state,
@@ -189,6 +193,7 @@ def build_gan(config: RunConfig, module: GANModule, state: RunState, folder: Run
         lambda phase: detector_for(config, phase, images),
         action=config.nogan.inflection.action,
         snapshot_budget=config.nogan.snapshot_budget_gb * 1e9,
+        average=None if average is None else SnapshotAverage(average),
     )
 
 

@@ -13,8 +13,10 @@ inflection point.
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from torch import nn
 
 from nogan.common import distributed
 from nogan.inflection import Detector, Verdict
@@ -23,6 +25,7 @@ from nogan.runs.records import Action, NotedVerdict
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore, prune, save_state
 from nogan.training.modules import GANModule
+from nogan.training.snapshot_average import SnapshotAverage
 from nogan.training.state import RunState
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class GANBatches:
         make_detector: a fresh inflection detector for a GAN phase.
         action: "stop" ends the phase at the verdict and rolls the generator back; "mark" notes it and goes on.
         snapshot_budget: bytes that the snapshots of the run may take; older ones are thinned out beyond it.
+        average: of the snapshots of a phase, which then takes their place; None keeps the generator as it is.
     """
 
     def __init__(
@@ -52,15 +56,25 @@ class GANBatches:
         *,
         action: Action = "stop",
         snapshot_budget: float = math.inf,
+        average: SnapshotAverage | None = None,
     ) -> None:
         self.module, self.state, self.folder, self.make_detector = module, state, folder, make_detector
-        self.action, self.snapshot_budget = action, snapshot_budget
+        self.action, self.snapshot_budget, self.average = action, snapshot_budget, average
         self.detector: Detector | None = None  # of the GAN phase that is on
         self.warned_of_starving = False  # once in a run
+        self._restored: dict[
+            str, Any
+        ] = {}  # the average of the run that goes on, until the networks are in their place
 
     def snapshots(self, phase: GANPhase) -> SnapshotStore:
         """The generator's snapshots in ``phase``."""
         return SnapshotStore(self.folder.snapshots(phase.name))
+
+    @property
+    def candidate(self) -> nn.Module:
+        """The generator of the last snapshot, on rank zero: the average of the snapshots, or the generator as it is."""
+        average = self.average.network if self.average is not None else None
+        return self.module.generator.network if average is None else average
 
     # --- the phase begins ---------------------------------------------------------------------------------------------
 
@@ -70,6 +84,8 @@ class GANBatches:
         self.detector = self.make_detector(phase)
         if distributed.rank() == 0:
             self.snapshots(phase).discard_after(-1)
+            if self.average is not None:
+                self.average.begin(self.module.generator.network)
             self.snapshots(phase).save(0, self.module.generator.network)
             save_state(self.module.critic.network, self.folder.critic_before(phase.cycle))
 
@@ -77,6 +93,8 @@ class GANBatches:
         """Go on within ``phase``: drop snapshots that will be made again, and end the phase if it had its verdict."""
         if distributed.rank() == 0:
             self.snapshots(phase).discard_after(self.state.record.steps)
+            if self.average is not None:
+                self.average.load_state_dict(self._restored, self.module.generator.network)
         self.module.phase_over = self.action == "stop" and self.state.record.verdict is not None
 
     # --- batch by batch -----------------------------------------------------------------------------------------------
@@ -99,12 +117,18 @@ class GANBatches:
         else:
             self.state.switch.after_generator()
         if phase.is_snapshot(batch + 1) and distributed.rank() == 0:
-            self.snapshots(phase).save(batch + 1, self.module.generator.network)
+            if self.average is not None:
+                self.average.follow(self.module.generator.network, batch + 1)
+            self.snapshots(phase).save(batch + 1, self.candidate)
             prune(self.folder, self.snapshot_budget)
 
-    def measured(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Tell the detector what the probe measured of snapshot ``step`` of the phase that is on."""
+    def measured(self, step: int, metrics: Mapping[str, float], pictures: Sequence[float]) -> None:
+        """Tell the detector what the probe measured of snapshot ``step`` of the phase that is on.
+
+        ``pictures`` is the quality of each picture; the mean of it is in ``metrics``.
+        """
         assert self.detector is not None
+        self.detector.pictured(step, pictures)
         self._heed(self.detector.measured(step, metrics))
 
     def _heed(self, verdict: Verdict | None) -> None:
@@ -141,7 +165,10 @@ class GANBatches:
     # --- the phase ends -----------------------------------------------------------------------------------------------
 
     def leave(self, phase: GANPhase) -> None:
-        """Close the record; after a verdict, roll the generator back to the snapshot nearest the inflection point."""
+        """Close the record; after a verdict, roll the generator back to the snapshot nearest the inflection point.
+
+        Where snapshots are averages, a phase without a verdict ends with the last one.
+        """
         record, switch = self.state.record, self.state.switch
         record.critic_steps, record.generator_steps = switch.critic_steps, switch.generator_steps
         assert self.detector is not None
@@ -150,7 +177,12 @@ class GANBatches:
             record.end = "budget"
             log.info("%s ran to its planned end: the detector was not sure of an inflection point", phase.title)
         elif self.action == "stop":
+            record.end = "inflection"
             self._roll_back(phase, record.verdict.inflection)
+        if self.average is not None:
+            if record.end == "budget" and self.action == "stop":
+                self._roll_back(phase, record.steps)
+            self.average.end()
 
     def _roll_back(self, phase: GANPhase, inflection: int) -> None:
         """Put the snapshot nearest to batch ``inflection`` back into the generator, and record which one it is."""
@@ -158,20 +190,22 @@ class GANBatches:
         whole = store.nearest_whole(inflection) if distributed.rank() == 0 else 0  # rank zero has written them all
         back_to = distributed.broadcast_from_rank_zero(whole)
         store.restore(back_to, self.module.generator.network)
-        self.state.record.end, self.state.record.rolled_back_to = "inflection", back_to
+        self.state.record.rolled_back_to = back_to
 
     # --- what a checkpoint holds --------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """The detector's state, and whether the log has warned."""
+        """The state of the detector and of the average, and whether the log has warned."""
         return {
             "detector": self.detector.state_dict() if self.detector else None,
             "starved": self.warned_of_starving,
+            "average": self.average.state_dict() if self.average is not None else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`; the records are loaded already."""
         self.warned_of_starving = state["starved"]
+        self._restored = state.get("average", {})
         if state["detector"] is None:
             return
         name = self.state.record.name

@@ -205,7 +205,11 @@ def _check_disk(job: Job, plan: Plan, module: GANModule) -> None:
         return
     nogan = job.config.nogan
     use = expected_use(
-        plan, **module.networks, snapshot_budget=nogan.snapshot_budget_gb * 1e9, averaged=nogan.ema is not None
+        plan,
+        **module.networks,
+        snapshot_budget=nogan.snapshot_budget_gb * 1e9,
+        averaged=nogan.ema is not None,
+        averages_snapshots=nogan.inflection.average is not None,
     )
     check_disk(job.folder.path, use)
     say(job.console, f"The run takes {use}.")

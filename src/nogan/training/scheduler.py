@@ -4,19 +4,24 @@ Every phase of the plan is one epoch of a single ``Trainer.fit``. What happens w
 :mod:`nogan.training.gan_batch`.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from nogan.common import distributed
 from nogan.plan import GANPhase, Phase
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import load_state_or_copy
 from nogan.training import position
+from nogan.training.cycles import gains, pays
 from nogan.training.gan_batch import GANBatches
 from nogan.training.modules import GANModule
 from nogan.training.state import RunState
+
+log = logging.getLogger(__name__)
 
 
 class NoGANScheduler(pl.Callback):
@@ -28,6 +33,8 @@ class NoGANScheduler(pl.Callback):
         gan: runs the batches of GAN phases.
         folder: the run folder, with the critic before each GAN phase.
         restart: whether a later cycle trains the critic on from before ("pre_gan") or after ("post_gan") the GAN phase.
+        cycle_worth: what a cycle must gain for another one to follow, as a share of the gain of all before it; None:
+            every cycle of the plan follows.
     """
 
     def __init__(
@@ -38,8 +45,10 @@ class NoGANScheduler(pl.Callback):
         folder: RunFolder,
         *,
         restart: Literal["pre_gan", "post_gan"] = "pre_gan",
+        cycle_worth: float | None = None,
     ) -> None:
         self.module, self.state, self.gan, self.folder, self.restart = module, state, gan, folder, restart
+        self.cycle_worth = cycle_worth
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up the phase that is on; a run resumed within a phase gets no ``on_train_epoch_start``."""
@@ -94,6 +103,16 @@ class NoGANScheduler(pl.Callback):
         self.state.record.end = "complete"
         if isinstance(phase, GANPhase):
             self.gan.leave(phase)
+            self._end_if_cycles_no_longer_pay(trainer)
+
+    def _end_if_cycles_no_longer_pay(self, trainer: pl.Trainer) -> None:
+        """End the run before its last cycle, if the one that is over gained too little."""
+        if self.cycle_worth is None or trainer.current_epoch + 1 == len(self.state.plan):
+            return
+        gained = distributed.broadcast_from_rank_zero(gains(self.folder, self.state.records))
+        if not pays(gained, self.cycle_worth):
+            log.info("The cycle gained %+.3f in held-out quality: no further one follows", gained[-1])
+            trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the whole run, as plain values."""

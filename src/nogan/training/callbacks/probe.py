@@ -4,6 +4,7 @@ It measures the picture that a user gets: the network's chroma with the photogra
 mode, and the training state does not change. The measures are for what the author of NoGAN looked for by eye:
 
 ==========================  ============================================================================================
+``quality``                 all in one, as somebody sees it who looks: :func:`nogan.evaluation.eye.quality`
 ``colorfulness_ratio``     vivid enough? Hasler–Süsstrunk colorfulness of the output to that of the truth
 ``chroma_fd``, ``psnr``     colors distributed as in the truth; the right ones
 ``a_shift``, ``b_shift``    a cast over everything (mean a* and b* against the truth)
@@ -19,8 +20,8 @@ Chroma distances are in CIELAB units (ΔE of a* and b* alone).
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -33,10 +34,12 @@ from nogan.common.errors import UserError
 from nogan.common.failures import naming_out_of_memory
 from nogan.common.files import write_atomically
 from nogan.data.datamodule import NoGANData
+from nogan.evaluation import eye
 from nogan.evaluation.further import further_measure
 from nogan.evaluation.held_out import STABILITY_IMAGES, Colorizes, colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
+from nogan.inflection import quality
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore
@@ -50,6 +53,13 @@ LEVELS = (0.0, 0.5)
 """Vividness at which a generator with that knob is measured and shown beside 1, which all other measures are of."""
 
 
+class Found(NamedTuple):
+    """What was measured: the metrics by name, and the quality of each picture."""
+
+    values: dict[str, float]
+    pictures: Sequence[float] = ()
+
+
 class Probe(pl.Callback):
     """Measures the networks on held-out pictures and draws the grid of samples; rank zero does it for all.
 
@@ -59,7 +69,8 @@ class Probe(pl.Callback):
         state: says where the run stands, and keeps the results in its records.
         folder: the run folder; grids go to ``samples/``, a snapshot's metrics beside the snapshot.
         report: logs metrics: ``val/…`` of the generator, ``critic/val_…`` of the critic.
-        measured: told the metrics of each snapshot, by its step.
+        measured: told the metrics of each snapshot, by its step, and the quality of each picture.
+        candidate: the generator that a snapshot is of, on rank zero; None: the one that trains.
         images: photographs measured.
         size: px, square.
         grid: photographs shown.
@@ -77,7 +88,8 @@ class Probe(pl.Callback):
         state: RunState,
         folder: RunFolder,
         report: Callable[[pl.Trainer, Mapping[str, float]], None],
-        measured: Callable[[int, Mapping[str, float]], None],
+        measured: Callable[[int, Mapping[str, float], Sequence[float]], None],
+        candidate: Callable[[], nn.Module] | None = None,
         *,
         images: int,
         size: int,
@@ -86,7 +98,7 @@ class Probe(pl.Callback):
         objective: str | None = None,
     ) -> None:
         self.module, self.data, self.state, self.folder = module, data, state, folder
-        self.report, self.measured = report, measured
+        self.report, self.measured, self.candidate = report, measured, candidate
         self.images, self.size, self.grid, self.batch_size = images, size, grid, batch_size
         self._further = further_measure(objective)
         self._photographs: Tensor | None = None
@@ -113,14 +125,18 @@ class Probe(pl.Callback):
         record, phase = self.state.record, self.state.plan[trainer.current_epoch]
         match phase:
             case GeneratorPhase():
-                record.metrics = self._measure(trainer)
+                record.metrics = self._measure(trainer).values
             case CriticPhase() if phase.held_out:
                 with naming_out_of_memory(f"the critic's measurement after {phase.title}", f"lower {phase.key}.size"):
-                    record.critic = self._report(trainer, "critic/val_", lambda: self._critic_values(trainer, phase))
+                    record.critic = self._report(
+                        trainer, "critic/val_", lambda: Found(self._critic_values(trainer, phase))
+                    ).values
             case GANPhase():
                 assert record.chosen is not None
-                known = distributed.broadcast_from_rank_zero(self._snapshots(phase).metrics(record.chosen))
-                record.metrics = known or self._measure(trainer)
+                # A run that only marks the point goes on with the generator as it is, whatever its snapshots are of.
+                is_snapshot = record.rolled_back_to is not None or self.candidate is None
+                known = self._snapshots(phase).metrics(record.chosen) if is_snapshot else {}
+                record.metrics = distributed.broadcast_from_rank_zero(known) or self._measure(trainer).values
 
     def state_dict(self) -> dict[str, Any]:
         """The output at the last snapshot, which ``change`` is measured against."""
@@ -133,43 +149,50 @@ class Probe(pl.Callback):
     # --- measuring ----------------------------------------------------------------------------------------------------
 
     def _measure_snapshot(self, trainer: pl.Trainer, phase: GANPhase, step: int) -> None:
-        metrics = self._measure(trainer)
+        found = self._measure(trainer, self.candidate() if self.candidate is not None else None)
         if trainer.is_global_zero:
-            self._snapshots(phase).note_metrics(step, metrics)
-        self.measured(step, metrics)
+            self._snapshots(phase).note_metrics(step, found.values)
+            self._snapshots(phase).note_pictures(step, found.pictures)
+        self.measured(step, found.values, found.pictures)
 
-    def _measure(self, trainer: pl.Trainer) -> dict[str, float]:
+    def _measure(self, trainer: pl.Trainer, network: nn.Module | None = None) -> Found:
+        """Measure ``network``, the generator if that is None."""
         where = self._where(trainer)
         batches = f"the probe's pictures, at {self.size} px in batches of {self.batch_size}, {where}"
         try:
             with naming_out_of_memory(batches, "lower probe.batch_size or probe.size"):
-                return self._report(trainer, "val/", lambda: self._values(trainer))
+                return self._report(
+                    trainer, "val/", lambda: self._found(trainer, network or self.module.generator.network)
+                )
         except MetricError as error:
             raise UserError(f"{error}; in {where}") from error
 
     def _where(self, trainer: pl.Trainer) -> str:
         return f"{self.state.plan[trainer.current_epoch].title}, batch {self.state.record.steps}"
 
-    def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    def _report(self, trainer: pl.Trainer, prefix: str, measure: Callable[[], Found]) -> Found:
         started = time.monotonic()
-        values = distributed.broadcast_from_rank_zero(measure() if trainer.is_global_zero else {})
-        self.report(trainer, {f"{prefix}{name}": value for name, value in values.items()})
+        found = distributed.broadcast_from_rank_zero(measure() if trainer.is_global_zero else Found({}))
+        self.report(trainer, {f"{prefix}{name}": value for name, value in found.values.items()})
         self.state.count_probe(time.monotonic() - started)
-        return values
+        return found
 
-    def _values(self, trainer: pl.Trainer) -> dict[str, float]:
+    def _found(self, trainer: pl.Trainer, network: nn.Module) -> Found:
         photographs = self._load()
-        network = self.module.generator.network
         with uncompiled(), evaluating(network), torch.no_grad(), trainer.precision_plugin.forward_context():
             device = trainer.strategy.root_device
             outputs = colorize(network, photographs, self.batch_size, device)
             few, few_outputs = photographs[:STABILITY_IMAGES], outputs[:STABILITY_IMAGES]
             shifted = colorize(network, shift(few, SHIFT), self.batch_size, device)
             scaled = colorize(network, rescale(few, SCALE), self.batch_size, device)
-            less_vivid = self._less_vivid(photographs, device)
+            less_vivid = self._less_vivid(network, photographs, device)
         metrics = HeldOutMetrics()
         metrics.update(outputs, photographs)
         values = metrics.compute()
+        with failing_as(quality.KEY):
+            batches = zip(outputs.split(self.batch_size), photographs.split(self.batch_size), strict=True)
+            pictures = torch.cat([eye.quality(*batch) for batch in batches])
+        values[quality.KEY] = float(pictures.mean())
         if self._further is not None:
             key, measure = self._further
             with failing_as(key):
@@ -189,11 +212,12 @@ class Probe(pl.Callback):
             values |= _at_level(level, pictures, moved, photographs)
         rows = [*(pictures for pictures, _ in less_vivid.values()), outputs]
         self._show(trainer, draw_grid(photographs[: self.grid], *(row[: self.grid] for row in rows)))
-        return values
+        return Found(values, pictures.tolist())
 
-    def _less_vivid(self, photographs: Tensor, device: torch.device) -> dict[float, tuple[Tensor, Tensor]]:
+    def _less_vivid(
+        self, network: nn.Module, photographs: Tensor, device: torch.device
+    ) -> dict[float, tuple[Tensor, Tensor]]:
         """Of a generator with that knob, the outputs at each of :data:`LEVELS`, and a few of those for moved inputs."""
-        network = self.module.generator.network
         if getattr(network, "vividness", None) is None:
             return {}
         found = {}

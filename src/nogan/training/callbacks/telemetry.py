@@ -93,8 +93,8 @@ class Telemetry(pl.Callback):
             "gan/step": done,
             "gan/total_step": self.state.earlier_gan_steps + done,
             "gan/critic_steps_per_generator_step": self.state.switch.burden,
-            "lr/generator": phase.generator_lr,
-            "lr/critic": phase.critic_lr,
+            "lr/generator": phase.hyper(done - 1, "generator").lr[0],
+            "lr/critic": phase.hyper(done - 1, "critic").lr[0],
         }
         if "critic_loss" in values:
             smooth = self.smooth.update(values["critic_loss"])

@@ -1,0 +1,111 @@
+"""Ends a GAN phase when what the rest of it is expected to gain is no longer worth its batches."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from pydantic import Field
+
+from nogan.inflection.base import DetectorSettings, Verdict, correlation_inflation
+from nogan.inflection.combined import ShapeWithoutPictures
+from nogan.inflection.paired import difference, expected_excess
+from nogan.inflection.probe import BestSnapshot
+from nogan.inflection.quality import quality
+
+AHEAD = 0.1
+"""The stretch that ``worth`` is for, as a share of the phase."""
+BACK = 0.15
+"""The stretch whose trend is taken for the next, as a share of the phase."""
+LEAST, MOST = 5, 12
+"""Snapshots that the trend is taken of."""
+HELD = 2
+"""Snapshots in a row at which the expected gain must be too small."""
+
+
+class PaysSettings(DetectorSettings):
+    """``worth``: what a tenth of the phase must be expected to gain for the phase to go on, as a share of the gain so
+    far: 0.02 ends it when the next tenth of the batches promises less than 2 % of what they have gained."""
+
+    worth: float = Field(default=0.02, gt=0, lt=1)
+
+
+class Pays(ShapeWithoutPictures):
+    """Fires when the next tenth of the phase is expected to gain too little; names the best snapshot so far.
+
+    Assumes that the trend of quality over the last snapshots goes on. The expected gain is that of a straight line
+    through them, a tenth of the phase ahead, over the best snapshot; picture by picture, so that what makes a picture
+    hard for every generator cancels out. Its uncertainty, from the scatter over the pictures and about the line, counts
+    as a chance: what may be gained can be kept, and what may be lost can be left. So noise makes it wait, and the
+    steadier snapshots are (``nogan.inflection.average``) and the more pictures there are (``probe.images``), the sooner
+    it knows. The gain so far is that of the best snapshot over the lowest before it.
+
+    Also says whether the last snapshot is better than the best so far, worse, or not told apart, by a confidence
+    sequence (:mod:`nogan.inflection.paired`).
+
+    If no snapshot has been measured, as in a training loop without held-out pictures, it does what `shape` does.
+    """
+
+    name = "pays"
+    Settings = PaysSettings
+    settings: PaysSettings
+    STATE = (*BestSnapshot.STATE, "best_pictures", "steps", "rows", "lowest", "gain", "looks", "held")
+
+    def __init__(self, settings: PaysSettings):
+        super().__init__(settings)
+        self.best_pictures: list[float] = []
+        self.steps: list[int] = []  # of the last snapshots …
+        self.rows: list[list[float]] = []  # … and the quality of each picture in them
+        self.lowest = self.gain = 0.0
+        self.looks = self.held = 0
+        self._pictures: list[float] = []  # of the snapshot whose metrics come next
+
+    def pictured(self, step: int, qualities: Sequence[float]) -> None:
+        """Take in the quality of each held-out picture."""
+        self._pictures = [float(value) for value in qualities]
+
+    def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
+        """Take in the metrics of snapshot ``step``; a verdict if what may still be gained is too little."""
+        pictures, self._pictures = self._pictures or [quality(metrics)], []
+        if not self.fired and np.isfinite([*pictures, quality(metrics)]).all():
+            self._remember(step, pictures, quality(metrics))
+        return super().measured(step, metrics)
+
+    def _remember(self, step: int, pictures: list[float], value: float) -> None:
+        self.lowest = min(self.lowest, value) if self.steps else value
+        self.looks += 1
+        if value > self.best_quality:
+            self.best_pictures, self.gain = pictures, value - self.lowest
+        back = BACK * self.settings.total_steps
+        if not self.steps or step - self.steps[-1] >= back / MOST:
+            self.steps, self.rows = [*self.steps, step], [*self.rows, pictures]
+        while len(self.steps) > LEAST and (len(self.steps) > MOST or step - self.steps[0] > back):
+            del self.steps[0], self.rows[0]
+
+    def _is_over(self, step: int) -> bool:
+        now = difference(self.rows[-1], self.best_pictures, self.looks)
+        expected = self._expected_gain(step) if len(self.steps) >= LEAST else float("inf")
+        self.evidence |= {"low": now.low, "high": now.high, "expected": expected, "gain": self.gain}
+        self.held = self.held + 1 if expected < self.settings.worth * self.gain else 0
+        return self.held >= HELD
+
+    def _expected_gain(self, step: int) -> float:
+        """What is gained on average, over the best snapshot, by going on for another :data:`AHEAD`."""
+        times = (np.array(self.steps) - step) / self.settings.total_steps
+        design = np.stack([np.ones_like(times), times], axis=1)
+        solve = np.linalg.pinv(design)
+        weights = np.array([1.0, AHEAD]) @ solve  # of the snapshots, in the line's value a little ahead
+        rows = np.array(self.rows)
+        gains = weights @ rows - np.array(self.best_pictures)
+        means = rows.mean(axis=1)
+        residuals = means - design @ (solve @ means)
+        scatter = float(residuals @ residuals) / (len(times) - 2)
+        scatter *= correlation_inflation(residuals, np.ones(len(times)), 2) * float(weights @ weights)
+        over_pictures = float(gains.var(ddof=1)) / len(gains) if len(gains) > 1 else 0.0
+        return expected_excess(float(gains.mean()), (scatter + over_pictures) ** 0.5)
+
+    def _what_stands(self, step: int) -> str:
+        last = difference(self.rows[-1], self.best_pictures, self.looks).verdict
+        told = f"the last snapshot is {last if last != 'not told apart' else 'not told apart from it'}"
+        return (
+            f"another {AHEAD:.0%} of the phase promises {self.evidence['expected']:.3f}, less than "
+            f"{self.settings.worth:.0%} of the {self.gain:.2f} gained since the lowest; {told}"
+        )

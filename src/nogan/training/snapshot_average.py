@@ -1,0 +1,94 @@
+"""The average of the generators of a GAN phase so far, which is steadier than any of them."""
+
+import copy
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
+
+SETTLES = 20
+"""Power iterations after which the vectors of an averaged weight are its singular vectors: they begin near them."""
+
+
+def power_of(width: float) -> float:
+    """The exponent γ of the weights t^γ whose standard deviation is ``width`` of the time so far, in (0, 0.288).
+
+    It solves width = (γ + 1)^½ (γ + 2)^-1 (γ + 3)^-½: Karras et al., "Analyzing and improving the training dynamics of
+    diffusion models", 2024 (arXiv:2312.02696).
+    """
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        power = (low + high) / 2
+        found = math.sqrt(power + 1) / ((power + 2) * math.sqrt(power + 3))
+        low, high = (power, high) if found > width else (low, power)
+    return (low + high) / 2
+
+
+class SnapshotAverage:
+    """Averages the generator over the snapshots of a GAN phase; those of batch t count as t^γ.
+
+    So the average reaches back over a constant share of the phase so far, and forgets the generator before the phase.
+    It needs one copy of the generator, moved at each snapshot: average ← β average + (1 - β) snapshot, with
+    β = (t of the snapshot before / t)^(γ + 1).
+
+    Parameters are averaged, and so are the statistics of batch norm, which nearly are what they would be if they were
+    estimated again (``experiments/inflection.md``). The vectors of spectral norm's power iteration are found again for
+    the averaged weight: an average of unit vectors is not a unit vector. Other buffers are those of the last snapshot.
+
+    Args:
+        width: standard deviation of the weights' distribution over time, as a share of the time so far.
+    """
+
+    def __init__(self, width: float) -> None:
+        self.power = power_of(width)
+        self.step = 0  # of the last snapshot, in batches of the phase
+        self.network: nn.Module | None = None  # the average; on rank zero, from the begin of a phase on
+
+    def begin(self, network: nn.Module) -> None:
+        """Begin a phase with ``network``, which the first snapshot replaces."""
+        self.step, self.network = 0, copy.deepcopy(network).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def follow(self, network: nn.Module, step: int) -> nn.Module:
+        """Take in the snapshot after ``step`` batches, later than the last one; the average."""
+        assert self.network is not None and step > self.step
+        share = 1 - (self.step / step) ** (self.power + 1)
+        own, theirs = self.network.state_dict(), network.state_dict()
+        for name, tensor in own.items():
+            if tensor.is_floating_point():
+                tensor.lerp_(theirs[name], share)
+            else:
+                tensor.copy_(theirs[name])
+        _settle(self.network, network)
+        self.step = step
+        return self.network
+
+    def end(self) -> None:
+        """Drop the average: the phase is over."""
+        self.step, self.network = 0, None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average and its time; empty where there is none."""
+        return {"step": self.step, "network": dict(self.network.state_dict())} if self.network is not None else {}
+
+    def load_state_dict(self, state: dict[str, Any], like: nn.Module) -> None:
+        """Inverse of :meth:`state_dict`, for a network built as ``like``."""
+        self.begin(like)
+        assert self.network is not None
+        self.network.load_state_dict(state["network"])
+        self.step = state["step"]
+
+
+def _settle(average: nn.Module, snapshot: nn.Module) -> None:
+    """Make the vectors of each spectral norm the singular vectors of the averaged weight."""
+    for own, theirs in zip(average.modules(), snapshot.modules(), strict=True):
+        if not isinstance(own, parametrize.ParametrizationList):
+            continue
+        for norm, other in zip(own, theirs.children(), strict=True):
+            if isinstance(norm, _SpectralNorm) and own.original.ndim > 1:
+                norm.get_buffer("_u").copy_(other.get_buffer("_u"))
+                norm.get_buffer("_v").copy_(other.get_buffer("_v"))
+                norm._power_method(norm._reshape_weight_to_matrix(own.original), SETTLES)

@@ -1,0 +1,107 @@
+"""`pays` goes on while the next stretch is worth it, stops soon after, and compares generators picture by picture."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from nogan.inflection import make_detector
+from nogan.inflection.paired import difference, expected_excess
+
+TOTAL, EVERY, PICTURES = 1000, 20, 128
+
+
+def qualities(curve, scatter=0.05, seed=0):
+    """Quality of each picture at each snapshot: its own level, and a little scatter about ``curve``."""
+    rng = np.random.default_rng(seed)
+    levels = rng.normal(-3, 1.5, PICTURES)
+    times = np.arange(0, TOTAL + 1, EVERY) / TOTAL
+    means = np.array([curve(time) for time in times])
+    return levels + means[:, None] + scatter * rng.standard_normal((len(times), PICTURES))
+
+
+def feed(detector, rows, first=0):
+    for number, row in enumerate(rows, start=first):
+        detector.pictured(number * EVERY, row.tolist())
+        if verdict := detector.measured(number * EVERY, {"quality": float(row.mean())}):
+            return number * EVERY, verdict
+        for step in range(number * EVERY, (number + 1) * EVERY, 2):
+            assert detector.update(step, 0.4) is None
+    return None
+
+
+def saturating(time):
+    return 1 - math.exp(-time / 0.1)
+
+
+def test_it_stops_where_another_tenth_is_no_longer_worth_it():
+    when, verdict = feed(make_detector("pays", total_steps=TOTAL), qualities(saturating, scatter=0.02))
+    assert 300 < when < 600  # exp(-4) is 2 %
+    assert saturating(verdict.inflection / TOTAL) > 0.95
+    assert "promises" in verdict.reason and "of the" in verdict.reason
+    sooner, _ = feed(make_detector("pays", total_steps=TOTAL, worth=0.2), qualities(saturating, scatter=0.02))
+    assert sooner < when, "who asks more of a tenth of the phase stops sooner"
+
+
+def test_it_stops_soon_after_the_best_and_goes_back_to_it():
+    when, verdict = feed(make_detector("pays", total_steps=TOTAL), qualities(lambda t: 1 - abs(t - 0.4)))
+    assert verdict.inflection == pytest.approx(400, abs=40)
+    assert when < 600
+
+
+def test_it_goes_to_the_end_while_quality_rises_and_says_what_is_best():
+    detector = make_detector("pays", total_steps=TOTAL)
+    assert feed(detector, qualities(lambda t: t)) is None
+    assert detector.finish().inflection >= 960
+
+
+def test_it_waits_through_a_first_trough():
+    def trough(time):
+        return -2 * time if time < 0.1 else -0.2 + 1.2 * saturating(time - 0.1)
+
+    when, verdict = feed(make_detector("pays", total_steps=TOTAL), qualities(trough))
+    assert when > 350 and verdict.inflection > 300
+
+
+def test_a_checkpoint_continues_to_the_bit():
+    rows = qualities(saturating)
+    whole = feed(make_detector("pays", total_steps=TOTAL), rows)
+    assert whole is not None
+    for cut in (1, 6, 15):
+        detector, again = (make_detector("pays", total_steps=TOTAL) for _ in range(2))
+        assert feed(detector, rows[:cut]) is None
+        again.load_state_dict(detector.state_dict())
+        assert feed(again, rows[cut:], first=cut) == whole
+
+
+def test_without_pictures_one_by_one_it_takes_their_mean():
+    detector = make_detector("pays", total_steps=TOTAL)
+    found = [
+        verdict
+        for number, row in enumerate(qualities(saturating, scatter=0.0))
+        if (verdict := detector.measured(number * EVERY, {"quality": float(row.mean())}))
+    ]
+    assert len(found) == 1
+
+
+def test_pairs_tell_apart_what_means_do_not_and_seldom_where_there_is_nothing():
+    rng = np.random.default_rng(0)
+    levels = rng.normal(-3, 2, PICTURES)
+    better = difference(levels + 0.1 + 0.05 * rng.standard_normal(PICTURES), levels, look=50)
+    assert better.verdict == "better" and better.error < 0.01 < 2 / math.sqrt(PICTURES)
+    assert difference(levels, levels + 0.1, look=1).verdict == "worse"
+    told = [
+        any(
+            difference(a, b, look).verdict != "not told apart"
+            for look, (a, b) in enumerate(rng.standard_normal((50, 2, 64)), start=1)
+        )
+        for _ in range(200)
+    ]
+    assert np.mean(told) < 0.1  # ever, in fifty looks; 0.05 is promised
+
+
+def test_the_expected_excess_is_that_of_draws():
+    draws = torch.randn(200_000, generator=torch.Generator().manual_seed(0)) * 0.5 - 0.3
+    assert expected_excess(-0.3, 0.5) == pytest.approx(draws.clamp(min=0).mean().item(), rel=0.02)
+    assert (expected_excess(-1.0, 0.0), expected_excess(1.0, 0.0)) == (0.0, 1.0)
