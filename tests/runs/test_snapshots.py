@@ -89,10 +89,10 @@ def test_moving_averages_count_and_go_with_their_snapshots(run):
 
 
 def test_pruning_spares_the_snapshot_that_the_phase_may_go_back_to(run):
-    flat = {"chroma_fd": 90.0, "colorfulness_ratio": 1.0, "psnr": 20.0, "shift_variation": 5.0, "colorfulness": 50.0}
+    flat = {"quality": -3.0}
     for store in stores(run).values():
         for step in store.steps():
-            note = flat | ({"chroma_fd": 40.0} if step == 20 else {})
+            note = flat | ({"quality": -2.0} if step == 20 else {})
             store.path(step).with_suffix(".json").write_text(json.dumps(note))
     prune(run, 1)
     assert [store.steps() for store in stores(run).values()] == [[0, 20, 50], [0, 20, 50]]

@@ -82,7 +82,7 @@ class Combined(ShapeWithoutPictures):
             self.crest, self.crest_step = average, step
 
     def _is_over(self, step: int) -> bool:
-        return step - max(self.best_step, self.crest_step) >= self.settings.patience * self.settings.total_steps
+        return step - max(self.best.step, self.crest_step) >= self.settings.patience * self.settings.total_steps
 
     def _what_stands(self, step: int) -> str:
         height = f"the critic loss has not risen above {self.crest:.2f} for {step - self.crest_step}"

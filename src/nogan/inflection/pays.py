@@ -1,5 +1,6 @@
 """Ends a GAN phase when what the rest of it is expected to gain is no longer worth its batches."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -31,7 +32,8 @@ class PaysSettings(DetectorSettings):
 class Pays(ShapeWithoutPictures):
     """Fires when the next tenth of the phase is expected to gain too little; names the best snapshot so far.
 
-    Assumes that the trend of quality over the last snapshots goes on. The expected gain is that of a straight line
+    Assumes that the trend of quality over the last snapshots goes on. It does not fire while no quality was as high as
+    that before the phase. The expected gain is that of a straight line
     through them, a tenth of the phase ahead, over the best snapshot; picture by picture, so that what makes a picture
     hard for every generator cancels out. Its uncertainty, from the scatter over the pictures and about the line, counts
     as a chance: what may be gained can be kept, and what may be lost can be left. So noise makes it wait, and the
@@ -47,11 +49,12 @@ class Pays(ShapeWithoutPictures):
     name = "pays"
     Settings = PaysSettings
     settings: PaysSettings
-    STATE = (*BestSnapshot.STATE, "best_pictures", "steps", "rows", "lowest", "gain", "looks", "held")
+    STATE = (*BestSnapshot.STATE, "top", "top_pictures", "steps", "rows", "lowest", "gain", "looks", "held")
 
     def __init__(self, settings: PaysSettings):
         super().__init__(settings)
-        self.best_pictures: list[float] = []
+        self.top = -math.inf  # the highest quality so far …
+        self.top_pictures: list[float] = []  # … and that of each picture
         self.steps: list[int] = []  # of the last snapshots …
         self.rows: list[list[float]] = []  # … and the quality of each picture in them
         self.lowest = self.gain = 0.0
@@ -72,8 +75,8 @@ class Pays(ShapeWithoutPictures):
     def _remember(self, step: int, pictures: list[float], value: float) -> None:
         self.lowest = min(self.lowest, value) if self.steps else value
         self.looks += 1
-        if value > self.best_quality:
-            self.best_pictures, self.gain = pictures, value - self.lowest
+        if value > self.top:
+            self.top, self.top_pictures, self.gain = value, pictures, value - self.lowest
         back = BACK * self.settings.total_steps
         if not self.steps or step - self.steps[-1] >= back / MOST:
             self.steps, self.rows = [*self.steps, step], [*self.rows, pictures]
@@ -81,8 +84,8 @@ class Pays(ShapeWithoutPictures):
             del self.steps[0], self.rows[0]
 
     def _is_over(self, step: int) -> bool:
-        now = difference(self.rows[-1], self.best_pictures, self.looks)
-        expected = self._expected_gain(step) if len(self.steps) >= LEAST else float("inf")
+        now = difference(self.rows[-1], self.top_pictures, self.looks)
+        expected = self._expected_gain(step) if len(self.steps) >= LEAST else math.inf
         self.evidence |= {"low": now.low, "high": now.high, "expected": expected, "gain": self.gain}
         self.held = self.held + 1 if expected < self.settings.worth * self.gain else 0
         return self.held >= HELD
@@ -94,7 +97,7 @@ class Pays(ShapeWithoutPictures):
         solve = np.linalg.pinv(design)
         weights = np.array([1.0, AHEAD]) @ solve  # of the snapshots, in the line's value a little ahead
         rows = np.array(self.rows)
-        gains = weights @ rows - np.array(self.best_pictures)
+        gains = weights @ rows - np.array(self.top_pictures)
         means = rows.mean(axis=1)
         residuals = means - design @ (solve @ means)
         scatter = float(residuals @ residuals) / (len(times) - 2)
@@ -103,7 +106,7 @@ class Pays(ShapeWithoutPictures):
         return expected_excess(float(gains.mean()), (scatter + over_pictures) ** 0.5)
 
     def _what_stands(self, step: int) -> str:
-        last = difference(self.rows[-1], self.best_pictures, self.looks).verdict
+        last = difference(self.rows[-1], self.top_pictures, self.looks).verdict
         told = f"the last snapshot is {last if last != 'not told apart' else 'not told apart from it'}"
         return (
             f"another {AHEAD:.0%} of the phase promises {self.evidence['expected']:.3f}, less than "

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from nogan.inflection.base import Detector, DetectorSettings, Verdict
-from nogan.inflection.quality import quality
+from nogan.inflection.quality import Seen, best, quality
 
 
 class BestSnapshot(Detector):
@@ -18,17 +18,25 @@ class BestSnapshot(Detector):
     verdict: the last snapshot, if that is the best.
     """
 
-    STATE: ClassVar[tuple[str, ...]] = ("best_step", "best_quality", "before")
+    STATE: ClassVar[tuple[str, ...]] = ("seen_steps", "qualities", "chroma_fds")
 
     def __init__(self, settings: DetectorSettings):
         super().__init__(settings)
-        self.best_step, self.best_quality = -1, -math.inf
-        self.before: float | None = None  # quality of the first snapshot
+        self.seen_steps: list[int] = []  # of the snapshots so far …
+        self.qualities: list[float] = []  # … and what the probe found of them
+        self.chroma_fds: list[float] = []
 
     @property
     def is_probed(self) -> bool:
         """Whether any snapshot has been measured."""
-        return self.best_step >= 0
+        return bool(self.seen_steps)
+
+    @property
+    def best(self) -> Seen:
+        """The best snapshot so far."""
+        found = best(list(map(Seen, self.seen_steps, self.qualities, self.chroma_fds)))
+        assert found is not None
+        return found
 
     def _observe(self, step: int, loss: float) -> Verdict | None:
         return None
@@ -39,19 +47,19 @@ class BestSnapshot(Detector):
         if self.fired or not math.isfinite(value):
             return None
         self.last_step = max(self.last_step, step - 1)
-        if self.before is None:
-            self.before = value
-        if value > self.best_quality:
-            self.best_step, self.best_quality = step, value
-        self.evidence = {"quality": value, "best": self.best_quality}
-        return self._name_the_best(self._what_stands(step)) if self._is_over(step) and self.best_step > 0 else None
+        self.seen_steps.append(step)
+        self.qualities.append(value)
+        self.chroma_fds.append(metrics.get("chroma_fd", math.nan))
+        now = self.best
+        self.evidence = {"quality": value, "best": now.quality}
+        return self._name_the_best(self._what_stands(step)) if self._is_over(step) and now.step > 0 else None
 
     def _is_over(self, step: int) -> bool:
         """Whether the phase is over; asked once at each snapshot."""
         raise NotImplementedError
 
     def _what_stands(self, step: int) -> str:
-        return f"none of the next {step - self.best_step} batches was better"
+        return f"none of the next {step - self.best.step} batches was better"
 
     def finish(self) -> Verdict | None:
         """The best snapshot of the whole phase; None if none was measured."""
@@ -61,12 +69,15 @@ class BestSnapshot(Detector):
 
     def _name_the_best(self, why: str) -> Verdict:
         self.fired = True
-        assert self.before is not None
-        gain = self.best_quality - self.before
-        reason = f"held-out quality at batch {self.best_step} is {gain:+.2f} to before the phase; {why}"
-        if self.best_step == 0:
+        found, before = self.best, Seen(self.seen_steps[0], self.qualities[0], self.chroma_fds[0])
+        colors = ""
+        if math.isfinite(before.chroma_fd + found.chroma_fd):
+            colors = f" and chroma FD {before.chroma_fd:.0f} → {found.chroma_fd:.0f}"
+        gain = found.quality - before.quality
+        reason = f"held-out quality at batch {found.step} is {gain:+.2f}{colors} to before the phase; {why}"
+        if found.step == 0:
             reason = "no snapshot was better on held-out pictures than the generator before the phase"
-        return Verdict(self.best_step, reason, max(self.last_step, 0), self.name, 1.0)
+        return Verdict(found.step, reason, max(self.last_step, 0), self.name, 1.0)
 
 
 class ProbeSettings(DetectorSettings):
@@ -86,4 +97,4 @@ class ProbeDetector(BestSnapshot):
     settings: ProbeSettings
 
     def _is_over(self, step: int) -> bool:
-        return step - self.best_step >= self.settings.patience * self.settings.total_steps
+        return step - self.best.step >= self.settings.patience * self.settings.total_steps

@@ -10,13 +10,13 @@ the probe's metrics of that moment.
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
 from nogan.common.terminal import plain
-from nogan.inflection.quality import quality
+from nogan.inflection.quality import Seen, best, quality
 from nogan.runs.checksums import Checksums
 from nogan.runs.run_folder import SNAPSHOT, SNAPSHOT_NOTE, RunFolder, snapshot_name
 
@@ -154,8 +154,10 @@ class SnapshotStore:
 
     def best(self) -> int | None:
         """The step of the snapshot that is best on held-out pictures; None if none was probed."""
-        measured = {step: quality(metrics) for step in self.steps() if (metrics := self.metrics(step))}
-        return max((step for step in measured if isfinite(measured[step])), key=measured.__getitem__, default=None)
+        measured = ((step, metrics) for step in self.steps() if (metrics := self.metrics(step)))
+        seen = [Seen(step, quality(metrics), metrics.get("chroma_fd", nan)) for step, metrics in measured]
+        found = best([each for each in seen if isfinite(each.quality)])
+        return None if found is None else found.step
 
     def files(self, step: int) -> list[Path]:
         """The files of snapshot ``step`` that exist: the generator, and its moving average."""

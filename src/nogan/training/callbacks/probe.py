@@ -39,7 +39,6 @@ from nogan.evaluation.further import further_measure
 from nogan.evaluation.held_out import STABILITY_IMAGES, Colorizes, colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
-from nogan.inflection import quality
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore
@@ -189,10 +188,10 @@ class Probe(pl.Callback):
         metrics = HeldOutMetrics()
         metrics.update(outputs, photographs)
         values = metrics.compute()
-        with failing_as(quality.KEY):
+        with failing_as("quality"):
             batches = zip(outputs.split(self.batch_size), photographs.split(self.batch_size), strict=True)
             pictures = torch.cat([eye.quality(*batch) for batch in batches])
-        values[quality.KEY] = float(pictures.mean())
+        values["quality"] = float(pictures.mean())
         if self._further is not None:
             key, measure = self._further
             with failing_as(key):
