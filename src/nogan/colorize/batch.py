@@ -193,6 +193,8 @@ def colorize_files(
     for name, what, given in (("--scenes", "a table", options.scenes), ("--reference", "a picture", options.reference)):
         if given is not None and sum(job.is_film for job in jobs) != 1:
             raise UserError(f"{name} {given}: {what} belongs to one film; expected one film as the input.")
+    if (options.start is not None or options.end is not None) and not any(job.is_film for job in jobs):
+        raise UserError("--start and --end are times of a film, and there is none among the inputs.")
     waiting = [job for job in jobs if options.overwrite or not job.is_done]
     if not waiting:
         if len(jobs) == 1:

@@ -72,7 +72,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     except (Interrupted, EndedElsewhere) as end:
         return end.exit_code
     except KeyboardInterrupt:
-        further = "; the same command goes on from here" if name in CONTINUABLE else ""
+        goes_on = name in CONTINUABLE and "-" not in arguments  # a pipe cannot be gone back to
+        further = "; the same command goes on from here" if goes_on else ""
         print(f"{program(name)}: interrupted{further}", file=sys.stderr)
         return 130
     except BrokenPipeError:

@@ -12,6 +12,7 @@ import pytest
 from media import make_film, moving_scene, teal_and_orange
 from PIL import Image
 
+from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film import PIPE, FilmOptions, colorize_film
 from nogan.colorize.jobs import plan_jobs
@@ -262,3 +263,13 @@ def test_what_needs_the_whole_film_is_refused_of_a_pipe(tmp_path, options, reaso
 def test_one_film_goes_into_a_pipe_or_a_sequence(inputs, output, reason):
     with pytest.raises(UserError, match=reason):
         plan_jobs(inputs, output)
+
+
+def test_only_what_can_go_on_says_so_when_it_is_interrupted(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nogan.commands.colorize.main", interrupted)
+    assert main(["colorize", "-", "-o", "out.mkv"]) == 130 == main(["colorize", "in.mkv", "-o", "out.mkv"])
+    piped, other = capsys.readouterr().err.splitlines()
+    assert piped.endswith("interrupted") and other.endswith("interrupted; the same command goes on from here")
