@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from original import Original
+from pages import fill
 from torch.utils.flop_counter import FlopCounterMode
 
 from nogan.colorize.backends import torch_network
@@ -50,7 +51,6 @@ LAYERS = [
 ]
 """Channels in and out, kernel, and side of the map that comes in."""
 VARIANTS = ("original", "fp32", "bf16")
-BEGIN, END = "<!-- speed.py writes from here -->", "<!-- to here -->"
 
 Action = Callable[[], object]
 
@@ -91,7 +91,7 @@ def main() -> None:
         del actions
         gc.collect()
         file.write_text(json.dumps(found, indent=1) + "\n")
-        write(args.output, table(found))
+        fill(args.output, "speed.py", table(found), "Speed")
         print(table(found), flush=True)
 
 
@@ -259,14 +259,6 @@ def table(found: dict[str, Any]) -> str:
             cells += [f"{taken:.2f}", f"{taken / base:.2f}" if base else "–", f"{share:.0%}".replace("%", " %")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def write(page: Path, text: str) -> None:
-    """Put ``text`` into the page, between its two marks; what is written around them stays."""
-    whole = page.read_text() if page.is_file() else f"# Speed\n\n{BEGIN}\n{END}\n"
-    before, _, rest = whole.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """What a start costs, and what an installation takes: processor seconds of commands, and megabytes of dependencies.
 
 python benchmarks/start.py
+python benchmarks/start.py --before OLDER_CHECKOUT
 """
 
+import argparse
 import importlib.metadata
 import os
 import re
@@ -20,10 +22,17 @@ OWN = "nogan"
 
 
 def main() -> None:
-    print("| start | processor time, s |\n|---|---|")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, metavar="DIR", help="an older checkout, for a column beside")
+    roots = [root for root in (parser.parse_args().before, ROOT) if root is not None]
+    heads = ["before, s", "processor time, s"][-len(roots) :]
+    print(f"| start | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     with tempfile.TemporaryDirectory() as folder:
-        for title, command in commands(Path(folder)).items():
-            print(f"| {title} | {min(processor_seconds(command) for _ in range(2)):.1f} |", flush=True)
+        make_inputs(Path(folder))
+        columns = [commands(Path(folder), root.resolve()) for root in roots]
+        for title in columns[-1]:
+            taken = [least_seconds(column[title], root) for column, root in zip(columns, roots, strict=True)]
+            print(f"| {title} | {' | '.join(taken)} |", flush=True)
     print("\n| dependency | MB | with what only it needs, MB |\n|---|---|---|")
     for name, size, alone in sizes():
         if alone >= 10:
@@ -34,38 +43,46 @@ def main() -> None:
     )
 
 
-def commands(folder: Path) -> dict[str, list[str]]:
-    """Command lines by their titles; the model and the photograph that one needs are made first."""
+def make_inputs(folder: Path) -> None:
+    """A small model and a photograph of one megapixel."""
     make = (
         "from nogan.networks import build_generator; from nogan.networks.generator_file import save_generator; "
         "import sys; save_generator(build_generator('tiny', 'wide', 0.1), sys.argv[1])"
     )
-    subprocess.run([sys.executable, "-c", make, str(folder / "run")], check=True, env=environment())
+    subprocess.run([sys.executable, "-c", make, str(folder / "run")], check=True, env=environment(ROOT))
     smooth = np.add.outer(np.arange(1000), np.arange(1000)) % 251
     Image.fromarray(smooth.astype(np.uint8)).save(folder / "old.jpg")
-    nogan = [sys.executable, "-m", "nogan.cli"]
+
+
+def commands(folder: Path, root: Path) -> dict[str, list[str]]:
+    """Command lines of the checkout ``root`` by their titles."""
     color = ["-o", str(folder / "new.jpg"), "--checkpoint", str(folder / "run"), "--device", "cpu", "--overwrite"]
+    train, colorize = ([sys.executable, str(root / f"{name}.py")] for name in ("train", "colorize"))
+    has_command = (root / "src" / "nogan" / "cli.py").is_file()
     return {
         "`import nogan`": [sys.executable, "-c", "import nogan"],
-        "`nogan --help`": [*nogan, "--help"],
-        "`train.py experiment=quickstart dry_run=true`": [
-            *(sys.executable, str(ROOT / "train.py"), "experiment=quickstart", "dry_run=true"),
-        ],
-        "`nogan colorize` of one megapixel, a small model, factor 21": [
-            *(*nogan, "colorize", str(folder / "old.jpg"), *color, "--render-factor", "21"),
+        "`nogan --help`": [sys.executable, "-m", "nogan.cli", "--help"] if has_command else [],
+        "`train.py experiment=quickstart dry_run=true`": [*train, "experiment=quickstart", "dry_run=true"],
+        "`colorize.py` on one megapixel, a small model, factor 21": [
+            *(*colorize, str(folder / "old.jpg"), *color, "--render-factor", "21"),
         ],
     }
 
 
-def environment() -> dict[str, str]:
-    """One thread, this checkout."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": ""}
+def environment(root: Path) -> dict[str, str]:
+    """One thread, the sources of the checkout ``root``."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root / "src"), "CUDA_VISIBLE_DEVICES": ""}
 
 
-def processor_seconds(command: list[str]) -> float:
+def least_seconds(command: list[str], root: Path) -> str:
+    """The better of two; a dash without a command."""
+    return f"{min(processor_seconds(command, root) for _ in range(2)):.1f}" if command else "–"
+
+
+def processor_seconds(command: list[str], root: Path) -> float:
     """Seconds of the processor that ``command`` and its children take, in user and kernel mode."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, env=environment(), cwd=ROOT, stdout=subprocess.DEVNULL)
+    subprocess.run(command, check=True, env=environment(root), cwd=root, stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

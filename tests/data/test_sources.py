@@ -20,15 +20,18 @@ from nogan.data.sources import (
     FolderSource,
     HubSource,
     PreparedSource,
+    dividing,
     fingerprint,
     hub_imagenet,
     ilsvrc_folder,
     load_batch,
     open_held_out,
     open_source,
+    shuffled,
     split,
     subset,
 )
+from nogan.data.sources.base import short_digest
 
 ORANGE = (230, 120, 40)
 
@@ -99,6 +102,32 @@ def test_photographs_of_one_name_are_spread_over_all_parts():
     parts = split(Named(["image.jpg"] * 1000), 0, 0.1, 0.2)
     assert sorted(np.concatenate(parts).tolist()) == list(range(1000))
     assert parts.val.min() < 100 and parts.val.max() > 900
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_folder_is_in_the_order_of_its_paths(tmp_path, nested):
+    files = ["a b/1.png", "a-b/2.png", "a/x.png", "a/é.png", "b/0.png", "é/1.png"]
+    files += ["top.png", "a/sub/y.png", "a/sub-b/y.png", "a/z.png"] if nested else []
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    source = FolderSource(tmp_path)
+    assert [source.name(index) for index in range(len(source))] == sorted(files)
+
+
+def test_names_are_the_same_to_digests_and_orders_however_many_are_in_memory(tmp_path, monkeypatch):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(11):
+            (tmp_path / folder / f"{number}.png").write_bytes(b"x" * number)
+    source = FolderSource(tmp_path)
+    names = "\0".join(source.name(index) for index in range(len(source))).encode()
+    assert source.fingerprint()["names"] == short_digest(names)
+    monkeypatch.setattr(source, "name", lambda index: f"{index % 5}")  # several of one name
+    whole = shuffled(source, np.arange(22), "key")
+    monkeypatch.setattr(dividing, "AT_ONCE", 4)
+    assert shuffled(source, np.arange(22), "key").tolist() == whole.tolist()
+    assert not len(shuffled(source, np.arange(0), "key"))
 
 
 def test_a_fingerprint_tells_names_sizes_and_number(folder):

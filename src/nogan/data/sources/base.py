@@ -1,7 +1,7 @@
 """What a source of photographs must offer."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,4 +52,12 @@ def fingerprint(source: Source) -> dict[str, Any]:
 
 def short_digest(data: bytes) -> str:
     """16 hexadecimal digits that stand for ``data``."""
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
+    return short_digest_of([data])
+
+
+def short_digest_of(parts: Iterable[bytes]) -> str:
+    """:func:`short_digest` of ``parts`` joined, which need not be in memory together."""
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Which photographs train, which are the critic's "real" ones, and which are held out."""
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,9 @@ from nogan.common.errors import UserError
 from nogan.common.rng import Key, numpy_rng
 from nogan.data.sources.base import Source
 from nogan.plan import split_sizes
+
+AT_ONCE = 4096
+"""Names that are in memory at a time."""
 
 
 class Split(NamedTuple):
@@ -42,15 +46,22 @@ def shuffled(source: Source, indices: np.ndarray, *keys: Key) -> np.ndarray:
     name = getattr(source, "name", None)
     if name is None:
         return numpy_rng(*keys).permutation(indices)
-    names = [name(index).encode("utf-8", "surrogateescape") for index in indices.tolist()]
-    hashes = _hashes(names, keys)
+    # Not of all at once: a million names as objects take a hundred times the memory of their hashes.
+    starts = range(0, len(indices), AT_ONCE)
+    parts = [_hashes(_encoded(name, indices[start : start + AT_ONCE]), keys) for start in starts]
+    hashes = np.concatenate(parts) if parts else np.empty(0, "<u8")
     order = np.argsort(hashes, kind="stable")
     places = np.arange(len(order))
     first = np.append(True, np.diff(hashes[order]) != 0)
     again = places - np.maximum.accumulate(np.where(first, places, 0))
     for place in np.flatnonzero(again).tolist():  # several of one name must not all fall into one part
-        hashes[order[place]] = _hashes([names[order[place]]], (*keys, int(again[place])))[0]
+        number = order[place]
+        hashes[number] = _hashes(_encoded(name, indices[number : number + 1]), (*keys, int(again[place])))[0]
     return indices[np.argsort(hashes, kind="stable")]
+
+
+def _encoded(name: Callable[[int], str], indices: np.ndarray) -> list[bytes]:
+    return [name(index).encode("utf-8", "surrogateescape") for index in indices.tolist()]
 
 
 def _hashes(names: list[bytes], keys: tuple[Key, ...]) -> np.ndarray:

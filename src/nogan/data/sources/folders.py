@@ -2,10 +2,14 @@
 
 import contextlib
 import errno
+import heapq
+import io
 import os
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -14,7 +18,7 @@ import numpy as np
 from nogan.common.errors import UserError
 from nogan.common.image_files import IMAGE_SUFFIXES
 from nogan.data.images import BadImage, decode_color
-from nogan.data.sources.base import short_digest
+from nogan.data.sources.base import short_digest, short_digest_of
 
 
 class FolderSource:
@@ -34,7 +38,7 @@ class FolderSource:
         if not self.path.is_dir():
             found = "a file" if self.path.exists() else "not there"
             raise UserError(f"{setting}={path} is {found}; expected a folder of photographs")
-        self._names = Strings(sorted(_image_files(self.path, setting)))
+        self._names = Strings(_in_order(_image_files(self.path, setting)))
         if not len(self):
             raise UserError(f"{setting}={path} holds no photographs ({', '.join(IMAGE_SUFFIXES[:5])}, …) at any depth")
 
@@ -69,8 +73,7 @@ class FolderSource:
         with ThreadPoolExecutor(16) as pool:
             starts = range(0, len(self), 4096)
             sizes = b"".join(pool.map(lambda start: self._sizes(start, start + 4096), starts))
-        names = b"\0".join(name.encode("utf-8", "surrogateescape") for name in self._names)
-        return {"names": short_digest(names), "sizes": short_digest(sizes)}
+        return {"names": short_digest_of(self._names.joined(b"\0")), "sizes": short_digest(sizes)}
 
     def _sizes(self, start: int, stop: int) -> bytes:
         sizes = np.full(min(stop, len(self)) - start, -1, np.int64)
@@ -92,9 +95,12 @@ class Strings(Sequence[str]):
     """A million strings in two arrays, which forked workers share and spawned ones receive at once."""
 
     def __init__(self, strings: Iterable[str]):
-        encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
-        self._ends = np.cumsum([len(string) for string in encoded], dtype=np.int64)
-        self._bytes = b"".join(encoded)
+        content, ends = io.BytesIO(), array("q")
+        for string in strings:
+            content.write(string.encode("utf-8", "surrogateescape"))
+            ends.append(content.tell())
+        self._ends = np.array(ends, dtype=np.int64)
+        self._bytes = content.getvalue()
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -111,11 +117,43 @@ class Strings(Sequence[str]):
         start = self._ends[index - 1] if index else 0
         return self._bytes[start : self._ends[index]].decode("utf-8", "surrogateescape")
 
+    def joined(self, separator: bytes) -> Iterator[bytes]:
+        """All strings as bytes with ``separator`` between them, in parts: a million as objects take much memory."""
+        start = 0
+        for end in self._ends:
+            yield (separator if start else b"") + self._bytes[start:end]
+            start = end
 
-def _image_files(root: Path, setting: str) -> Iterator[str]:
-    """Relative paths of the image files below ``root``, in no order. A folder with several links to it is read once."""
+
+class _Part(NamedTuple):
+    """The image files directly in a folder: ``prefix`` is the folder's path with a slash, or empty for the root."""
+
+    prefix: str
+    names: bytes  # sorted, with zeros between them: as objects, a million take ten times the memory
+
+    def paths(self) -> Iterator[str]:
+        """Their paths below the root, in order."""
+        for name in re.finditer(rb"[^\0]+", self.names):
+            yield self.prefix + name[0].decode("utf-8", "surrogateescape")
+
+
+def _packed(names: Iterable[str]) -> bytes:
+    return b"\0".join(name.encode("utf-8", "surrogateescape") for name in sorted(names))
+
+
+def _in_order(parts: list[_Part]) -> Iterator[str]:
+    """All paths of ``parts``, sorted, without having them all in memory."""
+    parts = sorted(part for part in parts if part.names)
+    paths = [part.paths() for part in parts]
+    # Sorted, a folder comes right before those in it. Without any of those, all its files come before all of the next.
+    nested = any(below.prefix.startswith(folder.prefix) for folder, below in pairwise(parts))
+    return heapq.merge(*paths) if nested else chain.from_iterable(paths)
+
+
+def _image_files(root: Path, setting: str) -> list[_Part]:
+    """The image files below ``root``. A folder with several links to it is read once."""
     seen: set[str] = set()
-    links = [""]
+    links, parts = [""], []
     with ThreadPoolExecutor(16) as pool:
         while links:  # links come after all real folders, so that a link back to one adds nothing
             links.sort()
@@ -123,33 +161,36 @@ def _image_files(root: Path, setting: str) -> Iterator[str]:
             while folders := [folder for folder in folders if os.path.realpath(root / folder) not in seen]:
                 seen.update(os.path.realpath(root / folder) for folder in folders)
                 found = list(pool.map(lambda folder: _scan(root, folder, setting), folders))
-                for listing in found:
-                    yield from listing.files
+                for folder, listing in zip(folders, found, strict=True):
+                    parts.append(_Part(f"{folder}/" if folder else "", listing.files))
                     links += listing.links
                 folders = [folder for listing in found for folder in listing.folders]
+    return parts
 
 
 class _Listing(NamedTuple):
-    files: list[str]
+    files: bytes  # as in _Part
     folders: list[str]
     links: list[str]
 
 
 def _scan(root: Path, folder: str, setting: str) -> _Listing:
-    """What is directly in ``root/folder``: image files, folders and links to folders, all relative to ``root``."""
-    listing = _Listing([], [], [])
+    """What is directly in ``root/folder``: image files by name; folders and links to folders relative to ``root``."""
+    files: list[str] = []
+    folders: list[str] = []
+    links: list[str] = []
     prefix = f"{folder}/" if folder else ""
     try:
         for entry in os.scandir(root / folder):
             if entry.name.startswith("."):
                 continue
             if _is_folder(entry):
-                (listing.links if entry.is_symlink() else listing.folders).append(prefix + entry.name)
+                (links if entry.is_symlink() else folders).append(prefix + entry.name)
             elif entry.name.lower().endswith(IMAGE_SUFFIXES) and _is_file(entry):
-                listing.files.append(prefix + entry.name)
+                files.append(entry.name)
     except OSError as error:  # skipping it would silently leave out photographs
         raise UserError(f"cannot list {error.filename or root / folder} of {setting}: {error.strerror}") from error
-    return listing
+    return _Listing(_packed(files), folders, links)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
