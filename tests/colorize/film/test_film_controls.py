@@ -212,11 +212,11 @@ def test_encoders_of_rgb_keep_the_luma(tmp_path, codec, stored):
         ({"pix_fmt": "gray"}, "--pix-fmt gray holds no colors"),
     ],
 )
-def test_what_an_encoder_does_not_know_is_refused_in_one_line(tmp_path, options, reason):
+def test_what_an_encoder_does_not_know_is_refused_in_one_line(tmp_path, capfd, options, reason):
     make_film(tmp_path / "wall.mp4", frames=2)
     with pytest.raises(UserError) as caught:
         color(tmp_path / "wall.mp4", tmp_path / "out.mkv", **options)
-    assert reason in str(caught.value) and "\n" not in str(caught.value)
+    assert reason in str(caught.value) and "\n" not in str(caught.value) and capfd.readouterr().err == ""
     assert [path.name for path in tmp_path.iterdir()] == ["wall.mp4"]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,10 +98,29 @@ def _rest_of(codec: str, options: Mapping[str, str], size: tuple[int, int], stor
     context.pix_fmt, context.framerate, context.time_base = stored, Fraction(25), Fraction(1, 25)
     context.options = dict(options)
     try:
-        context.open()
+        with _unheard():
+            context.open()
     except (av.FFmpegError, ValueError):
         return None
     return set(context.options)
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Keep from stderr what x264 and others print there of a wrong option: a message of ours says it."""
+    try:
+        before = os.dup(2)
+    except OSError:  # a program without a terminal has none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 def _known_formats(codec: str) -> set[str]:
