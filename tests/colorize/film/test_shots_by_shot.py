@@ -14,7 +14,7 @@ from small_networks import tiny
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film import FilmOptions, colorize_film, export_keyframes
 from nogan.colorize.film.flicker import flicker
-from nogan.colorize.film.propagation import Features
+from nogan.colorize.film.propagation import Features, Key, follow
 from nogan.colorize.film.reading import Film
 from nogan.colorize.film.references import name_of, read_references, seconds_of
 from nogan.colorize.film.shots import Scene, stretches
@@ -304,3 +304,24 @@ def test_what_is_printed_about_flicker_is_measured_on_the_result(tmp_path):
         ("the warp error", measured[0.0].warp_error, measured[1.0].warp_error),
     ):
         assert (name in said.partition("did not lessen")[2]) == (after > before)
+
+
+def test_the_way_back_from_a_reference_needs_a_bounded_number_of_frames(monkeypatch):
+    monkeypatch.setattr("nogan.colorize.film.propagation.REACH", 5)
+    gray = cv2.cvtColor(wall(1)[:64, :64].astype(np.uint8), cv2.COLOR_RGB2GRAY)
+    read = []
+
+    def grays():
+        for number in range(40):
+            read.append(number)
+            yield gray
+
+    keys = {20: Key(0, range(18, 24)), 30: Key(1, range(26, 40))}
+    found = {}
+    for number, ways in enumerate(follow(range(40), keys, {28}, grays())):
+        found[number] = None if ways is None else [(way.reference, way.distance) for way in ways]
+        assert len(read) <= number + 1 + 5
+        assert all(way.confidence.mean() > 240 and np.abs(way.flow).max() < 0.1 for way in ways or ())
+    assert found[17] == [] and found[18] == [(0, 2)] and found[20] == [(0, 0)] and found[23] == [(0, 3)]
+    assert found[24] == [] == found[25] and found[28] is None and found[27] == [(1, 2)]  # a flash is no step
+    assert found[35] == [(1, 5)] and found[36] == []
