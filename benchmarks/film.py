@@ -107,6 +107,28 @@ def running_mean(colors: np.ndarray, radius: int) -> np.ndarray:
     return np.stack([colors[max(0, n - radius) : n + radius + 1].mean(axis=0) for n in range(len(colors))])
 
 
+def moved(frame: np.ndarray, x: float, y: float) -> np.ndarray:
+    """Chroma of a frame, moved by so many px of the film; edges are mirrored."""
+    matrix = np.array([[1, 0, x / 2], [0, 1, y / 2]], np.float32)
+    return cv2.warpAffine(frame, matrix, frame.shape[1::-1], borderMode=cv2.BORDER_REFLECT)
+
+
+def weave_at_fixed_pixels(
+    photograph: np.ndarray, color: Callable[[str, list[np.ndarray], bool], Iterator[np.ndarray]]
+) -> None:
+    """Print the deviation under weave at pixels that stay, also of colors that follow the picture exactly."""
+    frames, offsets = moving(photograph, "weave")
+    off, on = color("weave", frames, True)
+    x0, y0 = offsets[FRAMES // 2]
+    still = np.mean([moved(frame, x - x0, y - y0) for frame, (x, y) in zip(off, offsets, strict=True)], axis=0)
+    exact = np.stack([moved(still, x0 - x, y0 - y) for x, y in offsets])
+    fixed = [(40.0, 40.0)] * FRAMES
+    print("| weave | off | stabilized | plain mean of 15 frames | exactly with the picture |\n|---|---|---|---|---|")
+    for name, along in (("at fixed pixels", fixed), ("along the motion", offsets)):
+        values = [deviation(film, along) for film in (off, on, running_mean(off, 7), exact)]
+        print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |", flush=True)
+
+
 def rms(difference: np.ndarray) -> float:
     """Root of the mean square."""
     return float(np.sqrt((difference**2).mean()))
@@ -154,6 +176,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--render-factor", type=int, default=8)
     parser.add_argument("--photographs", type=int, default=2, metavar="N", help="how many to use (default 2)")
+    parser.add_argument("--weave", action="store_true", help="only weave, also measured at pixels that stay")
     arguments = parser.parse_args()
     paths = sorted(path for path in arguments.photos.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     photographs = [large(path) for path in paths[: max(2, arguments.photographs)]]
@@ -174,7 +197,10 @@ def main() -> None:
                 seconds[strength] += (time.process_time() - begin) / len(frames)
                 yield chroma(target)
 
-        rows(photographs, arguments.photographs, color)
+        if arguments.weave:
+            weave_at_fixed_pixels(photographs[0], color)
+        else:
+            rows(photographs, arguments.photographs, color)
     print(f"\nProcessor time of --stabilize: {(seconds[1.0] / seconds[0.0] - 1):.0%} more than without.")
 
 
