@@ -19,6 +19,7 @@ from nogan.study.regret import (
     Stop,
     best_fixed_share,
     bootstrap_median,
+    color,
     fixed,
     forgone,
     prior,
@@ -56,21 +57,26 @@ def record(qualities, every=10, data="scenes", seed=0, losses=None, averaged=Non
         "losses": losses or [[step, 0.5] for step in range(0, steps, 2)],
         "probe": {kind: {step: [value - 1, value + 1] for step, value in each.items()} for kind, each in means.items()},
         "oracle": means,
-        "others": {"chroma_fd": {kind: dict.fromkeys(each, 100.0) for kind, each in means.items()}},
+        "others": {
+            "chroma_fd": {kind: {step: 50.0 if int(step) else 100.0 for step in each} for kind, each in means.items()}
+        },
     }
 
 
-def test_regret_is_the_share_of_the_gain_that_is_lost():
-    row = record([-4.0, -3.0, -2.0, -3.0, -5.0])
-    assert [regret(row, Stop(at, 40)) for at in (0, 10, 20, 30, 40)] == pytest.approx([1, 0.5, 0, 0.5, 1.5])
-    assert regret(row, Stop()) == pytest.approx(1.5), "without a verdict the phase goes to its end"
-    assert random_regret(row) == pytest.approx(0.7)
-    assert math.isnan(regret(record([-1.0, -2.0, -3.0]), Stop(10, 10))), "no snapshot is better than none"
-    assert forgone(record([-1.0, -2.0, -3.0]), Stop(10, 10)) == pytest.approx(1)
-    row = record([-4.0, -3.0, -2.0, -3.0, -5.0], averaged=[-4.0, -3.5, -2.5, -1.5, -2.0])
+def test_regret_is_the_share_of_what_quality_varies_by_among_snapshots_with_color():
+    row = record([-1.0, -3.0, -2.0, -3.0, -5.0])
+    assert [regret(row, Stop(at, 40)) for at in (10, 20, 30, 40)] == pytest.approx([1 / 3, 0, 1 / 3, 1])
+    assert regret(row, Stop(0, 40)) == 1, "no color, whatever its quality"
+    assert forgone(row, Stop(0, 40)) == pytest.approx(-1), "which is higher there"
+    assert (color(row, Stop(0, 40)), color(row, Stop(20, 40))) == (0, 1)
+    assert regret(row, Stop()) == pytest.approx(1), "without a verdict the phase goes to its end"
+    assert random_regret(row) == pytest.approx((1 + 1 / 3 + 0 + 1 / 3 + 1) / 5)
+    row["others"]["chroma_fd"][AVERAGED] = dict.fromkeys(row["oracle"][AVERAGED], 100.0)
+    assert math.isnan(regret(row, Stop(10, 10))), "no snapshot has gained color"
+    row = record([-1.0, -3.0, -2.0, -3.0, -5.0], averaged=[-1.0, -3.5, -2.5, -1.5, -2.0])
     assert regret(row, Stop(30, 35, AVERAGED)) == 0
-    assert regret(row, Stop(20, 35)) == pytest.approx(0.2), "the best single one, to the best average"
-    assert regret(row, Stop(30, 35, AVERAGED), against=SINGLE) == pytest.approx(-0.25)
+    assert regret(row, Stop(20, 35)) == pytest.approx(0.25), "the best single one, to the best average"
+    assert regret(row, Stop(30, 35, AVERAGED), against=SINGLE) == pytest.approx(-1 / 6)
 
 
 def test_the_snapshot_is_the_one_that_the_program_would_take():
@@ -99,7 +105,7 @@ def test_the_fixed_share_is_learned_from_other_runs():
     late, early = record([-4.0, -4.0, -4.0, -2.0, -4.0]), record([-4.0, -2.0, -4.0, -4.0, -4.0])
     assert snapshot(late, fixed(late, best_fixed_share([late]))) == 30
     found = real.stops([late, late | {"seed": 1}, early])
-    assert regret(early, found[real.LEAVE_ONE_OUT][2]) == pytest.approx(1), "the others peak late"
+    assert forgone(early, found[real.LEAVE_ONE_OUT][2]) == pytest.approx(2), "the others peak late"
 
 
 def test_signals_are_read_around_each_snapshot_and_high_is_good():

@@ -40,15 +40,16 @@ def best(seen: Sequence[Seen]) -> Seen | None:
     has, ln(chroma FD before / chroma FD). Where none has, the generator before the phase is the best; where chroma FD
     is not measured, quality decides alone. The earlier of two that are as good; None of no snapshot.
     """
-    if not seen:
-        return None
+    return max(colored(seen), key=lambda each: each.quality, default=None)
+
+
+def colored(seen: Sequence[Seen]) -> list[Seen]:
+    """Those of a phase's snapshots that have gained enough color: see :func:`best`."""
     gains = [_gained(seen[0].chroma_fd, each.chroma_fd) for each in seen]
-    least = COLORED * max(gains)
     if any(map(math.isnan, gains)):
-        eligible = list(seen)
-    else:
-        eligible = [each for each, gain in zip(seen, gains, strict=True) if least > 0 and gain >= least] or [seen[0]]
-    return max(eligible, key=lambda each: each.quality)
+        return list(seen)
+    least = COLORED * max(gains, default=0.0)
+    return [each for each, gain in zip(seen, gains, strict=True) if least > 0 and gain >= least] or list(seen[:1])
 
 
 def _gained(before: float, after: float) -> float:

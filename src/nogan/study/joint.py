@@ -16,7 +16,7 @@ import numpy as np
 from nogan.common.errors import UserError
 from nogan.common.rng import numpy_rng
 from nogan.study.record import fill_in, markdown
-from nogan.study.regret import Stop, forgone, gain, replay, saved
+from nogan.study.regret import Stop, forgone, qualities, replay, saved
 from nogan.study.rows import AVERAGED, RealRun
 
 SNAPSHOTS = 50
@@ -169,8 +169,8 @@ def _regret(rows: Sequence[RealRun], found: Sequence[Stop]) -> str:
 
 def _scale(row: RealRun) -> float:
     """What there was to gain, or to lose."""
-    values = list(row["oracle"][AVERAGED].values())
-    return max(gain(row), (values[0] - min(values)) if row["data"] == "worse" else 0.0, 1e-9)
+    values = list(qualities(row, AVERAGED).values())
+    return max(max(values) - values[0], (values[0] - min(values)) if row["data"] == "worse" else 0.0, 1e-9)
 
 
 def _saved(rows: Sequence[RealRun], found: Sequence[Stop]) -> str:

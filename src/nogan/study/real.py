@@ -21,12 +21,13 @@ from nogan.study import runs
 from nogan.study.record import markdown, publish
 from nogan.study.regret import (
     Stop,
-    best,
     best_fixed_share,
+    best_of,
     bootstrap_median,
+    color,
     fixed,
     forgone,
-    gain,
+    gains,
     prior,
     qualities,
     random_regret,
@@ -136,13 +137,13 @@ def report(rows: Sequence[RealRun]) -> str:
     sets: dict[str, Sequence[RealRun]] = {
         data: [row for row in rows if row["data"] == data] for data in dict.fromkeys(row["data"] for row in rows)
     }
-    without = [f"{row['data']} {row['seed']}" for row in rows if gain(row) <= 0]
+    without = [f"{row['data']} {row['seed']}" for row in rows if not gains(row)]
     parts = [
         "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". "
-        f"Averages: of width {AVERAGED}. Runs in which no averaged snapshot was better than the generator before the "
-        f"phase, and which have no regret: {', '.join(without) or 'none'}.",
+        f"Averages: of width {AVERAGED}. Runs in which no averaged snapshot gained color, and which have no regret: "
+        f"{', '.join(without) or 'none'}.",
         "**Targets**: regret against the best averaged generator (median; 95 % bootstrap interval), batches saved, and "
-        "run by run against the baselines (quality forgone; sign test)",
+        "run by run against the baselines (sign test)",
         targets_table({"all runs": rows, **sets}),
     ]
     for data, mine in sets.items():
@@ -201,10 +202,10 @@ def targets_table(sets: Mapping[str, Sequence[RealRun]]) -> str:
         lines.append([data, "median regret", "≤ 10%", *(_median(_regrets(rows, found[name])) for name in JUDGED)])
         lines.append([data, "batches saved, mean", "≥ 30%", *(f"{_saved(rows, found[name]):.0%}" for name in JUDGED)])
         for rival in (name for name in RIVALS if name in found):
-            theirs = _forgone(rows, found[rival])
+            theirs = _regrets(rows, found[rival])
             cells = []
             for name in JUDGED:
-                below, above, p = sign_test(_forgone(rows, found[name]), theirs)
+                below, above, p = sign_test(_regrets(rows, found[name]), theirs)
                 cells.append(f"{below} better, {above} worse, p = {p:.2g}")
             lines.append([data, f"against {rival}", "better", *cells])
     return markdown(["", "", "target", *JUDGED], lines)
@@ -225,11 +226,12 @@ def rules_table(rows: Sequence[RealRun]) -> str:
                 f"{np.median(single):.0%}" if single else "–",
                 f"{max(against):.0%}" if against else "–",
                 f"{np.median(_forgone(rows, found)):.2f}",
+                f"{np.nanmedian([color(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}",
                 f"{_saved(rows, found):.0%}",
             ]
         )
-    drawn = [random_regret(row) for row in rows if gain(row) > 0]
-    lines.append([RANDOM, "–", "–", _median(drawn), "–", "–", "–", "–"])
+    drawn = [random_regret(row) for row in rows if gains(row)]
+    lines.append([RANDOM, "–", "–", _median(drawn), *["–"] * 5])
     header = [
         "",
         "verdicts",
@@ -287,15 +289,15 @@ def runs_table(rows: Sequence[RealRun]) -> str:
     lines = []
     for row in rows:
         of, stop = qualities(row, AVERAGED), replay(row, "pays", AVERAGED)
-        top, there = max(of, key=of.__getitem__), snapshot(row, stop)
+        top, there = best_of(row), snapshot(row, stop)
         fd = row["others"]["chroma_fd"]
         fds = (fd[kind][str(step)] for kind, step in ((SINGLE, 0), (AVERAGED, there), (SINGLE, max(of))))
         lines.append(
             [
                 f"{row['data']} {row['seed']}",
-                f"{top} of {row['steps']}",
+                f"{top.step} of {row['steps']}",
                 "–" if stop.sure is None else f"{stop.at:.0f} ({stop.sure})",
-                " → ".join(f"{value:.2f}" for value in (of[0], of[there], best(row), of[max(of)])),
+                " → ".join(f"{value:.2f}" for value in (of[0], of[there], top.quality, of[max(of)])),
                 " → ".join(f"{value:.0f}" for value in fds),
             ]
         )
@@ -338,12 +340,12 @@ def draw_runs(rows: Sequence[RealRun], path: Path) -> None:
             below.plot(list(of), [value - of[0] for value in of.values()], style, lw=1, color="0.35", label=label)
         below.axhline(0, color="0.75", lw=1, zorder=0)
         below.set(xlabel="GAN batch", ylabel="quality, to before the phase")
-        for name, color in (("pays", "#d62728"), ("combined", "#ff7f0e")):
+        for name, shade in (("pays", "#d62728"), ("combined", "#ff7f0e")):
             stop = replay(row, name, AVERAGED)
             for axis in (above, below):
                 if stop.at is not None and stop.sure is not None:
-                    axis.axvline(stop.at, color=color, lw=1.5, label=f"{name}: the point")
-                    axis.axvline(stop.sure, color=color, lw=1, ls="--", label=f"{name}: the verdict")
+                    axis.axvline(stop.at, color=shade, lw=1.5, label=f"{name}: the point")
+                    axis.axvline(stop.sure, color=shade, lw=1, ls="--", label=f"{name}: the verdict")
     handles, labels = axes[1, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=4, frameon=False, fontsize=8)
     figure.tight_layout(rect=(0, 0.09, 1, 1))

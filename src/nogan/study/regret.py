@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nogan.inflection import make_detector
+from nogan.inflection.quality import COLORED, Seen, best, colored
 from nogan.study.rows import AVERAGED, SINGLE, RealRun
 
 PRIOR = 0.018  # lr x generator batches at the published inflection points, the middle of 0.016–0.020
@@ -43,9 +44,12 @@ def replay(row: RealRun, name: str, kind: str = SINGLE, pictures: int | None = N
     known = {"total_steps": row["steps"], "batch_size": row["batch_size"], "lr": row["lr"], "images": row["images"]}
     detector = make_detector(name, **(known | parameters))
 
+    fds = row["others"].get("probe_chroma_fd", {}).get(kind, {})
+
     def measure(step: int, qualities: list[float]) -> Any:
         detector.pictured(step, qualities)
-        return detector.measured(step, {"quality": float(np.mean(qualities))})
+        metrics = {"quality": float(np.mean(qualities)), "chroma_fd": fds.get(str(step), math.nan)}
+        return detector.measured(step, metrics)
 
     probed: list[tuple[float, Callable[[], Any]]] = [
         (int(step) - 0.5, partial(measure, int(step), qualities[:pictures]))
@@ -81,8 +85,9 @@ def fixed(row: RealRun, share: float, kind: str = SINGLE) -> Stop:
 def best_fixed_share(
     rows: Sequence[RealRun], kind: str = SINGLE, grid: Sequence[float] = tuple(np.linspace(0, 1, 51))
 ) -> float:
-    """The share of the phase at which stopping forgoes least of ``rows``, in the mean."""
-    costs = [np.mean([forgone(row, fixed(row, share, kind)) for row in rows]) for share in grid]
+    """The share of the phase at which stopping gives ``rows`` the least mean regret."""
+    known = [row for row in rows if gains(row)]
+    costs = [np.mean([regret(row, fixed(row, share, kind)) for row in known]) if known else 0.0 for share in grid]
     return float(grid[int(np.argmin(costs))])
 
 
@@ -103,28 +108,52 @@ def snapshot(row: RealRun, stop: Stop) -> int:
     return min((step for step in have if step <= sure + 1), key=lambda step: (abs(step - at), step))
 
 
-def best(row: RealRun, kind: str = AVERAGED) -> float:
-    """The best quality of any snapshot of ``kind``, as the oracle knows it."""
-    return max(qualities(row, kind).values())
+def snapshots(row: RealRun, kind: str = AVERAGED) -> list[Seen]:
+    """The snapshots of ``kind`` as the oracle knows them; chroma FD is NaN where it was not measured."""
+    fds = row["others"].get("chroma_fd", {}).get(kind, {})
+    return [Seen(int(step), value, fds.get(step, math.nan)) for step, value in row["oracle"][kind].items()]
+
+
+def best_of(row: RealRun, kind: str = AVERAGED) -> Seen:
+    """The snapshot of ``kind`` that a run should go back to, as the oracle knows it."""
+    found = best(snapshots(row, kind))
+    assert found is not None
+    return found
 
 
 def forgone(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
-    """Quality that ``stop`` lacks to the best snapshot of kind ``against``; below 0 where it is better."""
-    return best(row, against) - qualities(row, stop.kind)[snapshot(row, stop)]
+    """Quality that ``stop`` lacks to the best snapshot of kind ``against``; below 0 where it is higher."""
+    return best_of(row, against).quality - qualities(row, stop.kind)[snapshot(row, stop)]
 
 
-def gain(row: RealRun, kind: str = AVERAGED) -> float:
-    """What the GAN phase gains at its best, over the generator before it."""
-    return best(row, kind) - qualities(row, kind)[0]
+def color(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
+    """Share of the largest gain in ln(chroma FD) of kind ``against`` that ``stop`` has; NaN where there was none."""
+    fds = [each.chroma_fd for each in snapshots(row, against)]
+    there = next(each.chroma_fd for each in snapshots(row, stop.kind) if each.step == snapshot(row, stop))
+    most = math.log(fds[0] / min(fds)) if all(map(math.isfinite, fds)) else math.nan
+    return math.log(fds[0] / there) / most if most > 0 else math.nan
+
+
+def gains(row: RealRun, kind: str = AVERAGED) -> bool:
+    """Whether the phase brought anything: its best snapshot is not the generator before it."""
+    return best_of(row, kind).step > 0
 
 
 def regret(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
-    """Share of the GAN phase's gain that ``stop`` forgoes: 0 at the best snapshot of kind ``against``, 1 without a GAN.
+    """How much worse ``stop`` is than the best snapshot of kind ``against``: 0 for that one, 1 without a GAN.
 
-    NaN if no snapshot is better than the generator before the phase.
+    A snapshot without the color that it must have (:func:`nogan.inflection.quality.best`) has 1. Another one has the
+    share of what quality varies by, between the best and the worst of those that have the color. NaN where the best is
+    the generator before the phase.
     """
-    whole = gain(row, against)
-    return forgone(row, stop, against) / whole if whole > 0 else math.nan
+    if not gains(row, against):
+        return math.nan
+    share = color(row, stop, against)
+    if share < COLORED or (math.isnan(share) and snapshot(row, stop) == 0):
+        return 1.0
+    worst = min(each.quality for each in colored(snapshots(row, against)))
+    top = best_of(row, against).quality
+    return forgone(row, stop, against) / (top - worst) if top > worst else 0.0
 
 
 def random_regret(row: RealRun, kind: str = SINGLE, against: str = AVERAGED) -> float:

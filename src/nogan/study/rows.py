@@ -56,4 +56,4 @@ class RealRun(TrainedRun):
     seed: int
     probe: Mapping[str, Pictures]  # by kind, on pictures that nothing trains on
     oracle: ByKind  # mean quality on pictures that neither the run nor its probe has seen
-    others: Mapping[str, ByKind]  # on the oracle's pictures, other measures, by their key
+    others: Mapping[str, ByKind]  # other measures by their key: the oracle's, and the chroma FD of the probe's pictures

@@ -28,6 +28,7 @@ from nogan.study.record import fingerprint
 from nogan.study.rows import SINGLE, RealRun, TrainedRun
 
 EXPERIMENT = "inflection"
+SIZE = 32  # px
 WIDTHS = (0.05, 0.1, 0.2)
 """Of the averages that are measured beside the single snapshots."""
 PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
@@ -66,7 +67,7 @@ class RunSet(NamedTuple):
 
     settings: tuple[str, ...]
     crops: int | None = None
-    size: int = 32
+    size: int = SIZE
 
 
 SETS: dict[str, RunSet] = {
@@ -113,8 +114,8 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     """
     made = version(place.root, data)
     kept = place.out / "real" / f"{data}-{seed}.npz"
-    if (row := load(kept, made)) is not None:
-        return row
+    if (known := load(kept, made)) is not None:
+        return known
     folder = place.out / "runs" / f"{data}-{seed}-{made}"
     chosen = SETS[data]
     crops = None
@@ -124,11 +125,14 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     if not RunFolder(folder).has_ended:
         _train(place, folder, data, seed, crops)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # it will not go on
-    row = {
+    found = measure(folder, _pictures(data, seed, crops), place.threads)
+    row: RealRun = {
         **collect(folder),
         "data": data,
         "seed": seed,
-        **measure(folder, _pictures(data, seed, crops), place.threads),
+        "probe": found["probe"],
+        "oracle": found["oracle"],
+        "others": found["others"],
     }
     save(row, kept, made)
     return row
@@ -229,12 +233,10 @@ def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
     for step in store.steps():
         store.restore(step, network)
         for kind, average in ((SINGLE, None), *averages.items()):
-            if average is None:
-                candidate = network
-            elif step == 0:
+            candidate: Any = network
+            if average is not None and step == 0:
                 average.begin(network)
-                candidate = network
-            else:
+            elif average is not None:
                 candidate = average.follow(network, step)
             of_probe, of_oracle, others = _figures(candidate, pictures)
             found["probe"].setdefault(kind, {})[str(step)] = of_probe
@@ -245,12 +247,12 @@ def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
 
 
 def _figures(network: Any, pictures: Measured) -> tuple[list[float], float, dict[str, float]]:
-    """The quality of each of the probe's pictures, the mean of the oracle's, and other measures of these."""
+    """The quality of each of the probe's pictures, the mean of the oracle's, and other measures."""
     import torch
 
     from nogan.evaluation import eye
     from nogan.evaluation.held_out import colorize
-    from nogan.evaluation.metrics import HeldOutMetrics
+    from nogan.evaluation.metrics import HeldOutMetrics, chroma_frechet
 
     network.eval()
     cpu = torch.device("cpu")
@@ -260,6 +262,7 @@ def _figures(network: Any, pictures: Measured) -> tuple[list[float], float, dict
     metrics.update(of_oracle, pictures.oracle)
     values = metrics.compute()
     others = {key: round(values[key], 4) for key in ("chroma_fd", "psnr", "colorfulness_ratio")}
+    others["probe_chroma_fd"] = round(chroma_frechet(of_probe, pictures.probe), 4)
     each = [round(value, 3) for value in eye.quality(of_probe, pictures.probe).tolist()]
     return each, round(float(eye.quality(of_oracle, pictures.oracle).mean()), 4), others
 
@@ -284,7 +287,7 @@ def save(row: RealRun, path: Path, made: str) -> None:
 
 def _write(path: Path, facts: str, columns: Mapping[str, np.ndarray]) -> None:
     with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), **columns)  # type: ignore[arg-type]
+        np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), **columns)
 
 
 def load(path: Path, made: str | None = None) -> RealRun | None:
@@ -303,13 +306,14 @@ def load(path: Path, made: str | None = None) -> RealRun | None:
     probe = {
         kind: dict(zip(steps, np.round(each.astype(float), 3).tolist(), strict=True)) for kind, each in columns.items()
     }
-    return {**facts, "probe": probe}
+    row: Any = {**facts, "probe": probe}
+    return row
 
 
 # ------------------------------------------------------------------------------------------------------ photographs
 
 
-def cut(photographs: Path, folder: Path, count: int, size: int) -> Path:
+def cut(photographs: Path, folder: Path, count: int, size: int = SIZE) -> Path:
     """Cut photographs into small squares, so that a few photographs are enough for a run.
 
     A tenth of the photographs in ``photographs/train`` is held out for the probe; those in ``photographs/val`` are the
