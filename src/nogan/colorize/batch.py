@@ -134,6 +134,10 @@ class BatchOptions:
     audio: Literal["auto", "copy", "transcode", "none"] = "auto"
 
 
+Load = Callable[[Mapping[str, float], BatchOptions, float], Colorizer]
+"""Gives the colorizer of checkpoints with their weights; the number is the vividness where the options name none."""
+
+
 @dataclass(frozen=True)
 class BatchReport:
     """What became of a batch.
@@ -168,6 +172,7 @@ def colorize_files(
     output: str | None = None,
     options: BatchOptions | None = None,
     reporter: Reporter | None = None,
+    load: Load | None = None,
 ) -> BatchReport:
     """Colorize photographs and films; called again after an interruption, it does only what is missing.
 
@@ -178,12 +183,13 @@ def colorize_files(
             beside the originals, "-color" added to the name of each file or folder.
         options: see :class:`BatchOptions`.
         reporter: receives progress, remarks and results.
+        load: where the colorizers come from; None loads them anew (:func:`load_colorizer`).
 
     Raises:
         UserError: nothing can begin (no such input, checkpoint or device, no permission to write), or the only file
             failed. Among several files, those that fail are in the report, and the others are done.
     """
-    options, reporter = options or BatchOptions(), reporter or _Silent()
+    options, reporter, load = options or BatchOptions(), reporter or _Silent(), load or load_colorizer
     # These libraries print warnings about damaged files; the failures name the same files, in one line each.
     warnings.filterwarnings("ignore", module="PIL")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -208,12 +214,12 @@ def colorize_files(
     failures: list[str] = []
     with_colors, seconds, films_done = 0, 0.0, 0
     if photographs:
-        colorizer = _load(checkpoints, options, PHOTO_VIVIDNESS)
+        colorizer = load(checkpoints, options, PHOTO_VIVIDNESS)
         start = time.perf_counter()
         failures, with_colors = colorize_photos(colorizer, photographs, options, reporter)
         seconds = time.perf_counter() - start
     if films:
-        colorizer = _load(checkpoints, options, FILM_VIVIDNESS)
+        colorizer = load(checkpoints, options, FILM_VIVIDNESS)
         start = time.perf_counter()
         failed = colorize_films(colorizer, checkpoints, films, options, reporter)
         failures, films_done = [*failures, *failed], len(films) - len(failed)
@@ -231,7 +237,8 @@ def _check(checkpoints: Mapping[str, float], options: BatchOptions) -> None:
         options.blending.check([*weights.values()], masked=True)
 
 
-def _load(checkpoints: Mapping[str, float], options: BatchOptions, default_vividness: float) -> Colorizer:
+def load_colorizer(checkpoints: Mapping[str, float], options: BatchOptions, default_vividness: float) -> Colorizer:
+    """The colorizer of ``checkpoints`` with its ``options``, as :meth:`Colorizer.load` gives it."""
     return Colorizer.load(
         checkpoints,
         device=options.device,
@@ -472,7 +479,7 @@ def export_keyframes(
     _check(checkpoints, options)
     for remark in _not_of_photographs(checkpoints):
         reporter.remark(remark)
-    colorizer = _load(checkpoints, options, FILM_VIVIDNESS)
+    colorizer = load_colorizer(checkpoints, options, FILM_VIVIDNESS)
     film_options = _film_options(colorizer, checkpoints, options)
     source = jobs[0].source
     colorizer, film_options = _with_mask(colorizer, film_options, options.blend_mask, jobs[0])

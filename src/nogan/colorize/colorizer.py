@@ -190,6 +190,12 @@ class Colorizer:
         other._mask = mask.astype(np.float32).clip(0, 1)
         return other
 
+    def adjusted(self, adjustments: Adjustments) -> Colorizer:
+        """The same networks with other changes to their colors."""
+        other = copy.copy(self)
+        other.adjustments = adjustments
+        return other
+
     def colorize(
         self,
         image: ImageOrArray,

@@ -25,6 +25,7 @@ from nogan.common.program import Parser, program
 COMMANDS = {
     "train": "train a colorizer with NoGAN, or go on with an interrupted run",
     "colorize": "colorize photographs and films",
+    "app": "colorize photographs and films in a page of the browser",
     "evaluate": "measure colorizers on photographs, as papers do",
     "models": "list the colorizers that go by a name, and fetch them",
     "prepare": "copy photographs into a form that loads fast",

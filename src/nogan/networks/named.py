@@ -130,8 +130,12 @@ def is_name(checkpoint: str | os.PathLike[str]) -> bool:
     return str(checkpoint) in known and not Path(checkpoint).exists()
 
 
-def obtain(published: Published) -> Path:
-    """Its file, fetched into the cache if it is not there, with a bar on stderr.
+def obtain(published: Published, progress: Progress | None = None) -> Path:
+    """Its file, fetched into the cache if it is not there.
+
+    Args:
+        published: one of :data:`DEOLDIFY`.
+        progress: called as bytes come; None shows a bar on stderr.
 
     Raises:
         UserError: in one line, where to take the file from and where to put it.
@@ -146,8 +150,8 @@ def obtain(published: Published) -> Path:
         if published.path.exists():
             size = published.path.stat().st_size
             raise UserError(f"{published.path} has {size:,} bytes, and {published.size:,} were expected: remove it")
-        with _bar(published) as progress:
-            fetch(published, progress)
+        with _bar(published) if progress is None else contextlib.nullcontext(progress) as advance:
+            fetch(published, advance)
     return published.path
 
 

@@ -449,6 +449,8 @@ def _is_mp4(target: Path) -> bool:
 
 
 def _muxer_options(target: Path, time_base: Fraction) -> dict[str, str]:
+    if target.suffix.lower() in (".mkv", ".webm"):
+        return {"fflags": "+bitexact"}  # no random number, so that a film is the same whenever it is made
     if not _is_mp4(target):
         return {}
     # By default the start of a stream is rounded to milliseconds, the unit of the movie's own clock.
