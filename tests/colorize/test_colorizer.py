@@ -187,9 +187,7 @@ def test_running_out_of_memory_says_what_to_lower():
         def __call__(self, x):
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
-    network = build_generator("tiny", "wide", 0.1)
-    colorizer = Colorizer.of(network, device="cpu")
-    colorizer._networks = [(_wrapped(Hungry()), 1.0)]
+    colorizer = Colorizer([(_wrapped(Hungry()), 1.0)])
     with pytest.raises(UserError, match="--render-factor or --batch-size"):
         colorizer.colorize(photograph(), 4)
 
