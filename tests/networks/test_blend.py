@@ -30,13 +30,15 @@ def test_a_blend_is_its_ends_at_the_ends_and_between_them_in_between():
 
 
 def test_blend_on_the_command_line(tmp_path, capsys):
-    save_generator(tiny(), tmp_path / "a", size=64)
-    save_generator(tiny(seed=5), tmp_path / "b")
+    save_generator(tiny(), tmp_path / "a", size=64, run="one", data="folder")
+    save_generator(tiny(seed=5), tmp_path / "b", run="another", data="folder")
     save_generator(build_generator("tiny", "deep", 0.1), tmp_path / "deep")
     a, b, c = (str(tmp_path / name) for name in "abc")
     assert main(["blend", a, b, "--alpha", "0.25", "-o", c]) == 0
     assert same(load_generator(c), blend(load_generator(a), load_generator(b), 0.25))
-    assert describe(c)["training"]["blend"]["alpha"] == 0.25
+    training = describe(c)["training"]
+    assert training["blend"]["alpha"] == 0.25
+    assert training["data"] == "folder" and "run" not in training  # what holds for both
     assert [trained_size(path) for path in (a, b, c)] == [64, 192, 192]  # b does not say
     capsys.readouterr()
     assert main(["blend", a, b, "-o", c]) == 1 and "--overwrite" in capsys.readouterr().err

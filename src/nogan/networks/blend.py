@@ -86,4 +86,8 @@ def blend_checkpoints(a: str | os.PathLike[str], b: str | os.PathLike[str], alph
 def _in_common(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> dict[str, Any]:
     """What two checkpoints say of their training that also holds for a blend of them."""
     ours, theirs = (about_training(path) for path in (a, b))
-    return {key: ours[key] for key in ("data", "render_factor") if key in ours and ours[key] == theirs.get(key)}
+    return {
+        key: ours[key]
+        for key in ("run", "model", "data", "render_factor")
+        if key in ours and ours[key] == theirs.get(key)
+    }
