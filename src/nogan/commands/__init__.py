@@ -35,7 +35,7 @@ COMMANDS = {
     "report": "write the report page of a run again",
     "compare": "compare runs, or the trials of a sweep, in one page",
     "dashboard": "make the W&B workspace to compare runs in",
-    "study": "repeat the studies: of the inflection detectors, of one network in place of three",
+    "study": "repeat the studies: of the detectors, of one network in place of three",
 }
 """Every command, in the order in which people come to need them, and its line in ``nogan --help``."""
 
