@@ -190,8 +190,8 @@ class Probe(pl.Callback):
         values = metrics.compute()
         with failing_as("quality"):
             batches = zip(outputs.split(self.batch_size), photographs.split(self.batch_size), strict=True)
-            pictures = torch.cat([eye.quality(*batch) for batch in batches])
-        values["quality"] = float(pictures.mean())
+            qualities = torch.cat([eye.quality(*batch) for batch in batches])
+        values["quality"] = float(qualities.mean())
         if self._further is not None:
             key, measure = self._further
             with failing_as(key):
@@ -211,7 +211,7 @@ class Probe(pl.Callback):
             values |= _at_level(level, pictures, moved, photographs)
         rows = [*(pictures for pictures, _ in less_vivid.values()), outputs]
         self._show(trainer, draw_grid(photographs[: self.grid], *(row[: self.grid] for row in rows)))
-        return Found(values, pictures.tolist())
+        return Found(values, qualities.tolist())
 
     def _less_vivid(
         self, network: nn.Module, photographs: Tensor, device: torch.device
