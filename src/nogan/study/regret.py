@@ -87,7 +87,7 @@ def best_fixed_share(
 ) -> float:
     """The share of the phase at which stopping gives ``rows`` the least mean regret."""
     known = [row for row in rows if gains(row)]
-    costs = [np.mean([regret(row, fixed(row, share, kind)) for row in known]) if known else 0.0 for share in grid]
+    costs = [sum(regret(row, fixed(row, share, kind)) for row in known) for share in grid]
     return float(grid[int(np.argmin(costs))])
 
 
