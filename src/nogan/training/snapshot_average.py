@@ -35,8 +35,9 @@ class SnapshotAverage:
     β = (t of the snapshot before / t)^(γ + 1).
 
     Parameters are averaged, and so are the statistics of batch norm, which saves a pass over photographs; how far they
-    are from those that would be estimated again has not been measured. The vectors of spectral norm's power iteration are found again for
-    the averaged weight: an average of unit vectors is not a unit vector. Other buffers are those of the last snapshot.
+    are from those that would be estimated again has not been measured. The vectors of spectral norm's power iteration
+    are found again for the averaged weight: an average of unit vectors is not a unit vector. Other buffers are those of
+    the last snapshot.
 
     Args:
         width: standard deviation of the weights' distribution over time, as a share of the time so far.
