@@ -1,6 +1,7 @@
 """The work behind the page, without a page: the files are those of the command, to the byte."""
 
 import io
+import threading
 import time
 import zipfile
 
@@ -177,6 +178,29 @@ def test_canceled_photographs_do_not_begin(studio, album, outputs, media, monkey
     studio.cancel(item.current[0])
     assert item.current[0].status is Status.CANCELED
     assert isinstance(item.current[0], Task) and item.current[0].result is None
+
+
+def test_photographs_do_not_wait_for_previews_and_films(studio, album, outputs, media, monkeypatch):
+    film, go_on = add(studio, album, media / "film.mkv"), threading.Event()
+    advance = Task.advance
+
+    def held(task, done, total):
+        assert not task.item.is_film or go_on.wait(timeout=60)
+        advance(task, done, total)
+
+    monkeypatch.setattr(Task, "advance", held)
+    studio.color(album, settings(outputs))
+    (preview,) = film.current
+    studio.color_whole(preview)
+    photograph = add(studio, album, media / "old.jpg")
+    studio.color(album, settings(outputs))
+    end = time.monotonic() + 60
+    while photograph.current[0].is_open:
+        assert time.monotonic() < end, photograph.current[0].status
+        time.sleep(0.02)
+    assert photograph.current[0].status is Status.DONE and preview.is_open
+    go_on.set()
+    wait(album)
 
 
 def test_a_film_is_looked_at_canceled_and_gone_on_with(studio, album, outputs, media, monkeypatch, by_command):

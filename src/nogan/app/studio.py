@@ -1,8 +1,8 @@
 """The work behind the page: albums with their files, tasks that color them, and the threads that do the tasks.
 
 An album belongs to one browser. It lives here and not in the page, so that a page that is reloaded, or closed and
-opened again, finds its queue as it is. Photographs and previews are done one after the other, films beside them, so
-that nobody waits for hours behind a film.
+opened again, finds its queue as it is. Photographs are done one after the other, and so are previews and films: nobody
+waits for hours behind a film, nor a photograph for a preview.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from nogan.app.models import Loaded, Models
 from nogan.app.settings import Part, Recipe, Settings
@@ -264,12 +264,7 @@ class Studio:
         folder.mkdir(parents=True, exist_ok=True)
         self._albums: dict[str, Album] = {}
         self._lock = threading.RLock()
-        self._lanes = {
-            kind: _Lane(name, self._do)
-            for name, kinds in (("photographs", ("photograph", "preview")), ("films", ("film",)))
-            for kind in kinds
-        }
-        self._lanes["preview"] = self._lanes["photograph"]
+        self._lanes: dict[Kind, _Lane] = {kind: _Lane(kind, self._do) for kind in get_args(Kind)}
 
     # --- albums and their files ---------------------------------------------------------------------------------------
 
@@ -412,7 +407,7 @@ class Studio:
             tasks = [task for album in self._albums.values() for task in album.tasks]
         for task in tasks:
             self.cancel(task)
-        for lane in set(self._lanes.values()):
+        for lane in self._lanes.values():
             lane.close()
 
     def _begin(self, task: Task) -> None:
