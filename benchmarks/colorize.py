@@ -3,6 +3,7 @@
 python benchmarks/colorize.py [-o benchmarks/colorize.md]
 python benchmarks/colorize.py --differences MODEL...      # only: what half precision does to a model's colors
 python benchmarks/colorize.py --folder PHOTOS             # only: how busy a folder keeps the processor's cores
+python benchmarks/colorize.py --around                    # only: all but the network
 """
 
 import argparse
@@ -136,24 +137,50 @@ def photograph_table(repeats: int) -> tuple[list[str], float]:
 
 def film_rate(frames: int = 120, colorizer: Colorizer | None = None, *, factor: int = 21, batch_size: int = 4) -> float:
     """Frames a second of 1080p film, decoded, filled with chroma and encoded; by default coloring itself is free."""
+    options = FilmOptions(factor, batch_size=batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        source = _panned(Path(folder) / "in.mp4", frames, (1920, 1080))
+        report = colorize_film(colorizer or _free(), source, Path(folder) / "out.mp4", options)
+        return report.frames / report.seconds
+
+
+def film_cost(frames: int, size: tuple[int, int]) -> float:
+    """Processor seconds of a frame of film of ``size`` px, where coloring itself is free; in all threads together."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = _panned(Path(folder) / "in.mp4", frames, size)
+        began = time.process_time()
+        colorize_film(_free(), source, Path(folder) / "out.mp4", FilmOptions(21))
+        return (time.process_time() - began) / frames
+
+
+def film_lines() -> list[str]:
+    """What film costs beside the network, in words."""
+    costs = [film_cost(frames, size) for frames, size in ((100, (1920, 1080)), (30, (3840, 2160)))]
+    return [
+        f"Decoding, chroma and encoding (H.264, crf 17) go at {film_rate():.0f} frames/s of 1080p when the network is",
+        f"free, and take {costs[0]:.2f} s of processor time a frame of 1080p, and {costs[1]:.2f} s of 4K.",
+    ]
+
+
+def _free() -> Colorizer:
+    return Colorizer([(lambda gray: np.repeat(gray[..., None], 3, axis=-1), 1.0)])
+
+
+def _panned(film: Path, frames: int, size: tuple[int, int]) -> Path:
+    """A film of a wall along which the camera moves."""
     import av
 
-    def flat(gray: np.ndarray) -> np.ndarray:
-        return np.repeat(gray[..., None], 3, axis=-1)
-
-    wall = cv2.resize(np.random.default_rng(0).uniform(30, 220, (40, 120)).astype(np.float32), (2400, 1080))
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "in.mp4"
-        with av.open(source, "w") as film:
-            video = film.add_stream("libx264", rate=25)
-            video.width, video.height = 1920, 1080
-            for index in range(frames):
-                picture = wall[:, 3 * index : 3 * index + 1920].round().astype(np.uint8)
-                film.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "gray")))
-            film.mux(video.encode())
-        options = FilmOptions(factor, batch_size=batch_size)
-        report = colorize_film(colorizer or Colorizer([(flat, 1.0)]), source, Path(folder) / "out.mp4", options)
-        return report.frames / report.seconds
+    width, height = size
+    wall = np.random.default_rng(0).uniform(30, 220, (40, 120)).astype(np.float32)
+    wall = cv2.resize(wall, (width + 4 * frames, height))
+    with av.open(film, "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height = size
+        for index in range(frames):
+            picture = wall[:, 3 * index : 3 * index + width].round().astype(np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), "gray")))
+        container.mux(video.encode())
+    return film
 
 
 def folder_line(photos: Path, count: int = 12, megapixels: float = 2.0, rounds: int = 2) -> str:
@@ -267,12 +294,17 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--differences", nargs="+", default=[], metavar="MODEL", help="only print this table")
     parser.add_argument("--folder", type=Path, metavar="PHOTOS", help="only print this line")
+    parser.add_argument("--around", action="store_true", help="only print what all but the network takes")
     arguments = parser.parse_args()
     if arguments.folder:
         print(folder_line(arguments.folder))
         return
     if arguments.differences:
         print("\n".join(difference_table(arguments)))
+        return
+
+    if arguments.around:
+        print("\n".join([*photograph_table(arguments.repeats)[0], "", *film_lines()]))
         return
 
     networks, seconds = network_table(arguments)
@@ -301,9 +333,9 @@ def main() -> None:
         f"A gray scan of 20,000 x 20,000 px (JPEG) takes {gigabytes:.1f} GB and {scan_seconds:.0f} s, "
         "the network left out.",
         "",
-        "## Film, 1080p",
+        "## Film",
         "",
-        f"Decoding, chroma and encoding (H.264, crf 17) go at {film_rate():.0f} frames/s when the network is free.",
+        *film_lines(),
     ]
     publish(lines, arguments.output)
 
