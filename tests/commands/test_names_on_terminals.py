@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,7 @@ def of_the_tables_of_a_run(folder: Path, monkeypatch: pytest.MonkeyPatch, smalle
 
 
 def of_coloring(folder: Path, monkeypatch: pytest.MonkeyPatch, smallest: Callable) -> None:
-    reporter = colorize.TerminalReporter()
+    reporter = colorize.TerminalReporter(sys.stdout)
     with reporter.task(f"bar {NAME}", 2) as advance:
         advance(2, 2)
     reporter.remark(f"remark on {NAME}")

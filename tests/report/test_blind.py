@@ -82,6 +82,8 @@ def test_choices_by_key_and_their_ranking(folder, open_page):
     keys = ["ArrowLeft", "ArrowRight", "ArrowDown", "u", "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowLeft"]
     for key in keys:
         page.keyboard.press(key)
+    assert "Pair 7 of 9" in page.locator("#progress").inner_text()
+    page.wait_for_timeout(500)  # a browser stores behind the page, and later on a busy machine
     page.reload()  # choices are kept
     assert "Pair 7 of 9" in page.locator("#progress").inner_text()
     page.locator("#reveal").click()
