@@ -9,12 +9,14 @@ import sys
 import threading
 import urllib.parse
 import zipfile
+from importlib.util import find_spec
 
 import pytest
 
 from tests.conftest import ROOT
 
-pytest.importorskip("gradio", reason='needs gradio: pip install -e ".[app]"')
+# Not imported here, where it would begin to work in the process of all tests.
+pytestmark = pytest.mark.skipif(find_spec("gradio") is None, reason='needs gradio: pip install -e ".[app]"')
 
 PATIENCE = 120_000  # ms
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,8 @@ noticed: list[str] | None = None  # what has happened since a test began to list
 
 
 def notice(event: str, args: tuple) -> None:
+    if threading.current_thread() is not threading.main_thread():  # what another test, or a library, left running
+        return
     writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_CREAT | os.O_TRUNC)
     if noticed is not None and (writes or event in MAKES) and "__pycache__" not in str(args):
         noticed.append(f"{event} {args}")
