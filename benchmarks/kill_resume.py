@@ -72,7 +72,7 @@ KILLS = (
     Kill(signal.SIGKILL, "a data worker", (1,), "a data worker died"),  # or 0, where its work was done
     Kill(signal.SIGTERM, "a data worker", (0,)),  # which pays no heed to it
 )
-OUTSIDE_TRAINING = {signal.SIGTERM: -signal.SIGTERM, signal.SIGINT: 130}
+OUTSIDE_TRAINING = {signal.SIGTERM: (-signal.SIGTERM,), signal.SIGINT: (130, -signal.SIGINT)}
 """Exit codes after a signal that comes while there is nothing to save: before the first phase, and after the last."""
 POLL = 0.02  # seconds
 LIMIT = 900  # seconds that a run may take, on a busy machine
@@ -158,7 +158,7 @@ def ended_well(kill: Kill, code: int, said: str) -> bool:
     """Whether a run that was killed ended as it should, with nothing but what it should say."""
     if "Traceback" in said:
         return False
-    if code == OUTSIDE_TRAINING.get(kill.signal) and SAVED not in said:
+    if code in OUTSIDE_TRAINING.get(kill.signal, ()) and SAVED not in said:
         return "batches" not in said or "Done in" in said  # the first phase's line, and the last one of a run
     if kill.to == "a data worker" and code == 0:  # nothing waited for it any more
         return True
