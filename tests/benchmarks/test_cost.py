@@ -10,6 +10,7 @@ from deoldify_golden import DATA
 from nogan.plan import build_plan
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow  # it counts the operations of full-size networks
 spec = importlib.util.spec_from_file_location("cost", ROOT / "benchmarks" / "cost.py")
 cost = importlib.util.module_from_spec(spec)
 sys.modules["cost"] = cost

@@ -118,6 +118,7 @@ def test_recipe_scale_multiplies_batches_and_takes_the_root_for_rates(configure)
             assert four.fakes == one.fakes
 
 
+@pytest.mark.slow
 def test_the_artistic_network_goes_through_every_phase(configure, tmp_path):
     """DeOldify's own generator (63.6 M parameters) and feature loss layers at 32 px; a narrow critic, to spare disk."""
     config = configure(
