@@ -152,7 +152,7 @@ def test_what_cannot_be_taken_is_one_line(visit, address, tmp_path):
     (tmp_path / "large.jpg").write_bytes(bytes(3_000_000))
     drop(page, tmp_path / "large.jpg")
     page.get_by_text("large.jpg: 3.0 MB, and at most 2.0 MB are taken").wait_for()
-    answer = page.request.post(f"{address}/work/upload?name=large.jpg", data=bytes(3_000_000))
+    answer = page.request.post(f"{address}/studio/upload?name=large.jpg", data=bytes(3_000_000))
     assert answer.status == 422 and "at most 2.0 MB" in answer.json()["error"]
     assert page.locator("#cards article").count() == 0
 
@@ -188,8 +188,8 @@ def test_nothing_else_of_the_machine_can_be_reached(visit, address, outputs, med
     secret = outputs / "a" / "1" / "generator.json"
     for path in (
         f"/gradio_api/file={secret}", f"/file={secret}", "/gradio_api/file/etc/passwd", "/gradio_api/upload",
-        f"/work/static/{urllib.parse.quote('../app/page.py', safe='')}", "/work/static/../page.py",
-        f"/static/{secret}", f"/assets/{secret}", f"/theme.css/../../{secret}", "/work/task/x/result",
+        f"/studio/static/{urllib.parse.quote('../app/page.py', safe='')}", "/studio/static/../page.py",
+        f"/static/{secret}", f"/assets/{secret}", f"/theme.css/../../{secret}", "/studio/task/x/result",
         "/docs", "/openapi.json",
     ):  # fmt: skip
         answer = page.request.get(address + path)
@@ -197,8 +197,8 @@ def test_nothing_else_of_the_machine_can_be_reached(visit, address, outputs, med
         assert "nogan-generator" not in answer.text() and "def build_page" not in answer.text()
     for headers, path in (
         ({"Host": "evil.example"}, "/"),
-        ({"Origin": "http://evil.example"}, "/work/album"),
-        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, "/work/album"),
+        ({"Origin": "http://evil.example"}, "/studio/album"),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, "/studio/album"),
     ):
         assert page.request.get(address + path, headers=headers).status == 403, headers
 

@@ -22,7 +22,7 @@ from nogan.common.files import in_words
 AUTO, OWN, FIXED = "Auto", "The model's own", "Fixed"
 SIDE_BY_SIDE, BLENDED = "Side by side", "Blended into one"
 
-HEAD = '<link rel="stylesheet" href="/work/static/app.css"><script src="/work/static/app.js" defer></script>'
+HEAD = '<link rel="stylesheet" href="/studio/static/app.css"><script src="/studio/static/app.js" defer></script>'
 
 TOP = """
 <div id="top"><h1>Color for old photographs and film</h1>
@@ -37,8 +37,8 @@ aria-label="Choose photographs or films"></label>
 ALBUM = """
 <div id="app-cards">
 <div id="summary" hidden><span id="count" role="status" aria-live="polite"></span>
-<a id="zip" class="button" href="/work/all.zip" download hidden>Download all (ZIP)</a>
-<button type="button" class="quiet" data-post="/work/remove-all">Remove all</button></div>
+<a id="zip" class="button" href="/studio/all.zip" download hidden>Download all (ZIP)</a>
+<button type="button" class="quiet" data-post="/studio/remove-all">Remove all</button></div>
 <div id="cards"></div></div>
 """
 

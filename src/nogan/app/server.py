@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
@@ -107,7 +107,7 @@ def add_routes(app: FastAPI, studio: Studio, *, local: bool) -> None:
     async def refused(request: Request, error: Exception) -> Response:
         return JSONResponse({"error": str(error)}, status_code=422)
 
-    @app.get("/work/album")
+    @app.get("/studio/album")
     def state(request: Request, known: int = 0) -> Response:
         mine = album(request)
         version = mine.version
@@ -118,7 +118,7 @@ def add_routes(app: FastAPI, studio: Studio, *, local: bool) -> None:
             headers={"Cache-Control": "no-store"},
         )
 
-    @app.post("/work/upload")
+    @app.post("/studio/upload")
     async def upload(request: Request, name: str) -> Response:
         mine = album(request)
         length = request.headers.get("Content-Length", "")
@@ -130,52 +130,44 @@ def add_routes(app: FastAPI, studio: Studio, *, local: bool) -> None:
                 await asyncio.to_thread(file.write, block)
         return JSONResponse({})
 
-    @app.post("/work/item/{key}/remove")
+    @app.post("/studio/item/{key}/remove")
     def remove(request: Request, key: str) -> Response:
         studio.remove(album(request).item(key))
         return JSONResponse({})
 
-    @app.post("/work/remove-all")
+    @app.post("/studio/remove-all")
     def remove_all(request: Request) -> Response:
         for item in list(album(request).items.values()):
             studio.remove(item)
         return JSONResponse({})
 
-    @app.post("/work/task/{key}/cancel")
-    def cancel(request: Request, key: str) -> Response:
-        studio.cancel(album(request).task(key))
+    acts = {"cancel": studio.cancel, "resume": studio.resume, "whole": studio.color_whole}
+
+    @app.post("/studio/task/{key}/{act}")
+    def do(request: Request, key: str, act: Literal["cancel", "resume", "whole"]) -> Response:
+        acts[act](album(request).task(key))
         return JSONResponse({})
 
-    @app.post("/work/task/{key}/resume")
-    def resume(request: Request, key: str) -> Response:
-        studio.resume(album(request).task(key))
-        return JSONResponse({})
-
-    @app.post("/work/task/{key}/whole")
-    def whole(request: Request, key: str) -> Response:
-        studio.color_whole(album(request).task(key))
-        return JSONResponse({})
-
-    @app.get("/work/item/{key}/shown")
+    @app.get("/studio/item/{key}/shown")
     def before(request: Request, key: str) -> Response:
         return FileResponse(_there(album(request).item(key).shown))
 
-    @app.get("/work/task/{key}/shown")
+    @app.get("/studio/task/{key}/shown")
     def after(request: Request, key: str) -> Response:
         return FileResponse(_there(album(request).task(key).shown))
 
-    @app.get("/work/task/{key}/result")
+    @app.get("/studio/task/{key}/result")
     def result(request: Request, key: str) -> Response:
         path = _there(album(request).task(key).result)
         return FileResponse(path, filename=path.name, content_disposition_type="attachment")
 
-    @app.get("/work/all.zip")
+    @app.get("/studio/all.zip")
     def everything(request: Request) -> Response:
         parts = zipped(finished(album(request)))
         headers = {"Content-Disposition": 'attachment; filename="colored.zip"'}
         return StreamingResponse(parts, media_type="application/zip", headers=headers)
 
-    @app.get("/work/static/{name}")
+    @app.get("/studio/static/{name}")
     def static(name: str) -> Response:
         if name not in ("app.js", "app.css"):
             raise NotThere

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from nogan.commands import parser_of
@@ -15,10 +16,8 @@ HOST, PORT = "127.0.0.1", 7860
 def main(argv: Sequence[str]) -> None:
     """Serve the page until Ctrl-C."""
     arguments = parse_arguments(argv)
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise UserError(f'the page needs gradio ({error}): pip install -e ".[app]"') from error
+    if find_spec("gradio") is None:  # not imported here: it has to be told first that it counts nobody
+        raise UserError('the page needs gradio: pip install -e ".[app]"')
     from nogan.app.serve import serve
 
     serve(

@@ -32,13 +32,13 @@ class PaysSettings(DetectorSettings):
 class Pays(ShapeWithoutPictures):
     """Fires when the next tenth of the phase is expected to gain too little; names the best snapshot so far.
 
-    Assumes that the trend of quality over the last snapshots goes on. It does not fire while no quality was as high as
-    that before the phase. The expected gain is that of a straight line
+    Assumes that the trend of quality over the last snapshots goes on. The expected gain is that of a straight line
     through them, a tenth of the phase ahead, over the best snapshot; picture by picture, so that what makes a picture
     hard for every generator cancels out. Its uncertainty, from the scatter over the pictures and about the line, counts
     as a chance: what may be gained can be kept, and what may be lost can be left. So noise makes it wait, and the
     steadier snapshots are (``nogan.inflection.average``) and the more pictures there are (``probe.images``), the sooner
-    it knows. The gain so far is that of the best snapshot over the lowest before it.
+    it knows. The gain so far is that of the best snapshot over the lowest before it. It does not fire while the
+    snapshot before the phase is the best.
 
     Also says whether the last snapshot is better than the best so far, worse, or not told apart, by a confidence
     sequence (:mod:`nogan.inflection.paired`).

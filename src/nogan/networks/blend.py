@@ -58,7 +58,7 @@ def interpolate(a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float) 
         stem = name.removesuffix(_U)
         if stem != name:
             weight = mixed[stem + _ORIGINAL].flatten(1)
-            u = a[name]
+            u = (b if alpha > 0.5 else a)[name]  # that of the nearer one
             for _ in range(_POWER_ITERATIONS):
                 v = torch.nn.functional.normalize(weight.T @ u, dim=0)
                 u = torch.nn.functional.normalize(weight @ v, dim=0)

@@ -8,6 +8,7 @@ anew if the settings have changed, and measured anew if the measures have.
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -206,7 +207,7 @@ def targets(rows: Sequence[Row]) -> list[Target]:
     cost = each(lambda row: HALF - row["seconds"]["unified"] / sum(row["seconds"][name] for name in APART))
     found.append(Target(f"costs at most {HALF:.0%} of the {len(APART)} apart", cost, "%", cost.mean >= 0))
     for key in ("psnr", "warp_error"):
-        above = each(lambda row, key=key: advantage(row, key))  # type: ignore[misc]
+        above = each(partial(advantage, key=key))
         found.append(no_worse(f"its curve on or above that of weight blends: {SHOWN[key].label}", above, _unit(key)))
     calm = each(lambda row: value(row, "A", "video", "warp_error") - value(row, "B", "0", "warp_error"))
     found.append(Target("at 0 flicker at most that of video, on the mean", calm, _unit("warp_error"), calm.mean >= 0))

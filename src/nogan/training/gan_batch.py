@@ -62,9 +62,8 @@ class GANBatches:
         self.action, self.snapshot_budget, self.average = action, snapshot_budget, average
         self.detector: Detector | None = None  # of the GAN phase that is on
         self.warned_of_starving = False  # once in a run
-        self._restored: dict[
-            str, Any
-        ] = {}  # the average of the run that goes on, until the networks are in their place
+        # The average of the run that goes on, until the networks are in their place.
+        self._restored: dict[str, Any] = {}
 
     def snapshots(self, phase: GANPhase) -> SnapshotStore:
         """The generator's snapshots in ``phase``."""

@@ -6,11 +6,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import _SpectralNorm
 
-SETTLES = 20
-"""Power iterations after which the vectors of an averaged weight are its singular vectors: they begin near them."""
+from nogan.networks.blend import interpolate
 
 
 def power_of(width: float) -> float:
@@ -36,8 +33,8 @@ class SnapshotAverage:
 
     Parameters are averaged, and so are the statistics of batch norm, which saves a pass over photographs; how far they
     are from those that would be estimated again has not been measured. The vectors of spectral norm's power iteration
-    are found again for the averaged weight: an average of unit vectors is not a unit vector. Other buffers are those of
-    the last snapshot.
+    are found again for the averaged weight: an average of unit vectors is not a unit vector (see
+    :func:`nogan.networks.blend.interpolate`).
 
     Args:
         width: standard deviation of the weights' distribution over time, as a share of the time so far.
@@ -57,13 +54,7 @@ class SnapshotAverage:
         """Take in the snapshot after ``step`` batches, later than the last one; the average."""
         assert self.network is not None and step > self.step
         share = 1 - (self.step / step) ** (self.power + 1)
-        own, theirs = self.network.state_dict(), network.state_dict()
-        for name, tensor in own.items():
-            if tensor.is_floating_point():
-                tensor.lerp_(theirs[name], share)
-            else:
-                tensor.copy_(theirs[name])
-        _settle(self.network, network)
+        self.network.load_state_dict(interpolate(self.network.state_dict(), network.state_dict(), share))
         self.step = step
         return self.network
 
@@ -81,15 +72,3 @@ class SnapshotAverage:
         assert self.network is not None
         self.network.load_state_dict(state["network"])
         self.step = state["step"]
-
-
-def _settle(average: nn.Module, snapshot: nn.Module) -> None:
-    """Make the vectors of each spectral norm the singular vectors of the averaged weight."""
-    for own, theirs in zip(average.modules(), snapshot.modules(), strict=True):
-        if not isinstance(own, parametrize.ParametrizationList):
-            continue
-        for norm, other in zip(own, theirs.children(), strict=True):
-            if isinstance(norm, _SpectralNorm) and own.original.ndim > 1:
-                norm.get_buffer("_u").copy_(other.get_buffer("_u"))
-                norm.get_buffer("_v").copy_(other.get_buffer("_v"))
-                norm._power_method(norm._reshape_weight_to_matrix(own.original), SETTLES)

@@ -67,7 +67,7 @@
     if (!at("cards")) { state.timer = setTimeout(refresh, 100); return; }  // gradio still builds the page
     let wait = 3000;
     try {
-      const album = await answer(await fetch(`/work/album?known=${state.known}`));
+      const album = await answer(await fetch(`/studio/album?known=${state.known}`));
       if (album.version < state.known) { state.known = 0; return refresh(); }  // a server that was started anew
       state.known = album.version;
       const order = new Set(album.order);
@@ -100,7 +100,7 @@
   function send(file) {
     return new Promise((done) => {
       const request = new XMLHttpRequest();
-      request.open("POST", `/work/upload?name=${encodeURIComponent(file.name)}`);
+      request.open("POST", `/studio/upload?name=${encodeURIComponent(file.name)}`);
       request.upload.onprogress = (event) => {
         if (event.lengthComputable && file.size > 5e6) {
           say(`Taking ${file.name}: ${Math.round((100 * event.loaded) / event.total)} %`);

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
+
+from nogan.colorize.film.filters import ready
 
 if TYPE_CHECKING:
     from av.filter import FilterContext, Graph
@@ -62,13 +64,7 @@ def _chain_for(kind: tuple[int, int, str], unit: Fraction) -> _Chain:
 
 
 def _pulled(chain: _Chain, waiting: deque[tuple[int | None, int]], unit: Fraction) -> Iterator[VideoFrame]:
-    import av
-
-    while True:
-        try:
-            frame = cast("VideoFrame", chain.out.pull())
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
+    for frame in ready(chain.out):
         frame.time_base = unit  # the filter counts in halves
         frame.pts, frame.duration = waiting.popleft()
         yield frame

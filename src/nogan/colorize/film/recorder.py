@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from nogan.colorize.film.encoding import Encoding
+from nogan.colorize.film.filters import ready
 
 if TYPE_CHECKING:
     from av.filter import FilterContext, Graph
@@ -155,18 +156,9 @@ class _Palette:
 
     def __call__(self, frame: VideoFrame) -> Iterator[VideoFrame]:
         self._into.push(frame)
-        yield from self._ready()
+        yield from ready(self._out)
 
     def rest(self) -> Iterator[VideoFrame]:
         """The frames that are still due at the end."""
         self._into.push(None)
-        yield from self._ready()
-
-    def _ready(self) -> Iterator[VideoFrame]:
-        import av
-
-        while True:
-            try:
-                yield cast("VideoFrame", self._out.pull())
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return
+        yield from ready(self._out)
