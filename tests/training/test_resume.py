@@ -145,6 +145,7 @@ def test_cut_and_resumed(smallest, uncut, cutting, tmp_path, hook, batches, firs
 
 def test_cut_within_a_gan_phase_of_a_generator_with_a_vividness(smallest, cutting, tmp_path):
     knob = (*OVERRIDES, "nogan.repeats=0", "model.vividness={hidden:8,rate:10}", "nogan.consistency.weight=1")
+    knob = (*knob, "nogan.gan.vividness.critic_sees=told")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     train(smallest(*knob), whole, console=QUIET)
     cutting("on_train_batch_end", 23)

@@ -12,11 +12,14 @@ from torch import nn
 from nogan.common.errors import UserError
 from nogan.data.batches import Pair
 from nogan.data.datamodule import NoGANData
-from nogan.networks.losses import consistency_loss, generator_adversarial_loss
+from nogan.networks import build_critic
+from nogan.networks.deoldify import load_weights, save_critic
+from nogan.networks.losses import consistency_loss, critic_loss, generator_adversarial_loss
 from nogan.networks.movement import move, movements
 from nogan.plan import build_plan
-from nogan.training.modules import GeneratorModule
+from nogan.training.modules import CriticModule, GANModule, GeneratorModule
 from nogan.training.modules.step import parts_of
+from nogan.training.own_parts import build_loss
 from nogan.training.run import train
 from tests.metrics import computed
 
@@ -104,13 +107,53 @@ def test_a_pair_is_colorized_in_one_pass_and_only_the_steady_have_to_be_consiste
     assert all(part.vividness is None for part in parts_of(Pair(gray, gray), 2))
 
 
+TOLD = {"hidden": 8, "rate": 10}
+
+
+def test_a_critic_is_told_the_vividness_of_photographs_and_of_fakes(smallest):
+    torch.manual_seed(0)
+    plain, told = build_critic(8, doublings=2).eval(), build_critic(8, doublings=2, vividness=TOLD).eval()
+    x, levels = torch.rand(4, 3, 32, 32), torch.tensor([0.0, 0.25, 0.5, 1.0])
+    with torch.no_grad():
+        assert torch.equal(told(x, levels), plain(x)), "first it makes no difference"
+        for parameter in told.vividness.changes.parameters():
+            nn.init.normal_(parameter, std=0.1)
+        judged = told(x, levels)
+        assert not torch.allclose(judged[0], plain(x)[0])
+        assert torch.equal(told(x)[3], judged[3]), "1 where none is given"
+    generator = GeneratorModule(ByVividness(), build_loss(smallest().loss))
+    pair = Pair(x, x.flip(0), levels)
+    for sees, v_fake, v in (("told", levels, levels), ("all", levels, None), ("vivid", torch.ones(4), None)):
+        module = GANModule(generator, CriticModule(told), critic_sees=sees)
+        with torch.no_grad():
+            fake = x * v_fake[:, None, None, None]
+            torch.testing.assert_close(module.critic_batch(pair)[0], critic_loss(told(pair.color, v), told(fake, v)))
+            shown = told(x * levels[:, None, None, None], v)
+            loss = module.generator_batch(pair)[1]["adversarial_loss"]
+        torch.testing.assert_close(loss, generator_adversarial_loss(shown, levels))
+
+
+def test_a_critic_without_the_vividness_is_one_to_go_on_from(tmp_path):
+    for number, save in enumerate((lambda state, path: torch.save(state, path), None)):
+        plain, told = build_critic(8, doublings=1, seed=1), build_critic(8, doublings=1, vividness=TOLD, seed=2)
+        path = tmp_path / f"{number}.pth"
+        save(plain.state_dict(), path) if save else save_critic(plain, path)
+        load_weights(told, path)
+        x = torch.rand(2, 3, 32, 32)
+        assert torch.equal(told.eval()(x, torch.rand(2)), plain.eval()(x))
+    assert build_critic(**told.config).vividness is not None
+    with pytest.raises(UserError, match=r"no knob for the vividness$"):
+        save_critic(told, path)
+
+
 def test_it_trains_and_is_measured_at_every_level(smallest, tmp_path):
     whole = tmp_path / "whole"
-    metrics = train(smallest(*KNOB), whole, console=QUIET)
-    before, after = (load_file(whole / f"generator{stage}.safetensors") for stage in ("@pretrained", ""))
-    names = [name for name in after if name.startswith("vividness.changes")]
-    assert names and not any(before[name].any() for name in names), "the knob trains in the GAN phase alone"
-    assert any(after[name].any() for name in names)
+    metrics = train(smallest(*KNOB, "nogan.gan.vividness.critic_sees=told"), whole, console=QUIET)
+    for network, stages in (("generator", ("@pretrained", "")), ("critic", ("", "@gan"))):
+        before, after = (load_file(whole / f"{network}{stage}.safetensors") for stage in stages)
+        names = [name for name in after if name.startswith("vividness.changes")]
+        assert names and not any(before[name].any() for name in names), "the knob trains in the GAN phase alone"
+        assert any(after[name].any() for name in names)
     for level in ("", "_v0", "_v50"):
         assert {f"val/{name}{level}" for name in ("psnr", "colorfulness_ratio", "shift_variation")} <= metrics.keys()
     assert any(row.get("generator/consistency_loss") for row in computed(whole))
@@ -121,11 +164,16 @@ def test_it_trains_and_is_measured_at_every_level(smallest, tmp_path):
     [
         ("nogan.gan.vividness={at_zero:0.6,at_one:0.6}", "at_zero=0.6 and at_one=0.6"),
         ("nogan.gan.vividness.critic_sees=none", "nogan.gan.vividness.critic_sees=none"),
+        (
+            "+model.networks.critic={_target_:torch.nn.Identity} model.vividness={hidden:8,rate:10} "
+            "nogan.gan.vividness.critic_sees=told",
+            "critic_sees=told is for the critic of this package",
+        ),
         ("nogan.consistency.weight=-1", "nogan.consistency.weight=-1"),
         ("model.vividness={hidden:0,rate:1}", "model.vividness.hidden=0"),
     ],
 )
 def test_mistakes_are_one_line(smallest, override, said):
     with pytest.raises(UserError) as error:
-        smallest(override)
+        smallest(*override.split())
     assert said in str(error.value) and "\n" not in str(error.value)

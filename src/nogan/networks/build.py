@@ -101,6 +101,7 @@ def build_critic(
     dropout: float = 0.15,
     attention: bool = True,
     normalized_weights: bool = True,
+    vividness: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Critic:
     """A critic: model space ``(B, 3, H, W)`` to logits ``(B, N)``, one for each patch; DeOldify's by default.
@@ -111,6 +112,7 @@ def build_critic(
         dropout: probability that a channel is dropped (half of it after the first convolution).
         attention: self-attention after the first doubling.
         normalized_weights: spectral norm; False gives the layout of :func:`fold_spectral_norm`.
+        vividness: for a critic that is told the vividness, as in :func:`build_generator`.
         seed: seeds the initial weights. The global generator is left as it was.
 
     Raises:
@@ -122,8 +124,10 @@ def build_critic(
         raise UserError(f"model.critic.dropout={dropout}: expected a number from 0 to below 1")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed("networks", "critic", seed))
-        network = Critic(width, doublings=doublings, dropout=dropout, attention=attention)
+        network = Critic(width, doublings=doublings, dropout=dropout, attention=attention, vividness=vividness)
     network.config = {"width": width, "doublings": doublings, "dropout": dropout, "attention": attention}
+    if vividness is not None:
+        network.config["vividness"] = dict(vividness)
     return network if normalized_weights else fold_spectral_norm(network).train()
 
 

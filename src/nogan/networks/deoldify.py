@@ -104,7 +104,7 @@ def save_critic(critic: Critic, path: str | Path) -> None:
     """Write ``critic`` in the format of the original DeOldify: same names, shapes, types and order.
 
     Raises:
-        UserError: its weights are folded, or the file cannot be written.
+        UserError: it is told a vividness, its weights are folded, or the file cannot be written.
     """
     _write(critic, path)
 
@@ -296,8 +296,9 @@ def _check_expressible(network: UNet | Critic, source: str) -> None:
 
 def _write(network: UNet | Critic, path: str | Path) -> None:
     _check_expressible(network, str(path))
-    if isinstance(network, UNet) and network.vividness is not None:
-        raise UserError(f"{path}: DeOldify's networks have no knob for the vividness: give one, as --vividness 1")
+    if network.vividness is not None:
+        instead = ": give one, as --vividness 1" if isinstance(network, UNet) else ""
+        raise UserError(f"{path}: DeOldify's networks have no knob for the vividness{instead}")
     state = network.state_dict()
     tensors = OrderedDict((theirs, state[ours].detach().cpu().contiguous()) for theirs, ours in deoldify_names(network))
     # By this version PyTorch's old spectral norm knows that weight_v is in the file.

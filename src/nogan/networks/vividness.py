@@ -2,7 +2,8 @@
 
 A small network turns the number into a scale and a shift for every channel of the decoder's normalized features. All of
 them start at no change, so that the network gives the same picture at any vividness until the GAN phase, where the
-critic's judgment counts by the vividness of each picture, has taught it otherwise.
+critic's judgment counts by the vividness of each picture, has taught it otherwise. A critic can be told the number in
+the same way.
 
 Sources: Perez et al., "FiLM: visual reasoning with a general conditioning layer", arXiv:1709.07871; Dosovitskiy &
 Djolonga, "You only train once: loss-conditional training of deep networks", ICLR 2020.
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 VIVIDNESS = "vividness."
-"""What the names of the knob's tensors in a generator begin with."""
+"""What the names of the knob's tensors in a network begin with."""
 
 VIVID = 1.0
 """The vividness of a picture for which none is given."""
@@ -33,12 +34,12 @@ class Change(NamedTuple):
 
 
 class Vividness(nn.Module):
-    """What the vividness changes in each normalization of a decoder.
+    """What the vividness changes in each normalization of a decoder, or in the features of a critic.
 
     Args:
         channels: of each normalization, in the decoder's order.
         hidden: width of the network that reads the vividness.
-        rate: how much faster than the rest of the decoder it learns. Its last layers are multiplied by this number, so
+        rate: how much faster than the rest of the network it learns. Its last layers are multiplied by this number, so
             that an optimizer whose steps do not depend on the size of the gradient, as Adam's, moves the product by so
             much more (the "equalized learning rate" of Karras et al., arXiv:1710.10196).
     """

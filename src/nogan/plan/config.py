@@ -106,7 +106,7 @@ class VividnessDraw(Section):
 
     at_zero: Probability
     at_one: Probability
-    critic_sees: Literal["vivid", "all"]
+    critic_sees: Literal["vivid", "all", "told"]
 
     @model_validator(mode="after")
     def _shares_of_one(self) -> "VividnessDraw":
@@ -479,6 +479,16 @@ class RunConfig(Section):
             raise ValueError(
                 "nogan.critic.reals=heldout, but data.reals_share=0 holds none: expected data.reals_share above 0, "
                 "or nogan.critic.reals=train"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_critic_that_can_be_told(self) -> "RunConfig":
+        told = self.model.vividness is not None and self.nogan.gan.vividness.critic_sees == "told"
+        if told and self.model.networks.critic is not None:
+            raise ValueError(
+                "nogan.gan.vividness.critic_sees=told is for the critic of this package: expected vivid or all with "
+                "model.networks.critic"
             )
         return self
 

@@ -165,7 +165,10 @@ def build_critic(config: RunConfig) -> "nn.Module":
     model = config.model
     if model.networks.critic is not None:
         return _network(model.networks.critic, "critic", config.seed)
-    return networks.build_critic(**model.critic.model_dump(), seed=config.seed)
+    told = model.vividness if config.nogan.gan.vividness.critic_sees == "told" else None
+    return networks.build_critic(
+        **model.critic.model_dump(), vividness=told.model_dump() if told else None, seed=config.seed
+    )
 
 
 def _network(section: Section, name: str, seed: int) -> "nn.Module":

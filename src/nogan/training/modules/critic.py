@@ -37,9 +37,9 @@ class CriticModule(pl.LightningModule):
         self.lr = lr
         self.adam = {"weight_decay": weight_decay, "eps": eps, "betas": (0.9, beta2)}
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits ``(B, patches)`` of ``images`` in model space."""
-        return self.network(images)
+    def forward(self, images: Tensor, vividness: Tensor | None = None) -> Tensor:
+        """Logits ``(B, patches)`` of ``images`` in model space, at ``vividness`` ``(B,)`` if the critic is told one."""
+        return self.network(images) if vividness is None else self.network(images, vividness)
 
     def pretrain_loss(self, batch: Labeled) -> tuple[Tensor, Metrics]:
         """Binary cross-entropy at every patch, and the share of pictures judged correctly."""

@@ -54,7 +54,8 @@ class GANModule(pl.LightningModule):
         seed: of what the networks draw themselves (dropout), with the rank, phase and step.
         accumulate: parts that each batch is split into, to save memory.
         max_bad_batches: batches in a row that may be skipped because their loss or gradient is not finite.
-        critic_sees: of a generator with a vividness, "vivid" pictures at 1 alone, or "all" those that it trains on.
+        critic_sees: of a generator with a vividness, "vivid" pictures at 1 alone; "all" those that it trains on; or
+            them all, and it is "told" the vividness of each.
         gradient_clip: norm that a batch's gradient is scaled down to where it is larger; None leaves it as it is.
     """
 
@@ -69,7 +70,7 @@ class GANModule(pl.LightningModule):
         accumulate: int = 1,
         max_bad_batches: int = 10,
         gradient_clip: float | None = None,
-        critic_sees: Literal["vivid", "all"] = "vivid",
+        critic_sees: Literal["vivid", "all", "told"] = "vivid",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -152,13 +153,13 @@ class GANModule(pl.LightningModule):
         assert self.phase is not None
         if turn == "critic":
             network, optimizer = self.critic.network, self.critic_optimizer
-            training = list(network.parameters())
+            named = dict(network.named_parameters())
         else:
             network, optimizer = self.generator.network, self.generator_optimizer
             named = trainable_parameters(network, self.phase.trained_part)
-            # The vividness means something in the GAN phase alone; until then it changes nothing.
-            knows = isinstance(self.phase, GANPhase)
-            training = [parameter for name, parameter in named.items() if knows or not name.startswith(VIVIDNESS)]
+        # The vividness means something in the GAN phase alone; until then it changes nothing.
+        knows = isinstance(self.phase, GANPhase)
+        training = [parameter for name, parameter in named.items() if knows or not name.startswith(VIVIDNESS)]
         trained = set(map(id, training))
         both = (*self.generator.network.parameters(), *self.critic.network.parameters())
         resting = [parameter for parameter in both if id(parameter) not in trained]
@@ -276,7 +277,10 @@ class GANModule(pl.LightningModule):
         )
 
     def critic_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
-        """The critic's loss in the GAN phase: photographs against the generator's colors for the same photographs."""
+        """The critic's loss in the GAN phase: photographs against the generator's colors for the same photographs.
+
+        A critic that is told the vividness is told the same of both, so that it says nothing of which is which.
+        """
         vividness = batch.vividness
         if vividness is not None and self.critic_sees == "vivid":
             vividness = torch.full_like(vividness, VIVID)
@@ -285,7 +289,8 @@ class GANModule(pl.LightningModule):
         # Not compiled: the second pass moves the vectors of spectral norm in place, which the compiled way back through
         # the first one still needs; the plain one has copies.
         with uncompiled():
-            loss = critic_loss(self.critic(batch.color), self.critic(fake))
+            told = self._told(batch)
+            loss = critic_loss(self.critic(batch.color, told), self.critic(fake, told))
         return loss, {"loss": loss.detach(), "critic_loss": loss.detach()}
 
     def generator_batch(self, batch: Pair) -> tuple[Tensor, Metrics]:
@@ -295,7 +300,7 @@ class GANModule(pl.LightningModule):
         consistency by what it lacks to 1.
         """
         fake, consistency, more = self.generator.colorize(batch)
-        adversarial = generator_adversarial_loss(self.critic(fake), batch.vividness)
+        adversarial = generator_adversarial_loss(self.critic(fake, self._told(batch)), batch.vividness)
         feature, parts = self.generator.feature_loss(fake, batch.color)
         loss = self.adversarial_weight * adversarial + self.feature_weight * feature
         if more:
@@ -307,6 +312,10 @@ class GANModule(pl.LightningModule):
             **parts,
             **more,
         }
+
+    def _told(self, batch: Pair) -> Tensor | None:
+        """The vividness that the critic is told of each picture, if it is told any."""
+        return batch.vividness if self.critic_sees == "told" else None
 
     @property
     def networks(self) -> dict[str, nn.Module]:
