@@ -38,13 +38,14 @@ def media(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def by_command(tmp_path, monkeypatch) -> Callable[[str, Path], bytes]:
-    """``by_command(text, source)``: what the command that the page shows makes of a file."""
+def by_command(tmp_path, monkeypatch) -> Callable[..., bytes]:
+    """``by_command(text, source, *others)``: what the command that the page shows makes of a file."""
 
-    def run(text: str, source: Path) -> bytes:
+    def run(text: str, source: Path, *others: Path) -> bytes:
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         monkeypatch.chdir(folder)
-        (folder / source.name).write_bytes(source.read_bytes())
+        for file in (source, *others):
+            (folder / file.name).write_bytes(file.read_bytes())
         for line in text.splitlines():
             program, *words = shlex.split(line)
             assert program == "nogan" and not main(words)

@@ -114,6 +114,19 @@ def test_a_photograph_is_colored_compared_and_downloaded(visit, media, tmp_path,
     slider.press("ArrowRight")
     slider.press("ArrowRight")
     assert old.locator(".compare").evaluate("e => e.style.getPropertyValue('--cut')") == "52%"
+    page.locator("#advanced").get_by_text("Advanced", exact=True).click()
+    for name, text in (("shadows", "dark"), ("codec", "h264x"), ("hue-limit", "270-330:0.3")):
+        page.locator(f"#flag-{name} :is(input, textarea)").fill(text)
+    page.locator("#again").click()
+    page.get_by_text("'dark' is not a number").wait_for()
+    page.get_by_text("--codec h264x: this ffmpeg has no such encoder").wait_for()
+    page.locator("#flag-codec :is(input, textarea)").fill("")
+    page.locator("#flag-shadows :is(input, textarea)").fill("0.5")
+    page.locator("#again").click()
+    command = old.locator("code").filter(has_text="--hue-limit 270-330:0.3 --shadows 0.5")
+    file = download(page, old.get_by_role("link", name="Download"), tmp_path)
+    assert file.read_bytes() == by_command(command.text_content(), media / "old.jpg")
+    assert not page.locator(".wrong:visible").count()
 
 
 def test_several_photographs_and_models_survive_a_reload_and_come_in_one_zip(visit, media, tmp_path, outputs):

@@ -4,6 +4,7 @@ import io
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import av
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from nogan.app.models import Loaded, Models
 from nogan.app.server import finished, zipped
-from nogan.app.settings import Settings
+from nogan.app.settings import Settings, WrongValue
 from nogan.app.studio import NotThere, Status, Studio, Task, new_key, safe_name
 from nogan.colorize import batch
 from nogan.colorize.batch import BatchOptions
@@ -64,6 +65,30 @@ def test_photographs_come_out_as_by_the_command(studio, album, outputs, media, b
             assert task.status is Status.DONE and task.result.read_bytes() == by_command(task.command, item.path)
     assert Image.open(items[0].current[0].result).getexif()[0x010E] == "Grandmother, 1931"
     assert Image.open(items[1].shown).format == Image.open(items[1].current[0].shown).format == "JPEG"
+
+
+def test_what_is_written_into_further_controls_is_what_the_command_does(
+    studio, album, outputs, media, tmp_path, by_command
+):
+    item = add(studio, album, media / "old.jpg")
+    colors = {"hue-limit": "270-330:0.3  0-40:0.5", "shadows": "0.2", "gamut": "clip", "audio": "none", "quality": "80"}
+    Image.linear_gradient("L").save(tmp_path / "ramp.png")
+    results = []
+    for mask, more in ((False, colors), (False, {**colors, "blend-luma": "64-192"}), (True, {"blend-limit": "9"})):
+        if mask:
+            with studio.masking(album, "ramp.png") as place:
+                place.write_bytes((tmp_path / "ramp.png").read_bytes())
+        studio.color(album, settings(outputs, "a", "b", blend=0.3, more=more))
+        wait(album)
+        (task,) = item.current
+        assert task.status is Status.DONE, task.message
+        results.append(task.result.read_bytes())
+        assert results[-1] == by_command(task.command, item.path, tmp_path / "ramp.png")
+        assert "--audio" not in task.command and ("--blend-mask ramp.png" in task.command) is mask
+    assert len(set(results)) == 3
+    with pytest.raises(UserError, match=r"^letter\.jpg: not an image"), studio.masking(album, "letter.jpg") as place:
+        place.write_text("Dear Sir")
+    assert album.mask.name == "ramp.png"
 
 
 def test_several_models_are_side_by_side_and_what_is_done_is_not_done_again(studio, album, outputs, media):
@@ -132,6 +157,22 @@ def test_values_out_of_range_are_refused(studio, outputs):
     for wrong in ({"saturation": -1}, {"render_factor": 3}, {"blend": 2}, {"preview_seconds": 0}, {"stabilize": 5}):
         with pytest.raises(UserError):
             settings(outputs, **wrong).recipes(studio.models, None, "film")
+    for control, text in (
+        ("hue-limit", "270"), ("hue-limit", "270-400:1"), ("shadows", "-1"), ("shadows", "dark"), ("gamut", "wide"),
+        ("quality", "101"), ("start", "1:75"), ("shot-threshold", "0"), ("codec", "h264x"), ("crf", "99"),
+        ("preset", "slowest"), ("pix-fmt", "yuv999p"), ("encoder-option", "tune=noise"), ("blend-luma", "192-64"),
+        ("blend-limit", "x"),
+    ):  # fmt: skip
+        with pytest.raises(WrongValue) as wrong:
+            settings(outputs, "a", "b", blend=0.5, more={"crf": "20", control: text}).recipes(
+                studio.models, None, "film"
+            )
+        assert wrong.value.control == control and "\n" not in wrong.value.reason
+    settings(outputs, more={"blend-limit": "x"}).recipes(studio.models, None, "film")  # of one model there is no blend
+    for more, control in (({"start": "2", "end": "1"}, "end"), ({"blend-luma": "64-192"}, "blend-luma")):
+        with pytest.raises(WrongValue) as wrong:
+            settings(outputs, "a", "b", blend=0.5, more=more).recipes(studio.models, None, "film", Path("mask.png"))
+        assert wrong.value.control == control
     with pytest.raises(UserError, match="no models"):
         Settings(()).recipes(studio.models, None, "photograph")
     with pytest.raises(UserError, match="not there"):
@@ -205,7 +246,8 @@ def test_photographs_do_not_wait_for_previews_and_films(studio, album, outputs, 
 
 def test_a_film_is_looked_at_canceled_and_gone_on_with(studio, album, outputs, media, monkeypatch, by_command):
     item = add(studio, album, media / "film.mkv")
-    studio.color(album, settings(outputs, stabilize=1, preview_at=0.5, preview_seconds=1))
+    more = {"start": "0:00.2", "codec": "mpeg4", "crf": "4", "encoder-option": "g=9 bf=0", "audio": "none"}
+    studio.color(album, settings(outputs, stabilize=1, preview_at=0.5, preview_seconds=1, more=more))
     wait(album)
     (preview,) = item.current
     assert preview.status is Status.DONE, preview.message
@@ -222,9 +264,11 @@ def test_a_film_is_looked_at_canceled_and_gone_on_with(studio, album, outputs, m
     studio.color_whole(preview)
     wait(album)
     whole = item.current[0]
-    assert whole.status is Status.CANCELED and whole.total == 40 and whole.result is None
+    assert whole.status is Status.CANCELED and whole.total == 35 and whole.result is None
     monkeypatch.setattr(Task, "advance", advance)
     studio.resume(whole)
     wait(album)
     assert whole.status is Status.DONE, whole.message
     assert whole.result.read_bytes() == by_command(whole.command, item.path)
+    with av.open(whole.result) as colored:
+        assert colored.streams.video[0].codec_context.name == "mpeg4" and not colored.streams.audio

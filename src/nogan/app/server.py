@@ -114,21 +114,43 @@ def add_routes(app: FastAPI, studio: Studio, *, local: bool) -> None:
         items = list(mine.items.values())
         cards = {item.id: card(item) for item in items if item.version > known}
         return JSONResponse(
-            {"version": version, "order": [item.id for item in items], "cards": cards, **_summary(mine)},
+            {
+                "version": version,
+                "order": [item.id for item in items],
+                "cards": cards,
+                "mask": mine.mask.name if mine.mask else "",
+                **_summary(mine),
+            },
             headers={"Cache-Control": "no-store"},
         )
 
     @app.post("/studio/upload")
     async def upload(request: Request, name: str) -> Response:
         mine = album(request)
+        with studio.adding(mine, name) as path:
+            await receive(request, name, path)
+        return JSONResponse({})
+
+    @app.post("/studio/mask")
+    async def mask(request: Request, name: str) -> Response:
+        mine = album(request)
+        with studio.masking(mine, name) as path:
+            await receive(request, name, path)
+        return JSONResponse({})
+
+    @app.post("/studio/mask/remove")
+    def no_mask(request: Request) -> Response:
+        studio.set_mask(album(request), None)
+        return JSONResponse({})
+
+    async def receive(request: Request, name: str, path: Path) -> None:
         length = request.headers.get("Content-Length", "")
         studio.check(name, int(length) if length.isdecimal() else None)
-        with studio.adding(mine, name) as path, path.open("wb") as file:
+        with path.open("wb") as file:
             async for block in request.stream():
                 if file.tell() + len(block) > studio.most_bytes:
                     studio.check(name, file.tell() + len(block))
                 await asyncio.to_thread(file.write, block)
-        return JSONResponse({})
 
     @app.post("/studio/item/{key}/remove")
     def remove(request: Request, key: str) -> Response:

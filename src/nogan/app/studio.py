@@ -27,6 +27,7 @@ from nogan.app.models import Loaded, Models
 from nogan.app.settings import Part, Recipe, Settings
 from nogan.app.shown import show_photograph
 from nogan.colorize.batch import Advance, BatchOptions, colorize_files
+from nogan.colorize.blending import Masks
 from nogan.colorize.film import FILM_SUFFIXES
 from nogan.colorize.film.reading import Film
 from nogan.colorize.jobs import READ_SUFFIXES, Job, packages_for
@@ -199,12 +200,14 @@ class Album:
         folder: of its files.
         items: in the order in which they came.
         settings: those used last.
+        mask: a gray picture that says where the second of two blended models is.
     """
 
     id: str
     folder: Path
     items: dict[str, Item] = field(default_factory=dict)
     settings: Settings | None = None
+    mask: Path | None = None
     _clock: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     version: int = 0
 
@@ -325,6 +328,33 @@ class Studio:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
+    @contextlib.contextmanager
+    def masking(self, album: Album, name: str) -> Iterator[Path]:
+        """A place to write a mask to; at the end of the context it is the one of the album.
+
+        Raises:
+            UserError: it is no picture that can be read.
+        """
+        name = safe_name(name)
+        self.check(name, None)
+        folder = album.folder / f"mask-{secrets.token_hex(8)}"  # a new one each time: tasks may still use the others
+        folder.mkdir(parents=True)
+        try:
+            yield folder / name
+            Masks(folder / name)(folder / name)
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, UserError):
+                raise UserError(str(error).replace(f"{folder}/", "")) from error
+            raise
+        self.set_mask(album, folder / name)
+
+    def set_mask(self, album: Album, mask: Path | None) -> None:
+        """Blend by a mask from now on, or by none."""
+        with self._lock:
+            album.mask = mask
+            album.tick()
+
     def remove(self, item: Item) -> None:
         """Take a file out of its album, with all that was made of it."""
         with self._lock:
@@ -350,7 +380,9 @@ class Studio:
         Raises:
             UserError: the settings are none.
         """
-        recipes = {kind: settings.recipes(self.models, self.device, kind) for kind in ("photograph", "film")}
+        recipes = {
+            kind: settings.recipes(self.models, self.device, kind, album.mask) for kind in ("photograph", "film")
+        }
         with self._lock:
             album.settings = settings
             for item in list(album.items.values()) if items is None else items:
@@ -538,12 +570,19 @@ def safe_name(name: str) -> str:
 
 
 def _of_part(film: Path, part: Part, options: BatchOptions) -> BatchOptions:
-    """The options for a part of a film: original and result beside each other, without sound."""
+    """The options for a part of a film, or of what is to be colored of it.
+
+    Original and result beside each other, without sound, and encoded so that a browser plays it.
+    """
     found = Film.open(film)
+    first = options.start or Fraction(0)
     length, seconds = (found.frames or 0) / found.rate, Fraction(part.seconds)
-    start = max(min(Fraction(part.at) * length, length - seconds), Fraction(0))
-    end = None if length and start + seconds >= length else start + seconds
-    return replace(options, start=start or None, end=end, compare=True, audio="none")
+    last = length if options.end is None else options.end
+    start = max(min(first + Fraction(part.at) * (last - first), last - seconds), first)
+    end = last if last and start + seconds >= last else start + seconds
+    usual = {name: getattr(BatchOptions(), name) for name in ("codec", "crf", "preset", "pix_fmt", "encoder_options")}
+    whole = options.end is None and end == length
+    return replace(options, start=start or None, end=None if whole else end, compare=True, audio="none", **usual)
 
 
 def _fetched(task: Task, done: int) -> None:

@@ -10,6 +10,7 @@ a command without a word, with code 1.
 Nothing here imports more than argparse before a command is chosen.
 """
 
+import argparse
 import importlib
 import io
 import os
@@ -89,6 +90,18 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 def parser_of(name: str, **options: Any) -> Parser:
     """A parser for command ``name``; ``options`` are argparse's."""
     return Parser(program(name), **{"description": f"{sentence(COMMANDS[name])}.", **options})
+
+
+def reading(reader: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A reader of text that raises :class:`~nogan.common.errors.UserError`, as argparse takes it."""
+
+    def read(text: str) -> Any:
+        try:
+            return reader(text)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 def sentence(words: str) -> str:

@@ -8,20 +8,20 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from nogan.commands import Parser, parser_of
+from nogan.colorize.flags import FLAGS, check, number, positive_number, render_factor
+from nogan.commands import Parser, parser_of, reading
+from nogan.common.errors import UserError
 from nogan.common.program import command
 from nogan.common.terminal import name_column, say
 from nogan.networks.named import STARTER
 
 if TYPE_CHECKING:
-    from nogan.colorize.adjustments import Adjustments, HueLimit, Tint
+    from nogan.colorize.adjustments import Adjustments, Tint
     from nogan.colorize.batch import Advance, BatchOptions, BatchReport
     from nogan.colorize.blending import Blending
     from nogan.colorize.film import FilmReport
-
-_NUMBER = r"(\d+(?:\.\d+)?)"
 
 EXAMPLES = """examples:
   {0} old.jpg -o new.jpg
@@ -30,6 +30,8 @@ EXAMPLES = """examples:
   {0} "scans/**/*.tif" -o colored/ --blend vivid:0.6 stable:0.4
   {0} film.mkv -o film-color.mkv --checkpoint generator.safetensors --stabilize
 """
+
+_Group = argparse._ActionsContainer  # what a parser and its groups have in common; the module has no other name for it
 
 NO_CHECKPOINT = (
     f"no --checkpoint: coloring with the {STARTER}, a small model; --checkpoint deoldify-artistic fetches a better one"
@@ -68,27 +70,17 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "deoldify-artistic (default: starter, which comes with the package); RUN:v0.5 sets its vividness",
     )
     model.add_argument("--blend", nargs="+", metavar="X:WEIGHT", help="mix the chroma of several checkpoints")
-    models.add_argument(
-        "--blend-luma",
-        type=_levels,
-        metavar="LOW-HIGH",
-        help="the first of two in the shadows, the other in the lights, and both between these levels of 255: 64-192",
-    )
+    _add(models, "blend-luma")
     models.add_argument(
         "--blend-mask",
         type=Path,
         metavar="M",
         help="the second of two where a gray picture is white; or a folder with one for each file, by its name",
     )
-    models.add_argument(
-        "--blend-limit",
-        type=_factor,
-        metavar="N",
-        help="chroma never further than N levels of 255 from that of the first",
-    )
+    _add(models, "blend-limit")
     models.add_argument(
         "--render-factor",
-        type=_render_factor,
+        type=reading(render_factor),
         metavar="N",
         help="the network sees 16 x N px a side: low is vivid, high is fine; or 'auto' (default: what suits the model, "
         "else 35, film 21)",
@@ -100,47 +92,22 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="0 (steady) to 1 (vivid): of a model=unified generator (default: 1; film 0), of a run's before and after "
         "its GAN phase, or of two checkpoints (--blend STEADY VIVID)",
     )
-    add("--compare", action="store_true", help="write the original and the result side by side")
-    add("--raw", action="store_true", help="the network's own colors, without the original's luma")
-    add(
-        "--gamut",
-        choices=("fit", "clip"),
-        default="fit",
-        help="chroma too strong for its luma: weaken it, so that luma stays (fit, the default), or cut it off as "
-        "DeOldify does (clip)",
-    )
-    add(
-        "--colored",
-        choices=("skip", "redo"),
-        default="redo",
-        help="photographs, and shots of film, that have colors already: keep them as they are (skip), or color anew "
-        "(redo, the default)",
-    )
+    _add(parser, "compare", "raw", "gamut", "colored")
     add("--overwrite", action="store_true", help="replace results that are already there")
     colors = parser.add_argument_group("colors (hues in degrees: 0 red, 60 yellow, 120 green, 180 cyan, 240 blue)")
-    colors.add_argument("--saturation", type=_factor, default=1.0, metavar="F", help="factor of all chroma (default 1)")
+    colors.add_argument(
+        "--saturation", type=reading(number), default=1.0, metavar="F", help="factor of all chroma (default 1)"
+    )
     colors.add_argument(
         "--tint",
-        type=_tint,
+        type=reading(_tint),
         metavar="HUE:AMOUNT",
         help="shift all colors towards a hue by AMOUNT levels of 255: 40:10 is warmer, 220:10 colder",
     )
-    colors.add_argument(
-        "--hue-limit",
-        type=_hue_limit,
-        action="append",
-        default=[],
-        metavar="LOW-HIGH:F",
-        help="factor of the chroma of a range of hues: 270-330:0.3 tames purple; may be given several times",
-    )
-    colors.add_argument(
-        "--shadows", type=_factor, default=1.0, metavar="F", help="factor of chroma in the dark: 0 keeps black neutral"
-    )
+    _add(colors, "hue-limit", "shadows")
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
-    run.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="images a pass (default: 1 on a CPU, 8 on a GPU)"
-    )
+    _add(run, "batch-size")
     run.add_argument(
         "--precision",
         choices=("auto", "fp32", "bf16"),
@@ -149,20 +116,15 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     run.add_argument("--compile", action="store_true", help="compile the network: slow to start, then faster")
     photos = parser.add_argument_group("photographs")
+    _add(photos, "quality")
     photos.add_argument(
-        "--quality", type=_quality, default=95, metavar="Q", help="of JPEG and WebP, 1-100 (default 95)"
-    )
-    photos.add_argument(
-        "--max-megapixels", type=_positive_number, metavar="M", help="refuse larger images (default 500)"
+        "--max-megapixels", type=reading(positive_number), metavar="M", help="refuse larger images (default 500)"
     )
     film = parser.add_argument_group("film")
-    film.add_argument(
-        "--start", type=_time, metavar="TIME", help="begin there: seconds, or H:MM:SS.mmm, since the film's first frame"
-    )
-    film.add_argument("--end", type=_time, metavar="TIME", help="and end there")
+    _add(film, "start", "end")
     film.add_argument(
         "--stabilize",
-        type=_strength,
+        type=reading(_strength),
         nargs="?",
         const=1.0,
         default=0.0,
@@ -186,55 +148,26 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     film.add_argument(
         "--fps",
-        type=_rate,
+        type=reading(_rate),
         metavar="N",
         help="frames a second of numbered pictures (frame_%%04d.png), and makes one film of a folder with such (24)",
     )
-    film.add_argument(
-        "--shot-threshold",
-        type=_positive_number,
-        default=0.35,
-        metavar="T",
-        help="how unlike two frames must be for a cut; lower finds more (default 0.35)",
-    )
-    film.add_argument(
-        "--deinterlace",
-        choices=("auto", "off"),
-        default="auto",
-        help="make whole frames of interlaced ones (auto, the default), or take them as they are (off)",
-    )
-    film.add_argument(
-        "--audio",
-        choices=("auto", "copy", "transcode", "none"),
-        default="auto",
-        help="copy the sound, encode it anew, leave it out, or (auto) copy what fits and encode the rest",
-    )
+    _add(film, "shot-threshold", "deinterlace", "audio")
     encoder = parser.add_argument_group("film: encoder")
-    encoder.add_argument("--codec", default="libx264", help="video encoder of ffmpeg (default libx264)")
-    encoder.add_argument(
-        "--crf", type=int, metavar="N", help="its constant quality, on its own scale; lower is better (default 17)"
-    )
-    encoder.add_argument("--preset", help="slow, veryfast, …: how long it may take to make the file small")
-    encoder.add_argument("--pix-fmt", metavar="F", help="its pixel format, such as yuv422p10le (default: the film's)")
-    encoder.add_argument(
-        "--encoder-option",
-        dest="encoder_options",
-        type=_option,
-        action="append",
-        default=[],
-        metavar="K=V",
-        help="any other option of it, as ffmpeg names them: tune=grain; may be given several times",
-    )
+    _add(encoder, "codec", "crf", "preset", "pix-fmt", "encoder-option")
     for text in argv[: argv.index("--")] if "--" in argv else argv:
         if text.startswith("-") and text != "-" and Path(text).exists():
             parser.error(f"{text}: a name that begins with a dash is taken for an option; write ./{text}")
     arguments = parser.parse_args(_with_strength(argv))
-    arguments.adjustments = _adjustments(parser, arguments)
     arguments.encoder_options = dict(arguments.encoder_options)
-    _check_clip(parser, arguments)
     arguments.chosen = bool(arguments.blend or arguments.checkpoint)
     arguments.blend = _blend(parser, arguments.blend or [arguments.checkpoint or STARTER])
-    arguments.blending = _blending(parser, arguments)
+    try:
+        check(vars(arguments))
+        arguments.adjustments = _adjustments(arguments)
+        arguments.blending = _blending(arguments)
+    except UserError as error:
+        parser.error(str(error))
     return arguments
 
 
@@ -340,97 +273,44 @@ def _options(arguments: argparse.Namespace) -> "BatchOptions":
     return BatchOptions(**{option.name: getattr(arguments, option.name) for option in fields(BatchOptions)})
 
 
-def _adjustments(parser: Parser, arguments: argparse.Namespace) -> "Adjustments":
+def _add(group: _Group, *names: str) -> None:
+    """Add options that the page has, too."""
+    for name in names:
+        flag = FLAGS[name]
+        given: dict[str, Any] = {"dest": flag.field, "help": flag.help.replace("%", "%%"), "default": flag.default}
+        if flag.is_switch:
+            given |= {"action": "store_true"}
+        elif flag.choices:
+            given |= {"choices": flag.choices}
+        else:
+            given |= {"type": reading(flag.read), "metavar": flag.metavar}
+        if flag.several:
+            given |= {"action": "append", "default": []}
+        group.add_argument(flag.option, **given)
+
+
+def _adjustments(arguments: argparse.Namespace) -> "Adjustments":
     from nogan.colorize.adjustments import Adjustments
-    from nogan.common.errors import UserError
 
-    try:
-        return Adjustments(arguments.saturation, arguments.tint, tuple(arguments.hue_limit), arguments.shadows)
-    except UserError as error:
-        parser.error(str(error))
+    return Adjustments(arguments.saturation, arguments.tint, tuple(arguments.hue_limits), arguments.shadows)
 
 
-def _check_clip(parser: Parser, arguments: argparse.Namespace) -> None:
-    if arguments.start is None and arguments.end is None:
-        return
-    from nogan.colorize.film.clip import Clip
-    from nogan.common.errors import UserError
-
-    try:
-        Clip(Fraction(0), arguments.start, arguments.end)
-    except UserError as error:
-        parser.error(str(error))
-
-
-def _time(text: str) -> Fraction:
-    from nogan.colorize.film.clip import seconds_of
-    from nogan.common.errors import UserError
-
-    try:
-        return seconds_of(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE, such as tune=grain")
-    return name, value
-
-
-def _blending(parser: Parser, arguments: argparse.Namespace) -> "Blending":
+def _blending(arguments: argparse.Namespace) -> "Blending":
     from nogan.colorize.blending import Blending
-    from nogan.common.errors import UserError
 
-    try:
-        blending = Blending(arguments.blend_luma, arguments.blend_limit)
-        blending.check([*arguments.blend.values()], masked=arguments.blend_mask is not None)
-        return blending
-    except UserError as error:
-        parser.error(str(error))
-
-
-def _factor(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def _levels(text: str) -> tuple[float, float]:
-    found = re.fullmatch(rf"{_NUMBER}-{_NUMBER}", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected LOW-HIGH, such as 64-192")
-    low, high = map(float, found.groups())
-    return low, high
+    blending = Blending(arguments.blend_luma, arguments.blend_limit)
+    blending.check([*arguments.blend.values()], masked=arguments.blend_mask is not None)
+    return blending
 
 
 def _tint(text: str) -> "Tint":
     from nogan.colorize.adjustments import Tint
 
-    found = re.fullmatch(rf"{_NUMBER}:{_NUMBER}", text)
+    value = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(rf"{value}:{value}", text)
     if not found:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected HUE:AMOUNT, such as 40:10")
+        raise UserError(f"{text!r}: expected HUE:AMOUNT, such as 40:10")
     return Tint(*map(float, found.groups()))
-
-
-def _hue_limit(text: str) -> "HueLimit":
-    from nogan.colorize.adjustments import HueLimit
-
-    found = re.fullmatch(rf"{_NUMBER}-{_NUMBER}:{_NUMBER}", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected LOW-HIGH:FACTOR, such as 270-330:0.3")
-    return HueLimit(*map(float, found.groups()))
-
-
-def _render_factor(text: str) -> int | str:
-    if text == "auto":
-        return text
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'") from None
 
 
 def _with_strength(argv: Sequence[str]) -> list[str]:
@@ -451,7 +331,7 @@ def _rate(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         value = Fraction(0)
     if not 0 < value <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1000, such as 24 or 24000/1001")
+        raise UserError(f"{text!r} is not a number above 0 and up to 1000, such as 24 or 24000/1001")
     return value
 
 
@@ -461,34 +341,11 @@ def _strength(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+        raise UserError(f"{text!r} is not a number from 0 to 1")
     return value
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _positive_number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
-
-
-def _quality(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100")
-    return int(text)
 
 
 def _blend(parser: Parser, parts: Sequence[str]) -> dict[str, float]:
-    from nogan.common.errors import UserError
     from nogan.networks.requested import weights_of
 
     try:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nogan.commands import parser_of
+from nogan.colorize.flags import positive, render_factor
+from nogan.commands import parser_of, reading
 from nogan.common.terminal import name_column, plain
 
 if TYPE_CHECKING:
@@ -97,11 +98,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--data", metavar="DIR", help="photographs with their colors, or a prepared copy of them")
     add("-o", "--output", required=True, type=Path, metavar="DIR", help="folder of the results; run again, it goes on")
     add("--protocol", default="full", metavar="NAME", help="conditions of measuring (default full)")
-    add("--images", type=_positive, metavar="N", help="measure the first N photographs only")
+    add("--images", type=reading(positive), metavar="N", help="measure the first N photographs only")
     add(
         "--render-factor",
         nargs="+",
-        type=_render_factor,
+        type=reading(render_factor),
         default=[],
         metavar="F",
         help="of models, a number or 'auto' (default: the protocol's); several give a row each",
@@ -118,7 +119,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     run = parser.add_argument_group("running")
     run.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: a GPU if there is one)")
     run.add_argument(
-        "--batch-size", type=_positive, metavar="N", help="images a pass (default: 1 on a CPU, 8 on a GPU)"
+        "--batch-size", type=reading(positive), metavar="N", help="images a pass (default: 1 on a CPU, 8 on a GPU)"
     )
     arguments = parser.parse_args(argv)
     if _are_choices(arguments):
@@ -256,15 +257,3 @@ def measure_films(films: Sequence[Path], reference: Path | None, output: Path) -
         for remark in one.remarks:
             print(f"{one.name}: {remark}")
     print(f"{output}: {', '.join(path.name for path in (*written, page))}")
-
-
-def _render_factor(text: str) -> int | str:
-    from nogan.commands.colorize import _render_factor as parse
-
-    return parse(text)
-
-
-def _positive(text: str) -> int:
-    from nogan.commands.colorize import _positive as parse
-
-    return parse(text)

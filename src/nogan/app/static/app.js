@@ -74,6 +74,7 @@
       for (const card of [...at("cards").children]) if (!order.has(card.id.slice(5))) card.remove();
       for (const [id, html] of Object.entries(album.cards)) put(id, html);
       summary(album);
+      mask(album.mask);
       if (album.new) press("added");  // also what came just before the page was reloaded
       if (state.lost) { state.lost = false; say(""); }
       wait = album.open || album.new ? 500 : 3000;
@@ -95,12 +96,21 @@
     document.title = album.open ? `${album.done}/${album.total} nogan` : "nogan";
   }
 
+  // The mask of a blend, in the settings; they are drawn by gradio, which may have drawn them anew.
+  function mask(name) {
+    const line = at("mask-now");
+    if (!line) return;
+    line.hidden = !name;
+    line.querySelector("span").textContent = name;
+    line.querySelector("button").disabled = false;
+  }
+
   // --- files -------------------------------------------------------------------------------------------------------
 
-  function send(file) {
+  function send(file, where = "upload") {
     return new Promise((done) => {
       const request = new XMLHttpRequest();
-      request.open("POST", `/studio/upload?name=${encodeURIComponent(file.name)}`);
+      request.open("POST", `/studio/${where}?name=${encodeURIComponent(file.name)}`);
       request.upload.onprogress = (event) => {
         if (event.lengthComputable && file.size > 5e6) {
           say(`Taking ${file.name}: ${Math.round((100 * event.loaded) / event.total)} %`);
@@ -146,6 +156,11 @@
     if (event.target.matches(".compare input")) cut(event.target);
   });
   document.addEventListener("change", (event) => {
+    if (event.target.id === "mask-file" && event.target.files.length) {
+      const [file] = event.target.files;
+      event.target.value = "";
+      send(file, "mask").then((reason) => { at("mask-wrong").textContent = reason; refresh(); });
+    }
     if (event.target.id === "files") { take([...event.target.files]); event.target.value = ""; }
   });
   document.addEventListener("click", async (event) => {

@@ -370,6 +370,17 @@ class Encoding:
         return luma if self.raw else None, cb, cr
 
 
+def check_encoder(options: FilmOptions) -> None:
+    """Refuse what the encoder does not take of any film, before there is one.
+
+    Raises:
+        UserError: no such encoder or pixel format, or it does not take its quality or another option.
+    """
+    formats = formats_for(options.codec, options.pix_fmt, bits=8, odd=False)
+    own = quality_options(options.codec, options.crf) | _CODEC_OPTIONS.get(options.codec, {})
+    check_options(options.codec, _given_options(options), own, (640, 480), formats.stored)
+
+
 def _encoder_options(film: Film, options: FilmOptions, depth: int) -> dict[str, str]:
     """The encoder's options: quality, HDR of the film as far as it is kept, and what it always needs."""
     result = quality_options(options.codec, options.crf) | _CODEC_OPTIONS.get(options.codec, {})
