@@ -41,6 +41,7 @@ SMALL = (
     "nogan.critic.fakes={size:32,batch_size:16,share:0.16}",
     "nogan.critic.phases.c1={size:32,batch_size:16,epochs:1}",
     "nogan.gan={size:32,batch_size:16,epochs:1,lr:2e-4}",
+    "nogan.gan.vividness={at_zero:0.25,at_one:0.5,critic_sees:all}",
     *("nogan.inflection.action=mark", "nogan.ema=0.95", "nogan.snapshot_every=0.3"),
     *("probe={images:16,size:32,grid:8,batch_size:16}", "logger=csv"),
 )
