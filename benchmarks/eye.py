@@ -2,15 +2,18 @@
 
     python benchmarks/eye.py experiments/evaluation
 
-The folder has ``choices.json``, as ``nogan evaluate --blind`` gives it, and ``values.csv``: the figures of every
-picture. A figure agrees with a choice if it is better for the chosen picture; equal values count half. Choices of
-neither are left out. Intervals are 95 %, by resampling the photographs, since choices on one are not independent.
+The folder has ``choices.json``, as ``nogan evaluate --blind`` gives it, ``values.csv``, the figures of every picture,
+and ``sets.csv``: the chroma FD of each colorizer's pictures together, and that of the generator before its first GAN
+phase on the same ones. A figure agrees with a choice if it is better for the chosen picture; equal values count half.
+Choices of neither are left out. Intervals are 95 %, by resampling the photographs, since choices on one are not
+independent.
 """
 
 import argparse
 import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ import torch
 
 from nogan.evaluation.blind import Choice, bradley_terry, read_choices
 from nogan.evaluation.eye import weighed
+from nogan.evaluation.merit import ENOUGH, WEIGHT
 
 Figures = Mapping[str, float]
 RESAMPLED = 2000
@@ -41,8 +45,14 @@ def by_eye(own: Figures, truth: Figures) -> float:
     return float(weighed(*(torch.tensor(value) for value in values)))
 
 
+def merit(own: Figures, truth: Figures, weight: float = WEIGHT, enough: float = ENOUGH) -> float:
+    """:mod:`nogan.evaluation.merit` of one picture: the color gained is that of its colorizer."""
+    return by_eye(own, truth) + weight * min(own["gained"], enough)
+
+
 FIGURES: dict[str, Callable[[Figures, Figures], float]] = {  # higher is better
     "quality, by eye": by_eye,
+    "merit": merit,
     "quality as before (without jitter)": before,
     "PSNR": lambda own, truth: own["psnr"],
     "SSIM": lambda own, truth: own["ssim"],
@@ -59,12 +69,18 @@ FIGURES: dict[str, Callable[[Figures, Figures], float]] = {  # higher is better
 }
 
 
-def read_values(path: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Figures by image and colorizer."""
-    with path.open(encoding="utf-8", newline="") as file:
+def read_values(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Figures by image and colorizer; ``gained`` is the color that the colorizer has gained, in ln(chroma FD)."""
+    with (folder / "sets.csv").open(encoding="utf-8", newline="") as file:
+        gained = {
+            (row["kind"], row["colorizer"]): math.log(float(row["chroma_fd_before"]) / float(row["chroma_fd"]))
+            for row in csv.DictReader(file)
+        }
+    with (folder / "values.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     return {
         (row["image"], row["colorizer"]): {key: float(row[key]) for key in row if key not in ("image", "colorizer")}
+        | {"gained": gained.get((row["image"].split("/")[0], row["colorizer"]), 0.0)}
         for row in rows
     }
 
@@ -116,15 +132,63 @@ def table(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) 
     return lines
 
 
+WEIGHTS, LIMITS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0), (0.2, 0.3, 0.4, 0.5, 0.7, math.inf)
+
+
+def colors(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) -> list[str]:
+    """Agreement of merit by weight and limit of the color gained, and with both chosen without what they are tried on.
+
+    Chosen is the largest weight, at the limit that agrees best, with which merit agrees as often as quality does.
+    """
+    decided = [choice for choice in choices if choice.chosen != "neither"]
+    before = np.array([choice.left.startswith("pre") != choice.right.startswith("pre") for choice in decided])
+    agreed = {
+        (weight, limit): agreements(decided, values, partial(merit, weight=weight, enough=limit))
+        for weight in WEIGHTS
+        for limit in LIMITS
+    }
+    lines = ["\n**Merit by weight (rows) and limit (columns)**: agreement in percent\n"]
+    lines += ["| | " + " | ".join(f"{limit:g}" for limit in LIMITS) + " |", "|---" * (len(LIMITS) + 1) + "|"]
+    for weight in WEIGHTS:
+        lines.append(
+            f"| {weight:g} | " + " | ".join(f"{100 * agreed[weight, limit].mean():.1f}" for limit in LIMITS) + " |"
+        )
+
+    def chosen(among: np.ndarray) -> tuple[float, float]:
+        rates = {key: found[among].mean() for key, found in agreed.items()}
+        good = [key for key in agreed if rates[key] >= rates[0.0, LIMITS[0]]]
+        heaviest = max(weight for weight, _ in good)
+        return max((key for key in good if key[0] == heaviest), key=lambda key: rates[key])
+
+    images = [choice.image for choice in decided]
+    folds = dict(zip(dict.fromkeys(images), np.random.default_rng(0).permutation(len(set(images))) % 10, strict=True))
+    fold = np.array([folds[image] for image in images])
+    left = {f"tenth {k} of the photographs": fold == k for k in range(10)}
+    names = sorted({name for choice in decided for name in (choice.left, choice.right)})
+    out = {name: np.array([name in (choice.left, choice.right) for choice in decided]) for name in names}
+    for what, parts in (("a tenth of the photographs", left), ("a colorizer", out)):
+        settings = {name: chosen(~part) for name, part in parts.items()}
+        tried = np.concatenate([agreed[settings[name]][part] for name, part in parts.items()])
+        lines.append(
+            f"\nChosen without {what}, tried on it: {100 * tried.mean():.0f} %; weight and limit "
+            + ", ".join(f"{weight:g} at {limit:g}" for weight, limit in dict.fromkeys(settings.values()))
+        )
+    for kind in ("photos", "scenes"):
+        of = before & np.array([image.startswith(kind) for image in images])
+        cells = [f"{100 * found[of].mean():.0f} %" for found in (agreed[0.0, 0.2], agreed[WEIGHT, ENOUGH])]
+        lines.append(f"\nBefore its GAN phase against after, {kind} ({of.sum()}): quality {cells[0]}, merit {cells[1]}")
+    return lines
+
+
 def rankings(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) -> list[str]:
     """For each kind of picture the colorizers by strength, beside the means of a few figures."""
     lines = []
     for kind in sorted({choice.image.split("/")[0] for choice in choices}):
         lines += [
             f"\n**{kind.capitalize()}**\n",
-            "| colorizer | strength | chosen of shown | quality by eye | blotches | wrong strong color | CF / truth | "
-            "PSNR | CIEDE2000 |",
-            "|---" * 9 + "|",
+            "| colorizer | strength | chosen of shown | quality by eye | merit | blotches | wrong strong color | "
+            "CF / truth | PSNR | CIEDE2000 |",
+            "|---" * 10 + "|",
         ]
         part = [choice for choice in choices if choice.image.split("/")[0] == kind]
         for place in bradley_terry(part).colorizers:
@@ -134,11 +198,12 @@ def rankings(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures
             mean = {key: np.mean([v[key] for v, _ in own]) for key in ("psnr", "ciede2000", "cf", "wrong_strong")}
             blotches = np.nanmean([v["false_variation"] for v, _ in own])
             eye = np.mean([by_eye(v, truth) for v, truth in own])
+            with_color = np.mean([merit(v, truth) for v, truth in own])
             ratio = mean["cf"] / np.mean([truth["cf"] for _, truth in own])
             lines.append(
                 f"| {place.name} | {place.strength:+.2f} ({place.low:+.2f} to {place.high:+.2f}) | {place.wins:g} of "
-                f"{place.shown} | {eye:.2f} | {blotches:.2f} | {100 * mean['wrong_strong']:.2f} % | {ratio:.2f} | "
-                f"{mean['psnr']:.2f} | {mean['ciede2000']:.2f} |"
+                f"{place.shown} | {eye:.2f} | {with_color:.2f} | {blotches:.2f} | {100 * mean['wrong_strong']:.2f} % | "
+                f"{ratio:.2f} | {mean['psnr']:.2f} | {mean['ciede2000']:.2f} |"
             )
     return lines
 
@@ -147,8 +212,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    choices, values = read_choices(folder / "choices.json"), read_values(folder / "values.csv")
-    print("\n".join([*table(choices, values), *rankings(choices, values)]))
+    choices, values = read_choices(folder / "choices.json"), read_values(folder)
+    print("\n".join([*table(choices, values), *colors(choices, values), *rankings(choices, values)]))
 
 
 if __name__ == "__main__":

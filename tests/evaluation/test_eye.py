@@ -139,7 +139,9 @@ def test_quality_agrees_with_the_recorded_choices_as_the_record_says():
     finally:
         sys.path.pop(0)
     choices = [c for c in eye.read_choices(folder / "choices.json") if c.chosen != "neither"]
-    agreed = eye.agreements(choices, eye.read_values(folder / "values.csv"), eye.by_eye)
+    agreed = eye.agreements(choices, eye.read_values(folder), eye.by_eye)
     record = (ROOT / "experiments" / "eye.md").read_text(encoding="utf-8")
     assert f"| quality, by eye | {100 * agreed.mean():.0f} %" in record
+    with_color = eye.agreements(choices, eye.read_values(folder), eye.merit)
+    assert f"| merit (below) | {100 * with_color.mean():.0f} %" in record
     assert len(choices) >= 200

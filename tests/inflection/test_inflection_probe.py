@@ -10,38 +10,20 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from nogan.inflection import make_detector
-from nogan.inflection.quality import Seen, best, quality
+from nogan.inflection.merit import merit
 from nogan.report import write_report
 from nogan.training.run import train
 
 
-def test_quality_is_what_the_probe_measured_and_nothing_else():
-    assert quality({"quality": -2.5, "chroma_fd": 100.0}) == -2.5
-    assert math.isnan(quality({"chroma_fd": 100.0})), "as of a run of an earlier version"
-
-
-def test_the_best_snapshot_has_gained_color_and_of_those_the_highest_quality():
-    """The quickstart that was looked at: by quality alone before the phase, by the observer batch 99."""
-    quickstart = [
-        (0, -1.70, 171),
-        (9, -2.03, 157),
-        (18, -2.37, 132),
-        (45, -2.97, 97),
-        (72, -3.05, 93),
-        (99, -2.79, 120),
-    ]
-    assert best([Seen(*each) for each in quickstart]) == Seen(99, -2.79, 120)
-    assert best([Seen(*each) for each in quickstart[:3]]).step == 18
-    worse = [Seen(0, -2.0, 100.0), Seen(9, -1.0, 110.0)]
-    assert best(worse).step == 0, "no color was gained"
-    assert best([each._replace(chroma_fd=math.nan) for each in worse]).step == 9, "quality alone"
-    assert best([]) is None
+def test_merit_is_what_the_probe_measured_and_nothing_else():
+    assert merit({"merit": -2.5, "quality": -3.0, "chroma_fd": 100.0}) == -2.5
+    assert math.isnan(merit({"quality": -3.0, "chroma_fd": 100.0})), "as of a run of an earlier version"
 
 
 def feed(detector, faults, every=10, first=0):
     """Snapshots a hundredth of ``faults`` below the truth, and critic losses between; what it says, and when."""
     for i, fault in enumerate(faults, start=first):
-        if verdict := detector.measured(i * every, {"quality": -fault / 100}):
+        if verdict := detector.measured(i * every, {"merit": -fault / 100}):
             return i * every, verdict
         for step in range(i * every, (i + 1) * every):
             assert detector.update(step, 0.5) is None
@@ -76,7 +58,7 @@ def test_it_has_a_last_word():
 
 @pytest.mark.parametrize("action", ["stop", "mark"])
 def test_a_phase_without_gain_is_said_to_be_one(smallest, tmp_path, caplog, monkeypatch, action):
-    monkeypatch.setattr("nogan.inflection.probe.best", lambda seen: seen[0])
+    monkeypatch.setattr("nogan.training.callbacks.probe.merit_of_each", lambda qualities, own, before: 0 * qualities)
     out = io.StringIO()
     overrides = ("nogan.repeats=0", "trainer.limit_batches=3", f"nogan.inflection.action={action}")
     with caplog.at_level("INFO", "nogan"):
@@ -100,7 +82,7 @@ def loss_of(step):
 def feed_both(detector, faults, every=10):
     """As :func:`feed`, with critic losses that rise."""
     for i, fault in enumerate(faults):
-        if verdict := detector.measured(i * every, {"quality": -fault / 100}):
+        if verdict := detector.measured(i * every, {"merit": -fault / 100}):
             return i * every, verdict
         for step in range(i * every, (i + 1) * every):
             assert detector.update(step, loss_of(step)) is None
@@ -159,15 +141,13 @@ def test_a_run_ends_with_the_snapshot_that_the_probe_likes_best(smallest, tmp_pa
     record = json.loads((tmp_path / "records.json").read_text())[-1]
     snapshots = tmp_path / "snapshots" / "gan@1"
     measured = {int(note.stem[5:]): json.loads(note.read_text()) for note in snapshots.glob("step-??????.json")}
-    seen = [Seen(step, quality(measured[step]), measured[step]["chroma_fd"]) for step in sorted(measured)]
-    found = best(seen)
+    found = max(sorted(measured), key=lambda step: merit(measured[step]))
     assert len(measured) > 4
     assert record["end"] == "inflection"
     assert record["verdict"]["detector"] == "probe"
     assert record["rolled_back_to"] == record["verdict"]["inflection"]
-    assert record["rolled_back_to"] == found.step
+    assert record["rolled_back_to"] == found
     final, snapshot = (
-        load_file(path)
-        for path in (tmp_path / "generator.safetensors", snapshots / f"step-{found.step:06d}.safetensors")
+        load_file(path) for path in (tmp_path / "generator.safetensors", snapshots / f"step-{found:06d}.safetensors")
     )
     assert all(torch.equal(snapshot[name], final[name]) for name in final)

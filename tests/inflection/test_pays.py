@@ -24,7 +24,7 @@ def qualities(curve, scatter=0.05, seed=0):
 def feed(detector, rows, first=0):
     for number, row in enumerate(rows, start=first):
         detector.pictured(number * EVERY, row.tolist())
-        if verdict := detector.measured(number * EVERY, {"quality": float(row.mean())}):
+        if verdict := detector.measured(number * EVERY, {"merit": float(row.mean())}):
             return number * EVERY, verdict
         for step in range(number * EVERY, (number + 1) * EVERY, 2):
             assert detector.update(step, 0.4) is None
@@ -64,6 +64,14 @@ def test_it_waits_through_a_first_trough():
     assert when > 350 and verdict.inflection > 300
 
 
+def test_a_phase_that_gains_nothing_ends_with_the_generator_before_it_but_not_in_its_first_trough():
+    when, verdict = feed(make_detector("pays", total_steps=TOTAL), qualities(lambda t: -t))
+    assert 400 <= when < 500 and verdict.inflection == 0
+    assert "no snapshot was better" in verdict.reason
+    late = feed(make_detector("pays", total_steps=TOTAL), qualities(lambda t: -2 * t if t < 0.3 else -1.2 + 2 * t))
+    assert late is None or late[1].inflection > 0, "the line through the last snapshots promises a gain"
+
+
 def test_a_checkpoint_continues_to_the_bit():
     rows = qualities(saturating)
     whole = feed(make_detector("pays", total_steps=TOTAL), rows)
@@ -80,7 +88,7 @@ def test_without_pictures_one_by_one_it_takes_their_mean():
     found = [
         verdict
         for number, row in enumerate(qualities(saturating, scatter=0.0))
-        if (verdict := detector.measured(number * EVERY, {"quality": float(row.mean())}))
+        if (verdict := detector.measured(number * EVERY, {"merit": float(row.mean())}))
     ]
     assert len(found) == 1
 

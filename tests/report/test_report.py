@@ -392,13 +392,13 @@ def test_every_measure_and_detector_is_explained():
 
 def test_the_measure_in_a_verdict_is_explained(copied, open_page):
     records = json.loads((copied / "records.json").read_text())
-    reason = "held-out quality at batch 2 is +0.53 to before the phase; the best of the phase"
+    reason = "held-out merit at batch 2 is +0.53 to before the phase; the best of the phase"
     records[4]["verdict"] |= {"detector": "combined", "reason": reason}
     (copied / "records.json").write_text(json.dumps(records))
     page = open_page(write_report(copied))
     verdict = page.locator(".verdicts li").first
     assert reason in verdict.inner_text()
-    verdict.locator(".term", has_text="quality").focus()
+    verdict.locator(".term", has_text="merit").focus()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Tab")
     assert "0 is the truth" in page.locator("#explanation").inner_text()

@@ -62,6 +62,6 @@ def test_no_inflection_point_is_seen_before_it_is_reached():
     for step in range(4):  # snapshots after 0, 1, 2 and 3 batches, each better than the one before
         if step:
             detector.update(step - 1, 0.5)
-        assert detector.measured(step, {"quality": step - 4.0, "chroma_fd": 90.0 - step}) is None
+        assert detector.measured(step, {"merit": step - 4.0, "chroma_fd": 90.0 - step}) is None
     verdict = NotedVerdict.of(detector.finish(), "stop")
     assert (verdict.inflection, verdict.seen_at) == (3, 3)

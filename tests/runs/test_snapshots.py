@@ -89,10 +89,10 @@ def test_moving_averages_count_and_go_with_their_snapshots(run):
 
 
 def test_pruning_spares_the_snapshot_that_the_phase_may_go_back_to(run):
-    flat = {"quality": -3.0}
+    flat = {"merit": -3.0}
     for store in stores(run).values():
         for step in store.steps():
-            note = flat | ({"quality": -2.0} if step == 20 else {})
+            note = flat | ({"merit": -2.0} if step == 20 else {})
             store.path(step).with_suffix(".json").write_text(json.dumps(note))
     prune(run, 1)
     assert [store.steps() for store in stores(run).values()] == [[0, 20, 50], [0, 20, 50]]
@@ -160,6 +160,7 @@ def test_who_may_read_the_weights_is_the_umasks_word(tmp_path, umask, mode):
 
 def test_the_table_fits_into_80_columns_with_nothing_cut_off(run):
     widest = {
+        "merit": -12.345,
         "colorfulness_ratio": 1.26,
         "psnr": 21.508,
         "chroma_fd": 1234.56,
@@ -175,6 +176,7 @@ def test_the_table_fits_into_80_columns_with_nothing_cut_off(run):
     assert "…" not in said.getvalue()
     assert said.getvalue().splitlines()[-1].split() == [
         "50",
+        "-12.35",
         "126%",
         "21.51",
         "1234.6",

@@ -44,10 +44,10 @@ def test_a_run_ends_after_a_cycle_that_did_not_pay(smallest, tmp_path, monkeypat
     (gained, worth) = told[0]
     record, store = run.records()[-1], tmp_path / "snapshots" / "gan@1"
     assert worth == 0.05 and gained == gains(run, run.records()) and store.is_dir()
-    assert gained[0] == pytest.approx(record.metrics["quality"] - gains_before(run), abs=1e-6)
+    assert gained[0] == pytest.approx(record.metrics["merit"] - gains_before(run), abs=1e-6)
 
 
 def gains_before(run: RunFolder) -> float:
     from nogan.runs.snapshots import SnapshotStore
 
-    return SnapshotStore(run.snapshots("gan@1")).metrics(0)["quality"]
+    return SnapshotStore(run.snapshots("gan@1")).metrics(0)["merit"]

@@ -108,7 +108,7 @@ def test_a_run_ends_with_the_average_that_it_measured_as_such_also_when_cut(smal
     assert all(torch.equal(kept[name], end[name]) for end in ends for name in kept)
     assert record["metrics"] == store.metrics(chosen)
     assert len(store.pictures(chosen)) == 4
-    assert sum(store.pictures(chosen)) / 4 == pytest.approx(record["metrics"]["quality"], abs=1e-4)
+    assert sum(store.pictures(chosen)) / 4 == pytest.approx(record["metrics"]["merit"], abs=1e-4)
 
     train(smallest(*AVERAGED, *SINGLE), tmp_path / "single", console=QUIET)  # the same training; nothing goes back
     single = SnapshotStore(tmp_path / "single" / "snapshots" / "gan@1")
@@ -122,6 +122,7 @@ def test_a_run_ends_with_the_average_that_it_measured_as_such_also_when_cut(smal
     train(smallest(*AVERAGED, f"resume={tmp_path / 'cut'}"), tmp_path / "cut", console=QUIET)
     again = load_file(tmp_path / "cut" / "generator.safetensors")
     assert all(torch.equal(ends[0][name], again[name]) for name in again)
+    assert SnapshotStore(tmp_path / "cut" / "snapshots" / "gan@1").all_metrics() == store.all_metrics()
 
 
 def test_a_phase_without_a_verdict_ends_with_the_last_average_and_a_marked_one_as_it_trained(smallest, tmp_path):

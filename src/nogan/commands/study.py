@@ -59,6 +59,9 @@ def _add_real(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--large-seeds", type=int, default=3, help="runs on the photographs at 64 px (default 3)")
     parser.add_argument("--first-seed", type=int, default=200, help="seed of the first run of each set (default 200)")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after so many, begin no further run")
+    parser.add_argument(
+        "--no-train", dest="train", action="store_false", help="measure the runs that are trained, begin no others"
+    )
     parser.add_argument("--encoder-weights", type=Path, help="a file, for the runs at 64 px (default: fetched)")
     parser.add_argument("--threads", type=int, default=1, help="processor threads of a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")

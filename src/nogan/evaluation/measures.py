@@ -279,6 +279,17 @@ MEASURES = {
             source=_OURS,
         ),
         Measure(
+            "merit",
+            "merit",
+            "quality by eye, and the color gained in GAN phases: snapshots are compared by it",
+            "higher",
+            digits=2,
+            definition="Quality by eye plus 4 × the fall of ln(chroma FD) since the first GAN phase of the run began, "
+            "at most 1.2. Snapshots, and the end of a GAN phase, are judged by it.",
+            source=_OURS,
+            per_image=False,
+        ),
+        Measure(
             "unexplained",
             "unexplained",
             "share of pixels with a strong color that surroundings and lightness do not explain",
@@ -310,8 +321,8 @@ TABLE = (
 """What ``nogan evaluate`` measures, in the order of its tables."""
 
 OF_A_RUN = (
-    *("quality", "colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "a_shift", "b_shift", "change"),
-    *("shift_variation", "scale_variation"),
+    *("merit", "quality", "colorfulness_ratio", "psnr", "chroma_fd", "orange_red", "a_shift", "b_shift"),
+    *("change", "shift_variation", "scale_variation"),
 )
 """What a run measures without being asked; ``objective=`` adds one of the others."""
 

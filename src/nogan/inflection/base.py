@@ -184,8 +184,8 @@ class Detector:
         self.fired = self.fired or verdict is not None
         return verdict
 
-    def pictured(self, step: int, qualities: Sequence[float]) -> None:
-        """Take in the quality of each held-out picture at snapshot ``step``, the same pictures in the same order.
+    def pictured(self, step: int, merits: Sequence[float]) -> None:
+        """Take in the merit of each held-out picture at snapshot ``step``, the same pictures in the same order.
 
         It comes before :meth:`measured` of that snapshot. Detectors that do not compare picture by picture ignore it.
         """

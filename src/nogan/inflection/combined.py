@@ -53,9 +53,10 @@ class CombinedSettings(ProbeSettings):
 class Combined(ShapeWithoutPictures):
     """Fires when neither a better snapshot nor a higher critic loss has come for long; names the best snapshot so far.
 
-    Assumes what `probe` assumes about the held-out pictures. Also assumes that quality goes on rising, if in waves, for
+    Assumes what `probe` assumes about the held-out pictures. Also assumes that merit goes on rising, if in waves, for
     as long as the critic's loss reaches new heights. So the loss keeps the trough of a wave from being taken for the
-    end, and half the patience of `probe` is enough. Like `probe`, it has a verdict at the end of every phase.
+    end, and half the patience of `probe` is enough. Like `probe`, it does not fire while the snapshot before the phase
+    is the best, and has a verdict at the end of every phase.
 
     If no snapshot has been measured, as in a training loop without held-out pictures, it does what `shape` does.
     """
@@ -82,7 +83,8 @@ class Combined(ShapeWithoutPictures):
             self.crest, self.crest_step = average, step
 
     def _is_over(self, step: int) -> bool:
-        return step - max(self.best.step, self.crest_step) >= self.settings.patience * self.settings.total_steps
+        since = max(self.best.step, self.crest_step)
+        return self.best.step > 0 and step - since >= self.settings.patience * self.settings.total_steps
 
     def _what_stands(self, step: int) -> str:
         height = f"the critic loss has not risen above {self.crest:.2f} for {step - self.crest_step}"

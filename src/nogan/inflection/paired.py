@@ -14,7 +14,7 @@ _NORMAL = NormalDist()
 
 
 class Difference(NamedTuple):
-    """The mean difference in quality of a generator to another one, on the pictures of the probe.
+    """The mean difference in merit of a generator to another one, on the pictures of the probe.
 
     Attributes:
         mean: above 0 where the generator is better.
@@ -34,7 +34,7 @@ class Difference(NamedTuple):
 
 
 def difference(own: Sequence[float], other: Sequence[float], look: int) -> Difference:
-    """The difference of ``own`` to ``other``, the qualities of the same pictures, at look number ``look`` (from 1).
+    """The difference of ``own`` to ``other``, the merits of the same pictures, at look number ``look`` (from 1).
 
     The pictures are a sample, and the same one at each look, so looks are neither independent nor few. Look k is given
     the share 1 / (k (k + 1)) of the error, which add up to 1 however many there are: a confidence sequence by the

@@ -8,15 +8,17 @@ from pydantic import Field
 
 from nogan.inflection.base import DetectorSettings, Verdict, correlation_inflation
 from nogan.inflection.combined import ShapeWithoutPictures
+from nogan.inflection.merit import merit
 from nogan.inflection.paired import difference, expected_excess
 from nogan.inflection.probe import BestSnapshot
-from nogan.inflection.quality import quality
 
 AHEAD = 0.1
 """The stretch that ``worth`` is for, as a share of the phase."""
-BACK = 0.15
+BACK = 0.25
 """The stretch whose trend is taken for the next, as a share of the phase."""
-LEAST, MOST = 5, 12
+GRIP = 0.4
+"""Share of the phase in which colors may get worse before they get better: no phase is without gain before it."""
+LEAST, MOST = 5, 14
 """Snapshots that the trend is taken of."""
 HELD = 2
 """Snapshots in a row at which the expected gain must be too small."""
@@ -24,7 +26,7 @@ HELD = 2
 
 class PaysSettings(DetectorSettings):
     """``worth``: what a tenth of the phase must be expected to gain for the phase to go on, as a share of the gain so
-    far: 0.02 ends it when the next tenth of the batches promises less than 2 % of what they have gained."""
+    far: 0.02 ends it when the next tenth of the batches promises less than 2 % of what has been gained."""
 
     worth: float = Field(default=0.02, gt=0, lt=1)
 
@@ -32,13 +34,16 @@ class PaysSettings(DetectorSettings):
 class Pays(ShapeWithoutPictures):
     """Fires when the next tenth of the phase is expected to gain too little; names the best snapshot so far.
 
-    Assumes that the trend of quality over the last snapshots goes on. The expected gain is that of a straight line
+    Assumes that the trend of merit over the last snapshots goes on. The expected gain is that of a straight line
     through them, a tenth of the phase ahead, over the best snapshot; picture by picture, so that what makes a picture
     hard for every generator cancels out. Its uncertainty, from the scatter over the pictures and about the line, counts
     as a chance: what may be gained can be kept, and what may be lost can be left. So noise makes it wait, and the
     steadier snapshots are (``nogan.inflection.average``) and the more pictures there are (``probe.images``), the sooner
-    it knows. The gain so far is that of the best snapshot over the lowest before it. It does not fire while the
-    snapshot before the phase is the best.
+    it knows. What is at stake, of which ``worth`` is a share, is the distance of the best snapshot to the lowest.
+
+    Colors get worse before they get better when the critic first acts on them. So while the snapshot before the phase
+    is the best, it waits for two fifths of the phase, and follows the line to the end of the phase, not for a tenth of
+    it; if that promises nothing either, the phase brought no gain, and the generator before it is kept.
 
     Also says whether the last snapshot is better than the best so far, worse, or not told apart, by a confidence
     sequence (:mod:`nogan.inflection.paired`).
@@ -49,34 +54,34 @@ class Pays(ShapeWithoutPictures):
     name = "pays"
     Settings = PaysSettings
     settings: PaysSettings
-    STATE = (*BestSnapshot.STATE, "top", "top_pictures", "steps", "rows", "lowest", "gain", "looks", "held")
+    STATE = (*BestSnapshot.STATE, "top", "top_pictures", "steps", "rows", "lowest", "looks", "held")
 
     def __init__(self, settings: PaysSettings):
         super().__init__(settings)
-        self.top = -math.inf  # the highest quality so far …
+        self.top = -math.inf  # the highest merit so far …
         self.top_pictures: list[float] = []  # … and that of each picture
         self.steps: list[int] = []  # of the last snapshots …
-        self.rows: list[list[float]] = []  # … and the quality of each picture in them
-        self.lowest = self.gain = 0.0
+        self.rows: list[list[float]] = []  # … and the merit of each picture in them
+        self.lowest = 0.0
         self.looks = self.held = 0
         self._pictures: list[float] = []  # of the snapshot whose metrics come next
 
-    def pictured(self, step: int, qualities: Sequence[float]) -> None:
-        """Take in the quality of each held-out picture."""
-        self._pictures = [float(value) for value in qualities]
+    def pictured(self, step: int, merits: Sequence[float]) -> None:
+        """Take in the merit of each held-out picture."""
+        self._pictures = [float(value) for value in merits]
 
     def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
         """Take in the metrics of snapshot ``step``; a verdict if what may still be gained is too little."""
-        pictures, self._pictures = self._pictures or [quality(metrics)], []
-        if not self.fired and np.isfinite([*pictures, quality(metrics)]).all():
-            self._remember(step, pictures, quality(metrics))
+        pictures, self._pictures = self._pictures or [merit(metrics)], []
+        if not self.fired and np.isfinite([*pictures, merit(metrics)]).all():
+            self._remember(step, pictures, merit(metrics))
         return super().measured(step, metrics)
 
     def _remember(self, step: int, pictures: list[float], value: float) -> None:
         self.lowest = min(self.lowest, value) if self.steps else value
         self.looks += 1
         if value > self.top:
-            self.top, self.top_pictures, self.gain = value, pictures, value - self.lowest
+            self.top, self.top_pictures = value, pictures
         back = BACK * self.settings.total_steps
         if not self.steps or step - self.steps[-1] >= back / MOST:
             self.steps, self.rows = [*self.steps, step], [*self.rows, pictures]
@@ -85,17 +90,19 @@ class Pays(ShapeWithoutPictures):
 
     def _is_over(self, step: int) -> bool:
         now = difference(self.rows[-1], self.top_pictures, self.looks)
-        expected = self._expected_gain(step) if len(self.steps) >= LEAST else math.inf
-        self.evidence |= {"low": now.low, "high": now.high, "expected": expected, "gain": self.gain}
-        self.held = self.held + 1 if expected < self.settings.worth * self.gain else 0
-        return self.held >= HELD
+        ahead = AHEAD if self.best.step > 0 else 1 - step / self.settings.total_steps
+        expected = self._expected_gain(step, ahead) if len(self.steps) >= LEAST else math.inf
+        stake = self.top - self.lowest
+        self.evidence |= {"low": now.low, "high": now.high, "expected": expected, "stake": stake, "ahead": ahead}
+        self.held = self.held + 1 if expected < self.settings.worth * stake else 0
+        return self.held >= HELD and (self.best.step > 0 or step >= GRIP * self.settings.total_steps)
 
-    def _expected_gain(self, step: int) -> float:
-        """What is gained on average, over the best snapshot, by going on for another :data:`AHEAD`."""
+    def _expected_gain(self, step: int, ahead: float) -> float:
+        """What is gained on average, over the best snapshot, by going on for ``ahead``, a share of the phase."""
         times = (np.array(self.steps) - step) / self.settings.total_steps
         design = np.stack([np.ones_like(times), times], axis=1)
         solve = np.linalg.pinv(design)
-        weights = np.array([1.0, AHEAD]) @ solve  # of the snapshots, in the line's value a little ahead
+        weights = np.array([1.0, ahead]) @ solve  # of the snapshots, in the line's value a little ahead
         rows = np.array(self.rows)
         gains = weights @ rows - np.array(self.top_pictures)
         means = rows.mean(axis=1)
@@ -109,6 +116,6 @@ class Pays(ShapeWithoutPictures):
         last = difference(self.rows[-1], self.top_pictures, self.looks).verdict
         told = f"the last snapshot is {last if last != 'not told apart' else 'not told apart from it'}"
         return (
-            f"another {AHEAD:.0%} of the phase promises {self.evidence['expected']:.3f}, less than "
-            f"{self.settings.worth:.0%} of the {self.gain:.2f} gained since the lowest; {told}"
+            f"another {self.evidence['ahead']:.0%} of the phase promises {self.evidence['expected']:.3f}, less than "
+            f"{self.settings.worth:.0%} of the {self.evidence['stake']:.2f} between the best and the lowest; {told}"
         )

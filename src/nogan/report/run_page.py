@@ -35,7 +35,7 @@ BURDEN = (("gan/critic_steps_per_generator_step", "critic batches per generator 
 SMOOTHED = ("generator/loss", "critic/loss", "gan/generator_loss", "gan/feature_loss", "gan/adversarial_loss")
 NOISY = 150  # points of a curve beyond which it is drawn faint, with a smoothed one over it
 ENDS = {"complete": "all batches", "budget": "all batches; no inflection found", "inflection": "inflection"}
-MARK = "quality"  # in what detectors say: the measure that the page explains
+MARK = "merit"  # in what detectors say: the measure that the page explains
 
 
 def write_report(folder: Path) -> Path:

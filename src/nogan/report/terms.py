@@ -6,7 +6,7 @@ from nogan.evaluation.measures import Measure
 from nogan.inflection import DETECTORS
 
 TERMS = {
-    "inflection": "The batch of a GAN phase after which held-out quality no longer rises. The run goes back to the "
+    "inflection": "The batch of a GAN phase after which held-out merit no longer rises. The run goes back to the "
     "generator of the snapshot nearest to it.",
     "inflections": "For each cycle: the inflection point → the snapshot that the run went back to, in batches of the "
     "GAN phase. None: the phase ran to its end. No gain: no snapshot was better than the generator before the phase. "
@@ -32,8 +32,8 @@ TERMS = {
     "held-out": "Pictures that no phase trains on; the same ones are measured throughout the run.",
     "turns": "Critic batches for each generator batch. It rises as the critic finds it harder to tell the generator's "
     "pictures from real ones.",
-    "quality": "Blotches, wrong strong color and dullness in one figure, as somebody sees them: 0 is the truth, "
-    "below it is worse; 1 is about as much as blotches of one Lab unit.",
+    "merit": "Blotches, wrong strong color and dullness in one figure, as somebody sees them (0 is the truth, below it "
+    "is worse, 1 is about as much as blotches of one Lab unit), and up to 1.2 for color gained in GAN phases.",
 }
 
 MEASURED = {

@@ -10,13 +10,13 @@ the probe's metrics of that moment.
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite, nan
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
 from nogan.common.terminal import plain
-from nogan.inflection.quality import Seen, best, quality
+from nogan.inflection.merit import merit
 from nogan.runs.checksums import Checksums
 from nogan.runs.run_folder import SNAPSHOT, SNAPSHOT_NOTE, RunFolder, snapshot_name
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COLUMNS = {  # of the table: a metric's heading, and how its value is written; all of it fits in 80 columns
-    "quality": ("quality", "{:.2f}"),
+    "merit": ("merit", "{:.2f}"),
     "colorfulness_ratio": ("color", "{:.0%}"),
     "psnr": ("PSNR", "{:.2f}"),
     "chroma_fd": ("chroma FD", "{:.1f}"),
@@ -87,22 +87,22 @@ class SnapshotStore:
         self._checksums.write(self._note(step), json.dumps(metrics).encode())
 
     def pictures(self, step: int) -> list[float]:
-        """The quality of each of the probe's pictures at snapshot ``step``; empty if it was not probed."""
+        """The merit of each of the probe's pictures at snapshot ``step``; empty if it was not probed."""
         note = self._pictures(step)
         try:
-            qualities = json.loads(self._checksums.check(note, note.read_bytes()))
-            if not isinstance(qualities, list) or not all(isinstance(value, int | float) for value in qualities):
+            merits = json.loads(self._checksums.check(note, note.read_bytes()))
+            if not isinstance(merits, list) or not all(isinstance(value, int | float) for value in merits):
                 raise ValueError("expected a list of numbers")
         except FileNotFoundError:
             return []
         except (OSError, ValueError, RecursionError) as error:
             log.warning("%s is damaged (%s): it is as if the snapshot had not been measured", note, error)
             return []
-        return qualities
+        return merits
 
-    def note_pictures(self, step: int, qualities: Sequence[float]) -> None:
-        """Keep the quality of each of the probe's pictures beside snapshot ``step``."""
-        self._checksums.write(self._pictures(step), json.dumps([round(value, 5) for value in qualities]).encode())
+    def note_pictures(self, step: int, merits: Sequence[float]) -> None:
+        """Keep the merit of each of the probe's pictures beside snapshot ``step``."""
+        self._checksums.write(self._pictures(step), json.dumps([round(value, 5) for value in merits]).encode())
 
     @property
     def _checksums(self) -> Checksums:
@@ -154,10 +154,8 @@ class SnapshotStore:
 
     def best(self) -> int | None:
         """The step of the snapshot that is best on held-out pictures; None if none was probed."""
-        measured = ((step, metrics) for step in self.steps() if (metrics := self.metrics(step)))
-        seen = [Seen(step, quality(metrics), metrics.get("chroma_fd", nan)) for step, metrics in measured]
-        found = best([each for each in seen if isfinite(each.quality)])
-        return None if found is None else found.step
+        found = {step: value for step in self.steps() if isfinite(value := merit(self.metrics(step)))}
+        return max(found, key=lambda step: found[step], default=None)  # the earlier of two that are as good
 
     def files(self, step: int) -> list[Path]:
         """The files of snapshot ``step`` that exist: the generator, and its moving average."""

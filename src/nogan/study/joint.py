@@ -1,8 +1,8 @@
 """Simulated GAN phases of which both are known: the critic's loss, and how good the generator really is.
 
-A phase has a true quality at each snapshot: that of its family, with waves that are real, too. The probe sees it on
+A phase has a true merit at each snapshot: that of its family, with waves that are real, too. The probe sees it on
 some pictures, each with its own level, its own share of what is gained, and its own scatter. The critic's loss rises as
-the quality does, or, in half of the phases, knows nothing of it. Everything is drawn from ``(split, family, index)``.
+the merit does, or, in half of the phases, knows nothing of it. Everything is drawn from ``(split, family, index)``.
 Times are shares of the phase.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from nogan.common.errors import UserError
 from nogan.common.rng import numpy_rng
 from nogan.study.record import fill_in, markdown
-from nogan.study.regret import Stop, forgone, qualities, replay, saved
+from nogan.study.regret import Stop, forgone, merits, replay, saved
 from nogan.study.rows import AVERAGED, RealRun
 
 SNAPSHOTS = 50
@@ -169,7 +169,7 @@ def _regret(rows: Sequence[RealRun], found: Sequence[Stop]) -> str:
 
 def _scale(row: RealRun) -> float:
     """What there was to gain, or to lose."""
-    values = list(qualities(row, AVERAGED).values())
+    values = list(merits(row, AVERAGED).values())
     return max(max(values) - values[0], (values[0] - min(values)) if row["data"] == "worse" else 0.0, 1e-9)
 
 

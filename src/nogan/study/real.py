@@ -24,14 +24,15 @@ from nogan.study.regret import (
     best_fixed_share,
     best_of,
     bootstrap_median,
-    color,
     fixed,
     forgone,
     gains,
+    has_passed_its_best,
+    merits,
     prior,
-    qualities,
     random_regret,
     regret,
+    relative_fd,
     replay,
     saved,
     sign_test,
@@ -79,6 +80,7 @@ def run(
     first_seed: int = 200,
     threads: int = 1,
     minutes: float = math.inf,
+    train: bool = True,
     encoder_weights: Path | None = None,
     record: Path | None = None,
 ) -> None:
@@ -95,6 +97,7 @@ def run(
         first_seed: the seed of the first run of each set; the others follow it.
         threads: processor threads of a run.
         minutes: after so many no further run is begun; the tables are of those that there are.
+        train: whether runs are trained; else those that have been are measured, and the others left out.
         encoder_weights: a file, for the runs one size up; None: timm fetches them.
         record: a markdown document to fill in.
 
@@ -115,9 +118,12 @@ def run(
     until = time.monotonic() + 60 * minutes
     done: dict[tuple[str, int], RealRun] = {}
     for data, seed in track(wanted, "real runs"):
-        if time.monotonic() < until or runs.is_measured(place, data, seed):
+        can_be = train or runs.is_trained(place, data, seed)
+        if (time.monotonic() < until and can_be) or runs.is_measured(place, data, seed):
             done[data, seed] = runs.make(place, data, seed)
     if not done:
+        if not train:
+            raise UserError(f"--no-train: {out} has no run that was trained to its end; expected one.")
         raise UserError(f"--minutes {minutes:g}: no run was made in that time; expected more, or --minutes left out.")
     rows = [done[key] for key in sorted(done, key=lambda key: (list(SETS).index(key[0]), key[1]))]
     publish("real", report(rows), lambda path: draw_runs(rows, path), out, record)
@@ -140,8 +146,8 @@ def report(rows: Sequence[RealRun]) -> str:
     without = [f"{row['data']} {row['seed']}" for row in rows if not gains(row)]
     parts = [
         "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". "
-        f"Averages: of width {AVERAGED}. Runs in which no averaged snapshot gained color, and which have no regret: "
-        f"{', '.join(without) or 'none'}.",
+        f"Averages: of width {AVERAGED}. Runs whose best generator is the one before the phase, and which have no "
+        f"regret: {', '.join(without) or 'none'}.",
         "**Targets**: regret against the best averaged generator (median; 95 % bootstrap interval), batches saved, and "
         "run by run against the baselines (sign test)",
         targets_table({"all runs": rows, **sets}),
@@ -150,12 +156,12 @@ def report(rows: Sequence[RealRun]) -> str:
         parts += [f"**Every rule on `{data}`**", rules_table(mine)]
     parts += [
         "**Averages**: what the best and the last snapshot of each kind gain over the generator before the phase, on "
-        "the oracle's pictures, and how quality varies from one snapshot to the next over the last third (standard "
+        "the oracle's pictures, and how merit varies from one snapshot to the next over the last third (standard "
         "deviation of the differences); medians over all runs",
         averages_table(rows),
         "**`worth`**: what other values cost and save, on averaged snapshots",
         worth_table(rows),
-        "**What each signal knows**: Spearman's correlation with the quality of averaged snapshots over a run; medians",
+        "**What each signal knows**: Spearman's correlation with the merit of averaged snapshots over a run; medians",
         signals_table(rows),
         "**Run by run**: the best averaged snapshot, and where `pays` stops",
         runs_table(rows),
@@ -201,6 +207,10 @@ def targets_table(sets: Mapping[str, Sequence[RealRun]]) -> str:
         found = stops(rows)
         lines.append([data, "median regret", "≤ 10%", *(_median(_regrets(rows, found[name])) for name in JUDGED)])
         lines.append([data, "batches saved, mean", "≥ 30%", *(f"{_saved(rows, found[name]):.0%}" for name in JUDGED)])
+        past = [number for number, row in enumerate(rows) if has_passed_its_best(row)]
+        if past:
+            cells = [f"{_saved([rows[i] for i in past], [found[name][i] for i in past]):.0%}" for name in JUDGED]
+            lines.append([data, f"… in the {len(past)} past their best", "≥ 50%", *cells])
         for rival in (name for name in RIVALS if name in found):
             theirs = _regrets(rows, found[rival])
             cells = []
@@ -226,7 +236,7 @@ def rules_table(rows: Sequence[RealRun]) -> str:
                 f"{np.median(single):.0%}" if single else "–",
                 f"{max(against):.0%}" if against else "–",
                 f"{np.median(_forgone(rows, found)):.2f}",
-                f"{np.nanmedian([color(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}",
+                f"{np.median([relative_fd(row, stop) for row, stop in zip(rows, found, strict=True)]):.0%}",
                 f"{_saved(rows, found):.0%}",
             ]
         )
@@ -240,6 +250,7 @@ def rules_table(rows: Sequence[RealRun]) -> str:
         "… to the best single",
         "worst",
         "forgone",
+        "chroma FD, of before",
         "saved, mean",
     ]
     return markdown(header, lines)
@@ -249,7 +260,7 @@ def averages_table(rows: Sequence[RealRun]) -> str:
     """What averaging does, by width."""
     lines = []
     for kind in (SINGLE, *map(str, WIDTHS)):
-        values = [list(qualities(row, kind).values()) for row in rows]
+        values = [list(merits(row, kind).values()) for row in rows]
         thirds = [np.diff(each[-(len(each) // 3) :]).std() for each in values]
         gains = [[max(each) - each[0], each[-1] - each[0]] for each in values]
         figures = [*np.median(gains, axis=0), np.median(thirds)]
@@ -270,12 +281,12 @@ def worth_table(rows: Sequence[RealRun]) -> str:
 
 
 def signals_table(rows: Sequence[RealRun]) -> str:
-    """How well each signal tells the quality of snapshots."""
+    """How well each signal tells the merit of snapshots."""
     from scipy.stats import spearmanr
 
     found: dict[str, list[float]] = {}
     for row in rows:
-        of = qualities(row, AVERAGED)
+        of = merits(row, AVERAGED)
         oracle = np.array([of[step] for step in sorted(of)])
         for name, values in signals(row).items():
             known = np.isfinite(values)
@@ -288,20 +299,20 @@ def runs_table(rows: Sequence[RealRun]) -> str:
     """One line for each run."""
     lines = []
     for row in rows:
-        of, stop = qualities(row, AVERAGED), replay(row, "pays", AVERAGED)
+        of, stop = merits(row, AVERAGED), replay(row, "pays", AVERAGED)
         top, there = best_of(row), snapshot(row, stop)
         fd = row["others"]["chroma_fd"]
         fds = (fd[kind][str(step)] for kind, step in ((SINGLE, 0), (AVERAGED, there), (SINGLE, max(of))))
         lines.append(
             [
                 f"{row['data']} {row['seed']}",
-                f"{top.step} of {row['steps']}",
+                f"{top} of {row['steps']}",
                 "–" if stop.sure is None else f"{stop.at:.0f} ({stop.sure})",
-                " → ".join(f"{value:.2f}" for value in (of[0], of[there], top.quality, of[max(of)])),
+                " → ".join(f"{value:.2f}" for value in (of[0], of[there], of[top], of[max(of)])),
                 " → ".join(f"{value:.0f}" for value in fds),
             ]
         )
-    header = ["", "best", "named (sure at)", "quality before → there → best → last", "chroma FD before → there → last"]
+    header = ["", "best", "named (sure at)", "merit before → there → best → last", "chroma FD before → there → last"]
     return markdown(header, lines)
 
 
@@ -316,7 +327,7 @@ def smoothed(row: RealRun, width: float = 0.05) -> tuple[np.ndarray, np.ndarray]
 
 
 def draw_runs(rows: Sequence[RealRun], path: Path) -> None:
-    """Draw the first run of each set: above, the critic's loss; below, quality with its interval, verdict and point."""
+    """Draw the first run of each set: above, the critic's loss; below, merit with its interval, verdict and point."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -336,10 +347,10 @@ def draw_runs(rows: Sequence[RealRun], path: Path) -> None:
         below.fill_between(times, pairs.mean(1) - reach, pairs.mean(1) + reach, color="#1f77b4", alpha=0.2, lw=0)
         below.plot(times, pairs.mean(1), color="#1f77b4", lw=1.5, label="probe, averaged, with 95 % interval")
         for kind, style, label in ((AVERAGED, "-", "oracle, averaged"), (SINGLE, ":", "oracle, single")):
-            of = qualities(row, kind)
+            of = merits(row, kind)
             below.plot(list(of), [value - of[0] for value in of.values()], style, lw=1, color="0.35", label=label)
         below.axhline(0, color="0.75", lw=1, zorder=0)
-        below.set(xlabel="GAN batch", ylabel="quality, to before the phase")
+        below.set(xlabel="GAN batch", ylabel="merit, to before the phase")
         for name, shade in (("pays", "#d62728"), ("combined", "#ff7f0e")):
             stop = replay(row, name, AVERAGED)
             for axis in (above, below):

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nogan.inflection import make_detector
-from nogan.inflection.quality import COLORED, Seen, best, colored
+from nogan.inflection.merit import KEY
 from nogan.study.rows import AVERAGED, SINGLE, RealRun
 
+LOST = 0.1  # of the gain, at the end of a phase that has passed its best
 PRIOR = 0.018  # lr x generator batches at the published inflection points, the middle of 0.016–0.020
 
 
@@ -44,16 +45,12 @@ def replay(row: RealRun, name: str, kind: str = SINGLE, pictures: int | None = N
     known = {"total_steps": row["steps"], "batch_size": row["batch_size"], "lr": row["lr"], "images": row["images"]}
     detector = make_detector(name, **(known | parameters))
 
-    fds = row["others"].get("probe_chroma_fd", {}).get(kind, {})
-
-    def measure(step: int, qualities: list[float]) -> Any:
-        detector.pictured(step, qualities)
-        metrics = {"quality": float(np.mean(qualities)), "chroma_fd": fds.get(str(step), math.nan)}
-        return detector.measured(step, metrics)
+    def measure(step: int, merits: list[float]) -> Any:
+        detector.pictured(step, merits)
+        return detector.measured(step, {KEY: float(np.mean(merits))})
 
     probed: list[tuple[float, Callable[[], Any]]] = [
-        (int(step) - 0.5, partial(measure, int(step), qualities[:pictures]))
-        for step, qualities in row["probe"][kind].items()
+        (int(step) - 0.5, partial(measure, int(step), merits[:pictures])) for step, merits in row["probe"][kind].items()
     ]
     seen: list[tuple[float, Callable[[], Any]]] = [
         (step, partial(detector.update, int(step), loss)) for step, loss in row["losses"]
@@ -94,8 +91,8 @@ def best_fixed_share(
 # -------------------------------------------------------------------------------------------------------------- scores
 
 
-def qualities(row: RealRun, kind: str = SINGLE) -> dict[int, float]:
-    """Quality of every snapshot of ``kind``, by step, as the oracle measured it."""
+def merits(row: RealRun, kind: str = SINGLE) -> dict[int, float]:
+    """Merit of every snapshot of ``kind``, by step, as the oracle measured it."""
     return {int(step): value for step, value in row["oracle"][kind].items()}
 
 
@@ -108,52 +105,46 @@ def snapshot(row: RealRun, stop: Stop) -> int:
     return min((step for step in have if step <= sure + 1), key=lambda step: (abs(step - at), step))
 
 
-def snapshots(row: RealRun, kind: str = AVERAGED) -> list[Seen]:
-    """The snapshots of ``kind`` as the oracle knows them; chroma FD is NaN where it was not measured."""
-    fds = row["others"].get("chroma_fd", {}).get(kind, {})
-    return [Seen(int(step), value, fds.get(step, math.nan)) for step, value in row["oracle"][kind].items()]
+def best_of(row: RealRun, kind: str = AVERAGED) -> int:
+    """The step of the snapshot of ``kind`` that a run should go back to, as the oracle knows it."""
+    of = merits(row, kind)
+    return max(of, key=lambda step: of[step])
 
 
-def best_of(row: RealRun, kind: str = AVERAGED) -> Seen:
-    """The snapshot of ``kind`` that a run should go back to, as the oracle knows it."""
-    found = best(snapshots(row, kind))
-    assert found is not None
-    return found
+def gain(row: RealRun, kind: str = AVERAGED) -> float:
+    """What the best snapshot of ``kind`` has over the generator before the phase; 0 where that is the best."""
+    of = merits(row, kind)
+    return max(of.values()) - of[0]
 
 
 def forgone(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
-    """Quality that ``stop`` lacks to the best snapshot of kind ``against``; below 0 where it is higher."""
-    return best_of(row, against).quality - qualities(row, stop.kind)[snapshot(row, stop)]
-
-
-def color(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
-    """Share of the largest gain in ln(chroma FD) of kind ``against`` that ``stop`` has; NaN where there was none."""
-    fds = [each.chroma_fd for each in snapshots(row, against)]
-    there = next(each.chroma_fd for each in snapshots(row, stop.kind) if each.step == snapshot(row, stop))
-    most = math.log(fds[0] / min(fds)) if all(map(math.isfinite, fds)) else math.nan
-    return math.log(fds[0] / there) / most if most > 0 else math.nan
+    """Merit that ``stop`` lacks to the best snapshot of kind ``against``; below 0 where it is higher."""
+    return max(merits(row, against).values()) - merits(row, stop.kind)[snapshot(row, stop)]
 
 
 def gains(row: RealRun, kind: str = AVERAGED) -> bool:
     """Whether the phase brought anything: its best snapshot is not the generator before it."""
-    return best_of(row, kind).step > 0
+    return gain(row, kind) > 0
+
+
+def relative_fd(row: RealRun, stop: Stop) -> float:
+    """Chroma FD of the oracle's pictures at ``stop``, as a share of that before the phase."""
+    of = row["others"]["chroma_fd"][stop.kind]
+    return of[str(snapshot(row, stop))] / of["0"]
+
+
+def has_passed_its_best(row: RealRun, kind: str = AVERAGED) -> bool:
+    """Whether the last snapshot of ``kind`` has lost a tenth or more of what the best one had gained."""
+    return forgone(row, Stop(kind=kind)) >= LOST * gain(row, kind)
 
 
 def regret(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
-    """How much worse ``stop`` is than the best snapshot of kind ``against``: 0 for that one, 1 without a GAN.
+    """Share of the gain of the best snapshot of kind ``against`` that ``stop`` forgoes.
 
-    A snapshot without the color that it must have (:func:`nogan.inflection.quality.best`) has 1. Another one has the
-    share of what quality varies by, between the best and the worst of those that have the color. NaN where the best is
-    the generator before the phase.
+    0 for that snapshot, 1 without a GAN phase, above 1 where it is worse than none; NaN where the best is the generator
+    before the phase.
     """
-    if not gains(row, against):
-        return math.nan
-    share = color(row, stop, against)
-    if share < COLORED or (math.isnan(share) and snapshot(row, stop) == 0):
-        return 1.0
-    worst = min(each.quality for each in colored(snapshots(row, against)))
-    top = best_of(row, against).quality
-    return forgone(row, stop, against) / (top - worst) if top > worst else 0.0
+    return forgone(row, stop, against) / gain(row, against) if gains(row, against) else math.nan
 
 
 def random_regret(row: RealRun, kind: str = SINGLE, against: str = AVERAGED) -> float:
@@ -168,7 +159,7 @@ def saved(row: RealRun, stop: Stop) -> float:
 
 
 def signals(row: RealRun, kind: str = AVERAGED, width: float = 0.05) -> dict[str, np.ndarray]:
-    """Signals that may tell the quality of each snapshot; each is higher where the quality should be higher.
+    """Signals that may tell the merit of each snapshot; each is higher where the merit should be higher.
 
     Args:
         row: the run.
@@ -188,8 +179,8 @@ def signals(row: RealRun, kind: str = AVERAGED, width: float = 0.05) -> dict[str
         "time: the batch number": steps.astype(float),
         "the critic's loss": near @ losses / near.sum(axis=1),
         "the critic's share of the batches": near.sum(axis=1) / batches.sum(axis=1),
-        "probe: quality": np.array([float(np.mean(probe[str(step)])) for step in steps]),
-        "probe: quality of its first 32": np.array([float(np.mean(probe[str(step)][:32])) for step in steps]),
+        "probe: merit": np.array([float(np.mean(probe[str(step)])) for step in steps]),
+        "probe: merit of its first 32": np.array([float(np.mean(probe[str(step)][:32])) for step in steps]),
     }
 
 

@@ -31,7 +31,7 @@ SINGLE = "single"
 AVERAGED = "0.1"
 """The width of the average that rules are judged with."""
 
-Pictures = Mapping[str, list[float]]  # quality of each of the probe's pictures, by snapshot step
+Pictures = Mapping[str, list[float]]  # merit of each of the probe's pictures, by snapshot step
 ByKind = Mapping[str, Mapping[str, float]]  # by kind of snapshot, then by step
 
 
@@ -55,5 +55,5 @@ class RealRun(TrainedRun):
     data: str
     seed: int
     probe: Mapping[str, Pictures]  # by kind, on pictures that nothing trains on
-    oracle: ByKind  # mean quality on pictures that neither the run nor its probe has seen
-    others: Mapping[str, ByKind]  # other measures by their key: the oracle's, and the chroma FD of the probe's pictures
+    oracle: ByKind  # merit on pictures that neither the run nor its probe has seen
+    others: Mapping[str, ByKind]  # other measures of the oracle's pictures, by their key

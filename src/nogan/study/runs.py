@@ -7,6 +7,7 @@ on the *oracle's*, by which they are judged. So another rule, average or measure
 """
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -26,6 +27,9 @@ from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import stores
 from nogan.study.record import fingerprint
 from nogan.study.rows import SINGLE, RealRun, TrainedRun
+
+if TYPE_CHECKING:
+    from nogan.evaluation.merit import Color
 
 EXPERIMENT = "inflection"
 SIZE = 32  # px
@@ -138,6 +142,11 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     return row
 
 
+def is_trained(place: Workplace, data: str, seed: int) -> bool:
+    """Whether this run has gone to its end."""
+    return RunFolder(place.out / "runs" / f"{data}-{seed}-{version(place.root, data)}").has_ended
+
+
 def is_measured(place: Workplace, data: str, seed: int) -> bool:
     """Whether nothing of this run is left to do."""
     return load(place.out / "real" / f"{data}-{seed}.npz", version(place.root, data)) is not None
@@ -230,6 +239,7 @@ def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
     (store,) = stores(RunFolder(folder)).values()
     averages = {str(width): SnapshotAverage(width) for width in WIDTHS}
     found: dict[str, Any] = {"probe": {}, "oracle": {}, "others": {}}
+    before: list[Color] = []  # of the probe's pictures and of the oracle's, by the generator before the phase
     for step in store.steps():
         store.restore(step, network)
         for kind, average in ((SINGLE, None), *averages.items()):
@@ -238,7 +248,7 @@ def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
                 average.begin(network)
             elif average is not None:
                 candidate = average.follow(network, step)
-            of_probe, of_oracle, others = _figures(candidate, pictures)
+            of_probe, of_oracle, others = _figures(candidate, pictures, before)
             found["probe"].setdefault(kind, {})[str(step)] = of_probe
             found["oracle"].setdefault(kind, {})[str(step)] = of_oracle
             for name, value in others.items():
@@ -246,33 +256,45 @@ def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
     return found
 
 
-def _figures(network: Any, pictures: Measured) -> tuple[list[float], float, dict[str, float]]:
-    """The quality of each of the probe's pictures, the mean of the oracle's, and other measures."""
+def _figures(network: Any, pictures: Measured, before: "list[Color]") -> tuple[list[float], float, dict[str, float]]:
+    """The merit of each of the probe's pictures, that of the oracle's, and other measures of the oracle's.
+
+    The first call puts what the others are compared with into ``before``.
+    """
     import torch
 
     from nogan.evaluation import eye
     from nogan.evaluation.held_out import colorize
-    from nogan.evaluation.metrics import HeldOutMetrics, chroma_frechet
+    from nogan.evaluation.merit import color_of, merit_of_each
+    from nogan.evaluation.metrics import colorfulness, psnr
 
     network.eval()
     cpu = torch.device("cpu")
     with torch.no_grad():
-        of_probe, of_oracle = (colorize(network, rgb, AT_ONCE, cpu) for rgb in pictures)
-    metrics = HeldOutMetrics()
-    metrics.update(of_oracle, pictures.oracle)
-    values = metrics.compute()
-    others = {key: round(values[key], 4) for key in ("chroma_fd", "psnr", "colorfulness_ratio")}
-    others["probe_chroma_fd"] = round(chroma_frechet(of_probe, pictures.probe), 4)
-    each = [round(value, 3) for value in eye.quality(of_probe, pictures.probe).tolist()]
-    return each, round(float(eye.quality(of_oracle, pictures.oracle).mean()), 4), others
+        probe, oracle = (colorize(network, rgb, AT_ONCE, cpu) for rgb in pictures)
+    colors = [color_of(probe, pictures.probe), color_of(oracle, pictures.oracle, shares=False)]
+    before[:] = before or colors
+    of_probe, of_oracle = eye.quality(probe, pictures.probe), eye.quality(oracle, pictures.oracle)
+    merits = [merit_of_each(*each) for each in zip((of_probe, of_oracle), colors, before, strict=True)]
+    others = {
+        "quality": float(of_oracle.mean()),
+        "chroma_fd": math.exp(colors[1].value),
+        "psnr": float(psnr(oracle, pictures.oracle).mean()),
+        "colorfulness_ratio": float(colorfulness(oracle).mean() / colorfulness(pictures.oracle).mean()),
+    }
+    return (
+        [round(value, 3) for value in merits[0].tolist()],
+        round(float(merits[1].mean()), 4),
+        {key: round(value, 4) for key, value in others.items()},
+    )
 
 
 def _instruments() -> str:
     """A hash of what measuring depends on: where that has changed, runs are measured again."""
-    from nogan.evaluation import eye, metrics
+    from nogan.evaluation import eye, merit, metrics
     from nogan.training import snapshot_average
 
-    sources = [Path(str(module.__file__)) for module in (eye, metrics, snapshot_average)]
+    sources = [Path(str(module.__file__)) for module in (eye, merit, metrics, snapshot_average)]
     return fingerprint(sources, (WIDTHS, PROBE_IMAGES, ORACLE_IMAGES, PROBE_SCENES, ORACLE_SCENES))
 
 

@@ -3,19 +3,19 @@
 import math
 from collections.abc import Sequence
 
-from nogan.inflection.quality import quality
+from nogan.inflection.merit import merit
 from nogan.runs.records import PhaseRecord
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore
 
 
 def gains(folder: RunFolder, records: Sequence[PhaseRecord]) -> list[float]:
-    """What each GAN phase gained in held-out quality, over the generator before it; NaN where it was not measured."""
+    """What each GAN phase gained in held-out merit, over the generator before it; NaN where it was not measured."""
     found = []
     for record in records:
         if record.kind == "gan" and record.chosen is not None:
             store = SnapshotStore(folder.snapshots(record.name))
-            found.append(quality(store.metrics(record.chosen)) - quality(store.metrics(0)))
+            found.append(merit(store.metrics(record.chosen)) - merit(store.metrics(0)))
     return found
 
 

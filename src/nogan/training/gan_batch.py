@@ -124,7 +124,7 @@ class GANBatches:
     def measured(self, step: int, metrics: Mapping[str, float], pictures: Sequence[float]) -> None:
         """Tell the detector what the probe measured of snapshot ``step`` of the phase that is on.
 
-        ``pictures`` is the quality of each picture; the mean of it is in ``metrics``.
+        ``pictures`` is the merit of each picture; the mean of it is in ``metrics``.
         """
         assert self.detector is not None
         self.detector.pictured(step, pictures)

@@ -111,7 +111,7 @@ class NoGANScheduler(pl.Callback):
             return
         gained = distributed.broadcast_from_rank_zero(gains(self.folder, self.state.records))
         if not pays(gained, self.cycle_worth):
-            log.info("The cycle gained %+.3f in held-out quality: no further one follows", gained[-1])
+            log.info("The cycle gained %+.3f in held-out merit: no further one follows", gained[-1])
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ mode, and the training state does not change. The measures are for what the auth
 
 ==========================  ============================================================================================
 ``quality``                 all in one, as somebody sees it who looks: :func:`nogan.evaluation.eye.quality`
+``merit``                   quality, and the color gained in GAN phases: :mod:`nogan.evaluation.merit`
 ``colorfulness_ratio``     vivid enough? Hasler–Süsstrunk colorfulness of the output to that of the truth
 ``chroma_fd``, ``psnr``     colors distributed as in the truth; the right ones
 ``a_shift``, ``b_shift``    a cast over everything (mean a* and b* against the truth)
@@ -19,6 +20,7 @@ Chroma distances are in CIELAB units (ΔE of a* and b* alone).
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,6 +40,7 @@ from nogan.evaluation import eye
 from nogan.evaluation.further import further_measure
 from nogan.evaluation.held_out import STABILITY_IMAGES, Colorizes, colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.measures import SCALE, SHIFT
+from nogan.evaluation.merit import Color, color_of, merit_of_each
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
@@ -53,7 +56,7 @@ LEVELS = (0.0, 0.5)
 
 
 class Found(NamedTuple):
-    """What was measured: the metrics by name, and the quality of each picture."""
+    """What was measured: the metrics by name, and the merit of each picture."""
 
     values: dict[str, float]
     pictures: Sequence[float] = ()
@@ -68,7 +71,7 @@ class Probe(pl.Callback):
         state: says where the run stands, and keeps the results in its records.
         folder: the run folder; grids go to ``samples/``, a snapshot's metrics beside the snapshot.
         report: logs metrics: ``val/…`` of the generator, ``critic/val_…`` of the critic.
-        measured: told the metrics of each snapshot, by its step, and the quality of each picture.
+        measured: told the metrics of each snapshot, by its step, and the merit of each picture.
         candidate: the generator that a snapshot is of, on rank zero; None: the one that trains.
         images: photographs measured.
         size: px, square.
@@ -102,6 +105,7 @@ class Probe(pl.Callback):
         self._further = further_measure(objective)
         self._photographs: Tensor | None = None
         self._last: Tensor | None = None  # output at the last snapshot, uint8
+        self._before: Color | None = None  # of the generator before the first GAN phase
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure before the first batch of the run, and of every GAN phase: snapshot 0."""
@@ -138,12 +142,14 @@ class Probe(pl.Callback):
                 record.metrics = distributed.broadcast_from_rank_zero(known) or self._measure(trainer).values
 
     def state_dict(self) -> dict[str, Any]:
-        """The output at the last snapshot, which ``change`` is measured against."""
-        return {"last": self._last}
+        """What later measurements are compared with: for ``change`` the last snapshot's, for ``merit`` the first's."""
+        return {"last": self._last, "before": self._before and self._before.as_list()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of :meth:`state_dict`."""
         self._last = state_dict["last"]
+        before = state_dict.get("before")  # a checkpoint of an earlier version has none
+        self._before = before and Color.of_list(before)
 
     # --- measuring ----------------------------------------------------------------------------------------------------
 
@@ -192,6 +198,9 @@ class Probe(pl.Callback):
             batches = zip(outputs.split(self.batch_size), photographs.split(self.batch_size), strict=True)
             qualities = torch.cat([eye.quality(*batch) for batch in batches])
         values["quality"] = float(qualities.mean())
+        with failing_as("merit"):
+            merits = self._merits(trainer, outputs, photographs, qualities)
+        values["merit"] = float(merits.mean())
         if self._further is not None:
             key, measure = self._further
             with failing_as(key):
@@ -211,7 +220,16 @@ class Probe(pl.Callback):
             values |= _at_level(level, pictures, moved, photographs)
         rows = [*(pictures for pictures, _ in less_vivid.values()), outputs]
         self._show(trainer, draw_grid(photographs[: self.grid], *(row[: self.grid] for row in rows)))
-        return Found(values, qualities.tolist())
+        return Found(values, merits.tolist())
+
+    def _merits(self, trainer: pl.Trainer, outputs: Tensor, photographs: Tensor, qualities: Tensor) -> Tensor:
+        """Merit of each picture: its quality, until the first snapshot of the first GAN phase has been measured."""
+        if not isinstance(self.state.plan[trainer.current_epoch], GANPhase) and self._before is None:
+            return qualities
+        own = color_of(outputs, photographs)
+        if self._before is None and math.isfinite(own.value):
+            self._before = own
+        return merit_of_each(qualities, own, self._before or own)
 
     def _less_vivid(
         self, network: nn.Module, photographs: Tensor, device: torch.device

@@ -1,0 +1,65 @@
+"""Merit is quality and the color gained, up to a limit; picture by picture it scatters as the chroma FD does."""
+
+import math
+
+import pytest
+import torch
+from rich.console import Console
+
+from nogan.evaluation.merit import ENOUGH, WEIGHT, Color, color_of, merit_of_each
+from nogan.evaluation.metrics import chroma_frechet
+from nogan.runs.run_folder import RunFolder
+from nogan.runs.snapshots import stores
+from nogan.training.run import train
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Photographs of all colors, and outputs of half the color, the first of them gray."""
+    photographs = torch.rand(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    gray = photographs.mean(dim=1, keepdim=True)
+    outputs = gray + 0.5 * (photographs - gray)
+    outputs[0] = gray[0]
+    return outputs, photographs
+
+
+def test_shares_are_the_jackknifes_and_a_picture_with_wrong_colors_has_the_largest(pictures):
+    outputs, photographs = pictures
+    color = color_of(outputs, photographs)
+    assert color.value == pytest.approx(math.log(chroma_frechet(outputs, photographs)))
+    without = [
+        math.log(chroma_frechet(*(torch.cat([rgb[:i], rgb[i + 1 :]]) for rgb in (outputs, photographs))))
+        for i in range(12)
+    ]
+    pseudo = torch.tensor([12 * color.value - 11 * value for value in without], dtype=torch.float64)
+    assert color.shares == pytest.approx((pseudo - pseudo.mean()).tolist(), abs=1e-6)
+    assert max(color.shares) == color.shares[0]
+    assert Color.of_list(color.as_list()) == color
+    assert color_of(outputs[:1], photographs[:1]).shares == (0.0,)
+
+
+def test_color_gained_counts_up_to_a_limit_and_no_longer_scatters_there():
+    qualities, before = torch.tensor([-2.0, -3.0]), Color(5.0, (0.1, -0.1))
+    assert merit_of_each(qualities, before, before).tolist() == pytest.approx([-2, -3])
+    some = merit_of_each(qualities, Color(4.9, (0.0, 0.0)), before)
+    assert some.tolist() == pytest.approx([-2 + WEIGHT * 0.2, -3 + WEIGHT * 0.0])
+    much = merit_of_each(qualities, Color(3.0, (0.3, -0.3)), before)
+    assert much.tolist() == pytest.approx([-2 + WEIGHT * ENOUGH, -3 + WEIGHT * ENOUGH])
+    assert merit_of_each(qualities, Color(6.0, (0.0, 0.0)), before).mean() == pytest.approx(-2.5 - WEIGHT)
+    assert merit_of_each(qualities, Color(math.nan, (0.0, 0.0)), before).isnan().all()
+
+
+def test_a_run_counts_the_color_gained_since_its_first_gan_phase(smallest, tmp_path):
+    config = smallest("nogan.repeats=1", "trainer.limit_batches=3", "nogan.gan.lr=1e-3")
+    train(config, tmp_path, console=Console(quiet=True))
+    first, second = stores(RunFolder(tmp_path)).values()
+    before = first.metrics(0)
+    assert before["merit"] == pytest.approx(before["quality"], abs=1e-5)
+    later = [store.metrics(step) for store in (first, second) for step in store.steps()]
+    assert len(later) > 4
+    for metrics in later:
+        gained = math.log(before["chroma_fd"] / metrics["chroma_fd"])
+        expected = metrics["quality"] + WEIGHT * min(gained, ENOUGH)
+        assert metrics["merit"] == pytest.approx(expected, abs=1e-4)
+    pretrained = next(record.metrics for record in RunFolder(tmp_path).records() if record.kind == "generator")
+    assert pretrained["merit"] == pretrained["quality"]
