@@ -390,6 +390,13 @@ def test_a_dead_data_worker_is_named():
     assert explained(RuntimeError("shape mismatch")) is None
 
 
+def test_a_data_worker_that_dies_while_a_metric_is_computed_is_no_fault_of_the_metric():
+    """PyTorch tells it in a signal's handler: the error comes out of whatever runs just then."""
+    with pytest.raises(RuntimeError, match="DataLoader worker") as error, failing_as("scale_variation"):
+        raise RuntimeError("DataLoader worker (pid 4711) is killed by signal: Killed. ")
+    assert "a data worker died" in str(explained(error.value))
+
+
 def test_what_was_explained_with_the_way_to_go_on_is_not_explained_again():
     told = UserError(
         f"{explained(RuntimeError('DataLoader worker (pid 4711) is killed by signal: Killed.'))}\nto go on: …"

@@ -12,11 +12,23 @@ SHARED_MEMORY = ("shared memory", "Bus error")
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "alloc_failed")  # of GPUs, of the CPU, of cuBLAS and cuDNN
 
 
+def is_of_a_worker(error: Exception) -> bool:
+    """Whether ``error`` is that of a data worker, or tells that one died.
+
+    PyTorch tells a death in the handler of a signal: the error comes out of whatever the program is doing just then,
+    which is not what failed.
+    """
+    return isinstance(error, RuntimeError | MemoryError) and WORKER in str(error)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Whether ``error`` means that this process ran out of memory, and not one of its data workers."""
-    text = str(error)
-    ours = isinstance(error, MemoryError | RuntimeError) and WORKER not in text
-    return ours and (isinstance(error, MemoryError) or any(words in text.lower() for words in OUT_OF_MEMORY))
+    if is_of_a_worker(error):
+        return False
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(each in words for each in OUT_OF_MEMORY)
+    )
 
 
 def too_little_shared_memory() -> UserError:
@@ -49,7 +61,7 @@ def explained(error: Exception) -> UserError | None:
     if isinstance(error, UserError):
         # The message of one from a data worker is the traceback of that process.
         return UserError(text.partition("nogan.common.errors.UserError: ")[2].strip()) if ORIGINAL in text else error
-    if isinstance(error, RuntimeError | MemoryError) and WORKER in text:
+    if is_of_a_worker(error):
         if any(words in text for words in SHARED_MEMORY):
             return too_little_shared_memory()
         lines = text.strip().splitlines()

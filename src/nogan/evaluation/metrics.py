@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nogan.common.failures import is_out_of_memory
+from nogan.common.failures import is_of_a_worker, is_out_of_memory
 
 PSNR_CEILING = 100.0
 """PSNR in dB of equal images, for which it is infinite, so that means over images stay finite."""
@@ -41,11 +41,14 @@ class MetricError(Exception):
 
 @contextlib.contextmanager
 def failing_as(metric: str) -> Iterator[None]:
-    """Turn exceptions into a :class:`MetricError` that names ``metric``; running out of memory is raised as it is."""
+    """Turn exceptions into a :class:`MetricError` that names ``metric``.
+
+    Running out of memory and the death of a data worker are no fault of the metric, and are raised as they are.
+    """
     try:
         yield
     except Exception as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_of_a_worker(error):
             raise
         kind, reason = type(error).__name__.strip("_"), " ".join(str(error).split())
         raise MetricError(f"metric {metric} failed: {kind}: {reason}") from error
