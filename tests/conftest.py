@@ -16,6 +16,7 @@ from PIL import Image
 
 from nogan.plan.config import RunConfig
 from nogan.training.compose import read_config
+from tests.started import start
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,12 +43,9 @@ SMALLEST = (
 )
 
 
-def train_py(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+def train_py(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run ``train.py`` in ``folder``, as from the command line, with further environment ``variables``."""
-    paths = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **variables}
-    command = [sys.executable, str(ROOT / "train.py"), *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    return start(ROOT / "train.py", folder, *arguments, **variables)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,12 @@
 """Wrong configs end in one line that names key, value and what is allowed, before anything is built."""
 
-import subprocess
-import sys
-
 import pytest
 from hydra.errors import HydraException
 
 from nogan.common.errors import UserError
 from nogan.inflection import DETECTORS
 from nogan.training.compose import one_line
-from tests.conftest import ROOT
+from tests.conftest import train_py
 
 
 @pytest.mark.parametrize(
@@ -152,8 +149,7 @@ def test_a_key_that_is_added_but_not_known(configure):
 )
 def test_the_command_line_shows_no_traceback_and_leaves_nothing(tmp_path, arguments, lines):
     (tmp_path / "file").touch()
-    command = [sys.executable, str(ROOT / "train.py"), *arguments]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    result = train_py(tmp_path, *arguments)
     assert result.returncode == 1
     shown = result.stderr.strip().splitlines()
     assert len(shown) == len(lines)
