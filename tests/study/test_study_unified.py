@@ -76,7 +76,13 @@ def test_curves_are_compared_at_the_same_colorfulness():
     better = row(of_b={0.0: {"colorfulness_ratio": 0.8, "psnr": 20.0}, 1.0: {"colorfulness_ratio": 1.2, "psnr": 0.0}})
     assert unified.advantage(better, "psnr") == pytest.approx(2 / 4), "mean over four points; 1.2 is beyond the other"
     beyond = {v: {"colorfulness_ratio": 2.0} for v in unified_runs.LEVELS}
-    assert math.isnan(unified.advantage(row(of_b=beyond), "psnr"))
+    beyond = row(of_b=beyond)
+    assert math.isnan(unified.advantage(beyond, "psnr"))
+    # Of the same PSNR as in the other curve, all twice the truth's: by 1.4, 1.3, 1.2, 1.1 and 1.0 more.
+    assert unified.advantage(beyond, "colorfulness_ratio", same="psnr") == pytest.approx(1.2)
+    assert "at the same PSNR: +120.00 % (1 seed)" in unified.report([beyond])
+    assert "PSNR | – | – | 0 | nothing in common |" in unified.report([beyond])
+    assert "at the same PSNR: +120.00 %, +120.00 to +120.00 (2 seeds)" in unified.report([beyond, beyond])
 
 
 def test_intervals_are_students():

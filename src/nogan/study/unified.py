@@ -31,6 +31,7 @@ SHOWN = {
     "cdc": Measure("cdc", "CDC, x 1000", "", "lower"),
     "cdc_stabilized": Measure("cdc_stabilized", "stabilized", "", "lower"),
 }
+COLORS = "colorfulness_ratio"
 FLICKER = ("warp_error", "warp_error_stabilized", "cdc", "cdc_stabilized")
 CLOSE = 0.05
 """How far below the artistic network's the colorfulness at 1 may lie, as a share of it."""
@@ -131,19 +132,18 @@ def curve(row: Row, family: str, key: str) -> list[float]:
     return [first, *inner, last]
 
 
-def advantage(row: Row, key: str, over: str = "C") -> float:
-    """By how much B's curve is better than that of ``over`` at the same colorfulness; mean over the points of B.
+def advantage(row: Row, key: str, over: str = "C", same: str = COLORS) -> float:
+    """By how much B's curve is better in ``key`` than that of ``over``, where both are the ``same``; mean over B.
 
-    The other curve is interpolated linearly. Points of B that are paler or more vivid than all of it do not count; NaN
-    if none is left.
+    The other curve is interpolated linearly. Points of B that lie beyond all of it (at the same colorfulness: are paler
+    or more vivid) do not count; NaN if none is left.
     """
-    colors, others = curve(row, over, "colorfulness_ratio"), curve(row, over, key)
-    order = np.argsort(colors)
-    sign = 1 if SHOWN[key].better == "higher" else -1
+    places, others = curve(row, over, same), curve(row, over, key)
+    order = np.argsort(places)
     found = [
-        sign * (own - np.interp(at, np.array(colors)[order], np.array(others)[order]))
-        for at, own in zip(curve(row, "B", "colorfulness_ratio"), curve(row, "B", key), strict=True)
-        if min(colors) <= at <= max(colors)
+        badness(float(np.interp(at, np.array(places)[order], np.array(others)[order])), key) - badness(own, key)
+        for at, own in zip(curve(row, "B", same), curve(row, "B", key), strict=True)
+        if min(places) <= at <= max(places)
     ]
     return float(np.mean(found)) if found else math.nan
 
@@ -213,8 +213,8 @@ def targets(rows: Sequence[Row]) -> list[Target]:
     found.append(Target("at 0 flicker at most that of video, on the mean", calm, _unit("warp_error"), calm.mean >= 0))
     vivid = each(lambda row: _colors(row, "B", "1") / _colors(row, "A", "artistic") - (1 - CLOSE))
     found.append(Target(f"at 1 colorfulness within {CLOSE:.0%} of artistic's", vivid, "%", vivid.mean >= 0))
-    steps = each(lambda row: float(np.diff(curve(row, "B", "colorfulness_ratio")).min()))
-    mean = np.mean([curve(row, "B", "colorfulness_ratio") for row in rows], axis=0)
+    steps = each(lambda row: float(np.diff(curve(row, "B", COLORS)).min()))
+    mean = np.mean([curve(row, "B", COLORS) for row in rows], axis=0)
     found.append(
         Target("colorfulness rises with the knob: its least step", steps, "%", bool((np.diff(mean) > 0).all()))
     )
@@ -223,11 +223,11 @@ def targets(rows: Sequence[Row]) -> list[Target]:
 
 def badness(value: float, key: str) -> float:
     """A number that is smaller for better values; of colorfulness, of what is missing to the artistic network's."""
-    return -value if key == "colorfulness_ratio" else SHOWN[key].badness(value)
+    return -value if key == COLORS else SHOWN[key].badness(value)
 
 
 def _colors(row: Row, family: str, at: str) -> float:
-    return value(row, family, at, "colorfulness_ratio")
+    return value(row, family, at, COLORS)
 
 
 def _unit(key: str) -> str:
@@ -248,6 +248,8 @@ def report(rows: Sequence[Row]) -> str:
             "**Targets.** Paired over the seeds; a positive figure favors the unified network. 95 % intervals by "
             "Student's t.",
             targets_table(rows),
+            "**Where the curves have no colorfulness in common**: how much more colorful B is than the weight blends "
+            f"{_more_colorful(rows, 'psnr')}; {_more_colorful(rows, 'warp_error')}.",
             "**Every setting**, means over the seeds. A: trained apart; B: one network at a vividness; C: blends of "
             f"the weights of {' and '.join(ENDS['C'])}; D: blends of the pictures of {' and '.join(ENDS['D'])}.",
             settings_table(rows),
@@ -264,10 +266,20 @@ def targets_table(rows: Sequence[Row]) -> str:
     for target in targets(rows):
         found, unit = target.found, target.unit
         interval = "–" if found.seeds < 2 else f"{_figure(found.low, unit)} to {_figure(found.high, unit)}"
-        met = "one seed cannot say" if target.met is None else "met" if target.met else "**not met**"
+        undecided = "one seed cannot say" if found.seeds else "nothing in common"
+        met = undecided if target.met is None else "met" if target.met else "**not met**"
         shown = "–" if not found.seeds else f"{_figure(found.mean, unit)} {unit}".strip()
         lines.append([target.name, shown, interval, str(found.seeds), met])
     return markdown(["target", "difference", "95 % interval", "seeds", ""], lines)
+
+
+def _more_colorful(rows: Sequence[Row], same: str) -> str:
+    found = paired(advantage(row, COLORS, same=same) for row in rows)
+    label = SHOWN[same].label.removesuffix(", x 1000")
+    if not found.seeds:
+        return f"at the same {label}: no point in common either"
+    interval = f", {_figure(found.low, '%')} to {_figure(found.high, '%')}" if found.seeds > 1 else ""
+    return f"at the same {label}: {_figure(found.mean, '%')} %{interval} ({found.seeds} seed{'s' * (found.seeds != 1)})"
 
 
 def _figure(value: float, unit: str) -> str:
@@ -305,13 +317,13 @@ def draw_curves(rows: Sequence[Row], path: Path) -> None:
         for axis, key in zip(axes, ("psnr", "warp_error"), strict=True):
             factor = 1000 if key in FLICKER else 1
             for (family, label), color in zip(_LABELS.items(), ("#e45756", "#4c78a8", "#59a14f"), strict=True):
-                each = [(curve(row, family, "colorfulness_ratio"), curve(row, family, key)) for row in rows]
+                each = [(curve(row, family, COLORS), curve(row, family, key)) for row in rows]
                 for colors, values in each:
                     axis.plot(100 * np.array(colors), factor * np.array(values), color=color, lw=0.6, alpha=0.35)
                 colors, values = np.mean(each, axis=0)
                 axis.plot(100 * colors, factor * values, "o-", color=color, ms=4, lw=2, label=label)
             for name in APART:
-                x, y = (np.mean([value(row, "A", name, one) for row in rows]) for one in ("colorfulness_ratio", key))
+                x, y = (np.mean([value(row, "A", name, one) for row in rows]) for one in (COLORS, key))
                 axis.plot(100 * x, factor * y, "s", color="0.2", ms=6)
                 axis.annotate(name, (100 * x, factor * y), textcoords="offset points", xytext=(6, 5), size=9)
             axis.set(xlabel="colorfulness, % of the truth's", ylabel=_AXES[key])
