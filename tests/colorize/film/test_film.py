@@ -267,6 +267,11 @@ def test_a_rotated_film_is_colored_and_comes_out_upright(tmp_path, rotation):
     with av.open(target) as film:
         aspect = film.streams.video[0].sample_aspect_ratio
     assert aspect == (Fraction(4, 3) if rotation == 180 else Fraction(3, 4))
+    halves = FilmOptions(4, codec="prores_ks", compare=True)  # whose chroma has half the width, and all of the height
+    colorize_film(COLORIZER, source, tmp_path / "both.mov", halves)
+    both = next(decoded(tmp_path / "both.mov", "rgb24")).astype(int)
+    assert np.abs(both[:-16, frame.width :] - frame.to_ndarray(format="rgb24")[:-16]).mean() < 5
+    assert np.abs(both[:-16, : frame.width].mean(axis=-1) - expected[:-16]).mean() < 2.5
 
 
 @pytest.mark.parametrize("full_range", [False, True])

@@ -43,12 +43,19 @@ def test_raw_streams_and_old_containers_are_films(tmp_path):
     for name, codec, pixel_format in (
         ("wall.y4m", "rawvideo", "yuv420p"),
         ("wall.rm", "rv20", "yuv420p"),
-        ("wall.mjpeg", "mjpeg", "yuvj420p"),
+        ("wall.mjpg", "mjpeg", "yuvj420p"),
+        ("wall.mjpeg", "", ""),
         ("wall.h264", "libx264", "yuv420p"),
+        ("wall.hevc", "libx265", "yuv420p"),
         ("wall.apng", "apng", "rgb24"),
         ("wall.gif", "gif", "rgb8"),
     ):
-        write(tmp_path / name, codec, pixel_format)
+        if codec:
+            write(tmp_path / name, codec, pixel_format)
+        else:  # as cameras and ffmpeg write it: JPEG files one behind the other
+            with (tmp_path / name).open("wb") as file:
+                for picture in pictures():
+                    picture.save(file, "JPEG")
         frames = result_of(tmp_path / name, tmp_path / f"{name}.mkv")
         assert len(frames) == 6, name
         steps = np.diff([time for time, _ in frames])

@@ -180,10 +180,9 @@ class Encoding:
         """The same in the planes that chroma is filled into."""
         import av
 
-        original = self._working(frame)
         shown = av.VideoFrame(*self.shown_size, self.pixel_format)
         shown.pts, shown.time_base = frame.pts, frame.time_base
-        sources = [np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3)]
+        sources = self._upright(frame)
         colored = sources if square is None else self._values(square, sources)
         for index, (source, values) in enumerate(zip(sources, colored, strict=True)):
             plane = _plane(shown, index, self.depth)
@@ -232,8 +231,7 @@ class Encoding:
         """What a player shows of :meth:`colored`, for measuring: RGB uint8, at most :data:`SHOWN_SIDE` px a side."""
         import av
 
-        original = self._working(frame)
-        luma, cb, cr = (np.rot90(_plane(original, index, self.depth), self.turns) for index in range(3))
+        luma, cb, cr = self._upright(frame)
         tall, wide = -(-luma.shape[0] // cb.shape[0]), -(-luma.shape[1] // cb.shape[1])
         scale = min(1.0, SHOWN_SIDE / max(luma.shape))
         height, width = (max(2, round(length * scale / 2) * 2) if scale < 1 else length for length in luma.shape)
@@ -243,7 +241,7 @@ class Encoding:
             luma = cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA)
         shape = -(-height // tall), -(-width // wide)
         if square is None:
-            planes = [luma, *(_resized(np.ascontiguousarray(plane), shape) for plane in (cb, cr))]
+            planes = [luma, *(_resized(plane, shape) for plane in (cb, cr))]
         else:
             planes = self._values(square, [luma, np.empty(shape, np.uint8), np.empty(shape, np.uint8)])
         for index, values in enumerate(planes):
@@ -357,6 +355,16 @@ class Encoding:
             dst_color_range=target,
         )
 
+    def _upright(self, frame: VideoFrame) -> list[np.ndarray]:
+        """The planes of :meth:`_working`, upright. Those of 4:2:2 have another shape when they have been turned."""
+        import av
+
+        working = self._working(frame)
+        luma, *chroma = (np.rot90(_plane(working, index, self.depth), self.turns) for index in range(3))
+        upright = av.VideoFormat(self.pixel_format, self.width, self.height)
+        shape = upright.chroma_height(), upright.chroma_width()
+        return [luma, *(plane if plane.shape == shape else _resized(plane, shape) for plane in chroma)]
+
     def _planes(self, square: np.ndarray) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
         """Cb and Cr of the network's picture in the film's levels, ``(S, S)`` float32; Y before them if ``raw``."""
         matrix = _MATRICES.get(self.matrix, REC601)
@@ -420,7 +428,8 @@ def _together(own: dict[str, str], given: dict[str, str]) -> dict[str, str]:
 def _resized(plane: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``plane`` interpolated where ``shape`` is larger than the network's square, averaged where it is smaller."""
     larger = shape[0] >= plane.shape[0] and shape[1] >= plane.shape[1]
-    return cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_LINEAR if larger else cv2.INTER_AREA)
+    method = cv2.INTER_LINEAR if larger else cv2.INTER_AREA
+    return cv2.resize(np.ascontiguousarray(plane), shape[1::-1], interpolation=method)
 
 
 def _calm(luma: np.ndarray) -> np.ndarray:

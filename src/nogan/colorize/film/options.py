@@ -33,7 +33,7 @@ FILM_SUFFIXES = (
             ".divx",
         }
     )
-    | frozenset({".y4m", ".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".apng"})
+    | frozenset({".y4m", ".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".h265", ".265", ".hevc", ".apng"})
 )
 
 SEGMENT_FRAMES = 250

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-CLOCKLESS_SUFFIXES = frozenset({".h264", ".264", ".mjpeg", ".mjpg"})
+_MJPEG_SUFFIXES = frozenset({".mjpeg", ".mjpg"})
+
+CLOCKLESS_SUFFIXES = _MJPEG_SUFFIXES | frozenset({".h264", ".264", ".hevc", ".h265", ".265"})
 """Files that do not know how many frames they have a second."""
 
 END_TOLERANCE = Fraction(1, 2)
@@ -33,7 +35,7 @@ END_TOLERANCE = Fraction(1, 2)
 
 _CONTAINERS = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "asf", "flv", "live_flv", "ogg", "mxf", "dv", "nut"),
-    *("mpeg", "mpegts", "mpegvideo", "yuv4mpegpipe", "rm", "h264", "mjpeg", "apng", "gif"),
+    *("mpeg", "mpegts", "mpegvideo", "yuv4mpegpipe", "rm", "h264", "hevc", "mjpeg", "apng", "gif"),
 )
 
 ONLY = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "file"}
@@ -385,7 +387,9 @@ def open_container(path: Path, fps: Fraction | None = None) -> InputContainer:
         if is_animated(path) and path.suffix.lower() == ".webp":
             return av.open(unpacked_webp(path), "r", metadata_errors="replace")
         rate = {"framerate": str(fps)} if fps and path.suffix.lower() in CLOCKLESS_SUFFIXES else {}
-        return av.open(path, metadata_errors="replace", options=ONLY | rate)
+        # JPEGs one behind the other are a single picture to ffmpeg, unless it is told.
+        known = "mjpeg" if path.suffix.lower() in _MJPEG_SUFFIXES else None
+        return av.open(path, format=known, metadata_errors="replace", options=ONLY | rate)
     except (av.error.InvalidDataError, av.error.ArgumentError) as error:
         raise UserError(f"{path}: not a film that can be read (truncated, damaged, or of another kind).") from error
     except OSError as error:
