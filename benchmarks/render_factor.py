@@ -2,9 +2,8 @@
 
     python benchmarks/render_factor.py --checkpoint RUN_DIR --photos DIR [-o TABLE.md]
 
-Which is best depends on what is asked: small factors are safe and dull, large ones bold and wrong. So beside PSNR,
-colorfulness and chroma FD there is the one figure by which training weighed them against each other: quality, as in
-:mod:`combined_quality`, but for its jitter, in natural logarithms (0.1 is a tenth better).
+Which is best depends on what is asked: small factors are safe and dull, large ones bold and wrong. The constants of
+``auto`` are chosen by :mod:`auto_constants`, by the quality that agrees with the eye.
 """
 
 import argparse
@@ -15,8 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from blend import as_tensor
-from combined_quality import WEIGHTS as ALL_WEIGHTS
-from combined_quality import combined_quality
 
 from nogan.colorize import render_factor
 from nogan.colorize.colorizer import Colorizer
@@ -25,7 +22,6 @@ from nogan.colorize.render_factor import factors
 from nogan.evaluation.metrics import HeldOutMetrics
 
 FIXED = {8, 10, 12, 15, 18, 21, 26, 30, 35}  # and those that auto looks at
-WEIGHTS = {name: weight for name, weight in ALL_WEIGHTS.items() if name != "jitter"}
 
 
 def read(folder: Path, side: int) -> list[np.ndarray]:
@@ -68,16 +64,15 @@ def main() -> None:
     lines = [
         f"`python {' '.join(sys.argv)}`: {len(photographs)} photographs.",
         "",
-        "| render factor | quality | PSNR, dB | colorfulness / truth | chroma FD | s a photograph |",
-        "|---|---|---|---|---|---|",
+        "| render factor | PSNR, dB | colorfulness / truth | chroma FD | s a photograph |",
+        "|---|---|---|---|---|",
     ]
     fixed = sorted(FIXED.union(factors(colorizer.trained_size)) if arguments.factors is None else arguments.factors)
     for factor, render_factor.STEPS in (*((each, render_factor.STEPS) for each in fixed), *autos):
         figures, seconds = measure(colorizer, photographs, factor)
         name = f"auto, {render_factor.STEPS} factors" if factor == "auto" else factor
-        worth = combined_quality({**figures, "shift_variation": 1.0}, WEIGHTS)  # which is not weighed
         lines.append(
-            f"| {name} | {worth:.2f} | {figures['psnr']:.2f} | {figures['colorfulness_ratio']:.2f} | "
+            f"| {name} | {figures['psnr']:.2f} | {figures['colorfulness_ratio']:.2f} | "
             f"{figures['chroma_fd']:.0f} | {seconds:.2f} |"
         )
         print(lines[-1], flush=True)

@@ -6,6 +6,7 @@ python benchmarks/start.py --before OLDER_CHECKOUT
 
 import argparse
 import importlib.metadata
+import math
 import os
 import re
 import resource
@@ -19,6 +20,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 OWN = "nogan"
+ROUNDS = 5
 
 
 def main() -> None:
@@ -31,7 +33,7 @@ def main() -> None:
         make_inputs(Path(folder))
         columns = [commands(Path(folder), root.resolve()) for root in roots]
         for title in columns[-1]:
-            taken = [least_seconds(column[title], root) for column, root in zip(columns, roots, strict=True)]
+            taken = least_seconds([column[title] for column in columns], roots)
             print(f"| {title} | {' | '.join(taken)} |", flush=True)
     print("\n| dependency | MB | with what only it needs, MB |\n|---|---|---|")
     for name, size, alone in sizes():
@@ -74,9 +76,14 @@ def environment(root: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root / "src"), "CUDA_VISIBLE_DEVICES": ""}
 
 
-def least_seconds(command: list[str], root: Path) -> str:
-    """The better of two; a dash without a command."""
-    return f"{min(processor_seconds(command, root) for _ in range(2)):.1f}" if command else "–"
+def least_seconds(commands: list[list[str]], roots: list[Path]) -> list[str]:
+    """Of each command the least of :data:`ROUNDS`, in turns, so that all see the same machine; a dash without one."""
+    seconds = [[math.inf] for _ in commands]
+    for _ in range(ROUNDS):
+        for command, root, taken in zip(commands, roots, seconds, strict=True):
+            if command:
+                taken.append(processor_seconds(command, root))
+    return [f"{min(taken):.1f}" if len(taken) > 1 else "–" for taken in seconds]
 
 
 def processor_seconds(command: list[str], root: Path) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from small_networks import X, same, tiny
+from torch.overrides import TorchFunctionMode
 
 from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
@@ -131,3 +132,22 @@ def test_deoldify_format_comes_back(tmp_path):
         pytest.skip("DeOldify's format takes its own three networks only")
     assert main(["export", str(tmp_path), "-o", str(tmp_path / "model.pth")]) == 0
     assert same(load_generator(tmp_path / "model.pth"), network)
+
+
+def test_a_file_is_loaded_without_drawing_weights_first(tmp_path):
+    class Drawn(TorchFunctionMode):
+        def __init__(self):
+            super().__init__()
+            self.seen = []
+
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            self.seen += [func] * (func in (torch.Tensor.normal_, torch.Tensor.uniform_, torch.mv))
+            return func(*args, **kwargs or {})
+
+    save_generator(tiny(), tmp_path)
+    with Drawn() as drawn:
+        network = load_generator(tmp_path)
+        assert not drawn.seen
+        tiny()
+        assert drawn.seen
+    assert same(network, tiny())

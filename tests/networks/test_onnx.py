@@ -15,6 +15,9 @@ from nogan.common.errors import UserError
 from nogan.networks import onnx as export
 from nogan.networks.generator_file import load_generator, save_generator
 
+NOT_NEEDED = ("torch", "pydantic", "rich", "av", "numpy.ma", "nogan.colorize.film.colorize")
+"""What a photograph does not wait for: what only networks of torch, runs, progress bars or films need."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -85,7 +88,7 @@ def test_an_onnx_checkpoint_colors_a_photograph_without_torch(onnx_file, tmp_pat
     script = (
         "import sys; from nogan.cli import main\n"
         f"code = main({['colorize', *arguments, '--render-factor', '4']!r})\n"
-        "sys.exit(code or 'torch' in sys.modules)"
+        f"sys.exit(code or any(name in sys.modules for name in {NOT_NEEDED}))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     assert Image.open(tmp_path / "b.png").size == (50, 40)

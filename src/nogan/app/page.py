@@ -96,7 +96,7 @@ def _top(studio: Studio, local: bool) -> str:
     return TOP.format(
         where="this computer" if local else "the computer that this page comes from",
         most=studio.most_bytes,
-        words=in_words(studio.most_bytes),
+        words=in_words(studio.most_bytes).replace(".00 ", " ").replace(".0 ", " "),
         accept=escape(",".join(sorted(kinds))),
     )
 

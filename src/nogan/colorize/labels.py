@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 ORIGINAL, COLORED = "original", "colorized"
 
@@ -42,6 +42,8 @@ def label(pixels: np.ndarray, text: str, *, black: float = 0, white: float | Non
 @lru_cache(maxsize=8)
 def _words(text: str, size: int) -> np.ndarray:
     """The words as shares of white, ``(h, w)`` in [0, 1]."""
+    from PIL import ImageDraw, ImageFont  # most results have no words on them
+
     font = ImageFont.load_default(size)
     _, top, _, bottom = font.getbbox("Hg" + text)  # with all heights and depths of letters
     margin = size // 3

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from nogan.common.errors import UserError
 from nogan.networks.generator_file import describe, find_weights, load_generator
-from nogan.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import os
@@ -118,6 +117,8 @@ def _no_knob(checkpoint: str | os.PathLike[str], vividness: float) -> UserError:
 
 def before_gan(weights: Path) -> Path | None:
     """The generator before the GAN phase, beside the final one of a run; None where there is none."""
+    from nogan.runs.run_folder import RunFolder  # which knows configs, and loads Pydantic for that
+
     run = RunFolder(weights.parent)
     pretrained = run.generator("pretrained")
     return pretrained if weights == run.generator() and pretrained.is_file() else None

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -18,6 +18,8 @@ from nogan.common.terminal import name_column, say
 from nogan.networks.named import STARTER
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from nogan.colorize.adjustments import Adjustments, Tint
     from nogan.colorize.batch import Advance, BatchOptions, BatchReport
     from nogan.colorize.blending import Blending
@@ -233,14 +235,20 @@ class TerminalReporter:
 
     def __init__(self, words: TextIO) -> None:
         """Reports go to ``words``."""
+        self._words = words
+
+    @cached_property
+    def _console(self) -> "Console":
         from rich.console import Console
 
-        self._words = words
-        self._console = Console(stderr=True)
+        return Console(stderr=True)
 
     @contextlib.contextmanager
     def task(self, name: str, total: int | None) -> "Iterator[Advance]":
         """Show a bar, but none for a single photograph."""
+        if total == 1:
+            yield lambda done, total: None
+            return
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -253,7 +261,7 @@ class TerminalReporter:
         columns = (name_column(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         left = (TextColumn("left"), TimeRemainingColumn())
         with Progress(*columns, *left, console=self._console) as progress:
-            task = progress.add_task(name, total=total, visible=total != 1)
+            task = progress.add_task(name, total=total)
             yield lambda done, total: progress.update(task, completed=done, total=total)
 
     def remark(self, text: str) -> None:

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 _KINDS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -40,7 +40,17 @@ def open_image(file: str | Path | IO[bytes], *more: str) -> ImageFile.ImageFile:
     Raises:
         PIL.UnidentifiedImageError: it is of no such kind.
     """
-    return Image.open(file, formats=[*_formats(), *more])
+    try:
+        return Image.open(file, formats=_common_formats())
+    except UnidentifiedImageError:
+        return Image.open(file, formats=[*_formats(), *more])
+
+
+@cache
+def _common_formats() -> tuple[str, ...]:
+    """JPEG, PNG and whatever else needs few imports."""
+    Image.preinit()
+    return tuple(kind for kind in _KINDS if kind in Image.OPEN)
 
 
 @cache

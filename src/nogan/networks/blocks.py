@@ -4,6 +4,7 @@ Weights under spectral or weight norm are computed in float32 even under autocas
 statistics of batch norm. Spectral norm takes one power iteration a forward pass in train mode, and none in eval mode.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import _SpectralNorm, weight_norm
+from torch.overrides import TorchFunctionMode
 
 from nogan.networks.large_weights import NormalizedWeight, is_large, matrix_conv, prefers_matrix
 from nogan.networks.shuffle import fits, relu_shuffle_blur
@@ -112,6 +114,27 @@ def icnr_(weight: Tensor, upscale: int = 2) -> Tensor:
     kernel = nn.init.kaiming_normal_(weight.new_empty(weight.shape[0] // upscale**2, *weight.shape[1:]))
     with torch.no_grad():
         return weight.copy_(kernel.repeat_interleave(upscale**2, dim=0))
+
+
+class Unfilled(TorchFunctionMode):
+    """Within it, networks are built without initial weights, for those that are given theirs at once.
+
+    Drawing them, and the first power iterations of spectral norm, take seconds in a network of full size. What is in
+    memory by chance stays there.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Draw nothing, and give an empty vector for the product with a matrix."""
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        if func is nn.init.kaiming_uniform_:
+            return kwargs["tensor"]
+        if func is torch.mv:
+            return args[0].new_empty(len(args[0]))
+        return func(*args, **kwargs)
 
 
 class SpectralNorm(_SpectralNorm):

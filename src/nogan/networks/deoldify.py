@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nogan.common.errors import UserError
 from nogan.common.files import write_atomically
 from nogan.networks import Critic, UNet, build_critic, build_generator
+from nogan.networks.blocks import Unfilled
 from nogan.networks.encoders import TORCHVISION_RESNETS, TimmEncoder
 from nogan.networks.unet import UpBlock
 from nogan.networks.vividness import VIVIDNESS
@@ -73,7 +74,7 @@ def generator_from(tensors: Mapping[str, Tensor], *, source: str) -> UNet:
     if not is_generator(tensors):
         raise UserError(f"{source}: not a DeOldify generator{_what_else(tensors)}")
     config, label = _recognize_generator(tensors)
-    with torch.device("meta"):
+    with Unfilled():
         network = build_generator(**config, pretrained=False)
     assign(network, to_our_names(tensors, network, source=source, target=label))
     return network.eval()
@@ -85,7 +86,7 @@ def critic_from(tensors: Mapping[str, Tensor], *, source: str) -> Critic:
         raise UserError(f"{source}: not a DeOldify critic{_what_else(tensors)}")
     width = tensors["0.0.weight_orig"].shape[0]
     convs = {int(name.split(".")[0]) for name in tensors if re.fullmatch(r"\d+\.0\.weight_orig", name)}
-    with torch.device("meta"):
+    with Unfilled():
         network = build_critic(width, doublings=(max(convs) - 3) // 3, attention="4.2.gamma" in tensors)
     assign(network, to_our_names(tensors, network, source=source, target=f"DeOldify's critic of width {width}"))
     return network.eval()

@@ -135,8 +135,6 @@ def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = N
     Raises:
         UserError: in one line: there is no such file, it holds no generator, or one of a class that is not known.
     """
-    from nogan.networks import build_generator
-
     weights = find_weights(path)
     if weights.suffix == ".pth":
         from nogan.networks import deoldify
@@ -148,7 +146,7 @@ def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = N
     config = description["network"]
     make = _own_class(config, weights, own) if has_target(config) else None
     try:
-        network = build_generator(**{**config, "pretrained": False}) if make is None else make(**arguments(config))
+        network = make(**arguments(config)) if make is not None else _unfilled_generator(config)
         network.config = dict(config)
         network.load_state_dict(tensors)
     except RuntimeError as error:  # of load_state_dict, one line for each tensor
@@ -159,6 +157,14 @@ def load_generator(path: str | os.PathLike[str], own: type[nn.Module] | None = N
     network.trained_size = _trained_size(description)
     network.render_factor = _positive(description, "render_factor")
     return network.eval()
+
+
+def _unfilled_generator(config: Mapping[str, Any]) -> UNet:
+    from nogan.networks import build_generator
+    from nogan.networks.blocks import Unfilled
+
+    with Unfilled():
+        return build_generator(**{**config, "pretrained": False})
 
 
 def _own_class(config: Mapping[str, Any], weights: Path, own: type[nn.Module] | None) -> Any:

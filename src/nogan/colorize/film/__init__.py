@@ -22,11 +22,14 @@ the sound, subtitles and chapters of the original are copied.
 - ``stabilize``, ``flicker``: smooth the chroma along the motion, and measure how it flickers
 """
 
-from nogan.colorize.film.colorize import FilmReport, colorize_film
-from nogan.colorize.film.keyframes import KeyframesReport, export_keyframes
-from nogan.colorize.film.options import FILM_SUFFIXES, KEPT_SUFFIXES, FilmOptions, work_folder
+from typing import TYPE_CHECKING, Any
+
+from nogan.colorize.film.options import FILM_SUFFIXES, KEPT_SUFFIXES, PIPE, FilmOptions, work_folder
 from nogan.colorize.film.pictures import is_animated, is_pattern, numbered, pattern_of
-from nogan.colorize.film.pipes import PIPE
+
+if TYPE_CHECKING:
+    from nogan.colorize.film.colorize import FilmReport, colorize_film
+    from nogan.colorize.film.keyframes import KeyframesReport, export_keyframes
 
 __all__ = [
     "FILM_SUFFIXES",
@@ -43,3 +46,19 @@ __all__ = [
     "pattern_of",
     "work_folder",
 ]
+
+_MODULES = {
+    "FilmReport": "colorize",
+    "KeyframesReport": "keyframes",
+    "colorize_film": "colorize",
+    "export_keyframes": "keyframes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that photographs are not kept waiting for what only films need.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -16,9 +16,9 @@ import numpy as np
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.film.encoding import Encoding
 from nogan.colorize.film.flicker import Flicker
-from nogan.colorize.film.options import SEGMENT_SECONDS, FilmOptions, work_folder
+from nogan.colorize.film.options import PIPE, SEGMENT_SECONDS, FilmOptions, work_folder
 from nogan.colorize.film.outputs import Writer, options_of, output_for, say_what_is_left_out
-from nogan.colorize.film.pipes import PIPE, PipedFilm, check_pipes
+from nogan.colorize.film.pipes import PipedFilm, check_pipes
 from nogan.colorize.film.propagation import Painter
 from nogan.colorize.film.reading import Film, Told
 from nogan.colorize.film.recorder import KINDS, Y4M, Recorder

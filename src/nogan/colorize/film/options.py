@@ -36,6 +36,9 @@ FILM_SUFFIXES = (
     | frozenset({".y4m", ".rm", ".rmvb", ".mjpeg", ".mjpg", ".h264", ".264", ".h265", ".265", ".hevc", ".apng"})
 )
 
+PIPE = Path("-")
+"""Stands for stdin as a source, and for stdout as a target."""
+
 SEGMENT_FRAMES = 250
 SEGMENT_SECONDS = 120.0
 """A segment ends after this many frames (x264's default distance of key frames) or seconds of work."""

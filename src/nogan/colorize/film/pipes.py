@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Self
 
 from nogan.colorize.film.clip import Clip
 from nogan.colorize.film.fields import deinterlaced
-from nogan.colorize.film.options import FilmOptions
+from nogan.colorize.film.options import PIPE, FilmOptions
 from nogan.colorize.film.reading import Film, pts_of
 from nogan.common.errors import UserError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
-
-PIPE = Path("-")
-"""Stands for stdin as a source, and for stdout as a target."""
 
 HOW = "ffmpeg -i FILM -f yuv4mpegpipe - | nogan colorize - -o FILM"
 

@@ -29,8 +29,6 @@ class Folders(Callback):
 
     sweep: ClassVar[Path | None] = None
     sweep_is_new: ClassVar[bool] = False
-    would_go_on: ClassVar[Path | None] = None
-    """The run that a dry run with ``resume=auto`` has found; its own folder is one that is removed at its end."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Give a dry run a folder that is removed at its end, and all processes of a run the folder of rank zero."""
@@ -38,14 +36,15 @@ class Folders(Callback):
             if config.dry_run:
                 folder = _run_folder(config, claim=False)
                 found = config.resume == "auto" and RunFolder(folder).config_file.is_file()
-                Folders.would_go_on = folder if found else None
+                if found:
+                    # To the job, by way of Hydra's config: its own folder is a passing one.
+                    OmegaConf.update(config.hydra.callbacks, "folders.would_go_on", str(folder), force_add=True)
                 config.hydra.run.dir, config.hydra.output_subdir = _passing_folder(), None
             else:
                 config.hydra.run.dir = text_of_rank_zero(lambda: str(_run_folder(config)), "run folder")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make the folder, which a study's storage needs, and refuse what no job of the sweep could do."""
-        Folders.would_go_on = None
         with refusing():
             sweeps.check_objective(config.objective)
             if config.dry_run:

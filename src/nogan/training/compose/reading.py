@@ -17,7 +17,6 @@ from nogan.common.recipes import recipes
 from nogan.plan.config import RunConfig, parse_config
 from nogan.runs.run_folder import RunFolder
 from nogan.training import sweeps
-from nogan.training.compose.folders import Folders
 from nogan.training.compose.recipes import groups, register
 from nogan.training.own_parts import check_trusted
 
@@ -56,7 +55,9 @@ def run_config(cfg: DictConfig) -> RunConfig:
 def _fresh(cfg: DictConfig) -> RunConfig:
     config = parse_config(_plain(cfg))
     sweeps.check_objective(config.objective)
-    folder = (config.dry_run and Folders.would_go_on) or Path(HydraConfig.get().runtime.output_dir)
+    hydra = HydraConfig.get()
+    found = hydra.callbacks.get("folders", {}).get("would_go_on")  # by a dry run, whose own folder is a passing one
+    folder = Path(found or hydra.runtime.output_dir)
     begun = config.resume is not None and RunFolder(folder).config_file.is_file()
     return config.model_copy(update={"resume": str(folder) if begun else None})
 
