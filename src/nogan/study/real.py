@@ -40,21 +40,15 @@ from nogan.study.regret import (
     snapshot,
 )
 from nogan.study.rows import AVERAGED, SINGLE, RealRun
-from nogan.study.runs import SETS, WIDTHS, Workplace
+from nogan.study.runs import SETS, Workplace
 
 Rule = Callable[[RealRun], Stop]
 HEARS_PICTURES = ("pays", "combined", "probe")
 WHOLE, LAST_AVERAGE = "the whole budget", "the whole budget, averaged"
 RULES: dict[str, Rule] = {
     **{
-        f"`{name}`, {'single' if kind == SINGLE else 'averaged'}": partial(replay, name=name, kind=kind)
-        for name in HEARS_PICTURES
-        for kind in (AVERAGED, SINGLE)
-    },
-    **{
         f"`{name}`": partial(replay, name=name, kind=AVERAGED)
-        for name in DETECTORS
-        if name not in (*HEARS_PICTURES, "budget")
+        for name in (*HEARS_PICTURES, *(each for each in DETECTORS if each not in (*HEARS_PICTURES, "budget")))
     },
     "`budget`: the published share": partial(replay, name="budget"),
     "lr x generator batches = 0.018": prior,
@@ -63,7 +57,7 @@ RULES: dict[str, Rule] = {
 }
 LEAVE_ONE_OUT = "a fixed share, best on the other runs, averaged"
 RANDOM = "a snapshot at random"
-JUDGED = ("`pays`, averaged", "`combined`, averaged", "`combined`, single")
+JUDGED = tuple(f"`{name}`" for name in HEARS_PICTURES)
 RIVALS = (WHOLE, "`budget`: the published share", "lr x generator batches = 0.018", LAST_AVERAGE, LEAVE_ONE_OUT)
 WORTHS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
@@ -156,8 +150,7 @@ def report(rows: Sequence[RealRun]) -> str:
         parts += [f"**Every rule on `{data}`**", rules_table(mine)]
     parts += [
         "**Averages**: what the best and the last snapshot of each kind gain over the generator before the phase, on "
-        "the oracle's pictures, and how merit varies from one snapshot to the next over the last third (standard "
-        "deviation of the differences); medians over all runs",
+        "the oracle's pictures; medians over all runs",
         averages_table(rows),
         "**`worth`**: what other values cost and save, on averaged snapshots",
         worth_table(rows),
@@ -257,15 +250,13 @@ def rules_table(rows: Sequence[RealRun]) -> str:
 
 
 def averages_table(rows: Sequence[RealRun]) -> str:
-    """What averaging does, by width."""
+    """What averaging does."""
     lines = []
-    for kind in (SINGLE, *map(str, WIDTHS)):
+    for name, kind in (("single", SINGLE), ("averaged", AVERAGED)):
         values = [list(merits(row, kind).values()) for row in rows]
-        thirds = [np.diff(each[-(len(each) // 3) :]).std() for each in values]
-        gains = [[max(each) - each[0], each[-1] - each[0]] for each in values]
-        figures = [*np.median(gains, axis=0), np.median(thirds)]
-        lines.append([kind, *(f"{value:+.2f}" for value in figures[:2]), f"{figures[2]:.3f}"])
-    return markdown(["width", "best", "last", "variation"], lines)
+        gained = np.median([[max(each) - each[0], each[-1] - each[0]] for each in values], axis=0)
+        lines.append([name, *(f"{value:+.2f}" for value in gained)])
+    return markdown(["", "best", "last"], lines)
 
 
 def worth_table(rows: Sequence[RealRun]) -> str:

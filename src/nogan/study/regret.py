@@ -50,7 +50,8 @@ def replay(row: RealRun, name: str, kind: str = SINGLE, pictures: int | None = N
         return detector.measured(step, {KEY: float(np.mean(merits))})
 
     probed: list[tuple[float, Callable[[], Any]]] = [
-        (int(step) - 0.5, partial(measure, int(step), merits[:pictures])) for step, merits in row["probe"][kind].items()
+        (int(step) - 0.5, partial(measure, int(step), merits[:pictures]))
+        for step, merits in row["probe"].get(kind, {}).items()
     ]
     seen: list[tuple[float, Callable[[], Any]]] = [
         (step, partial(detector.update, int(step), loss)) for step, loss in row["losses"]

@@ -1,9 +1,10 @@
 """Real runs for the study: trained once by `train.py experiment=inflection`, then measured as often as needed.
 
 A run only marks the inflection point and goes on, so no detector changes it, and its critic losses can be replayed to
-any detector afterwards. All of its snapshots are kept. They are measured after the run, as they are and averaged, on
-pictures that nothing trains on: picture by picture on those that stand for a *probe*, whose figures rules may hear, and
-on the *oracle's*, by which they are judged. So another rule, average or measure needs no further training.
+any detector afterwards. All of its snapshots are kept. They are measured after the run on pictures that nothing trains
+on: their averages picture by picture on those that stand for a *probe*, whose figures rules may hear, and some of them,
+averaged and as they are, on the *oracle's*, by which rules are judged. So another rule or measure needs no further
+training.
 """
 
 import json
@@ -26,20 +27,20 @@ from nogan.common.rng import numpy_rng
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import stores
 from nogan.study.record import fingerprint
-from nogan.study.rows import SINGLE, RealRun, TrainedRun
+from nogan.study.rows import AVERAGED, SINGLE, RealRun, TrainedRun
 
 if TYPE_CHECKING:
     from nogan.evaluation.merit import Color
 
 EXPERIMENT = "inflection"
 SIZE = 32  # px
-WIDTHS = (0.05, 0.1, 0.2)
-"""Of the averages that are measured beside the single snapshots."""
+ORACLE_EVERY = {AVERAGED: 2, SINGLE: 4}
+"""The oracle measures every second average, which differ little, and every fourth single snapshot; and the last."""
 PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
 PROBE_IMAGES, ORACLE_IMAGES = 128, 512
 PROBE_SCENES, ORACLE_SCENES = 20_000_003, 10_000_019  # seeds; a run draws its own scenes from its small seed
 HELD_OUT_SHARE, REALS_SHARE = 0.05, 0.25  # of the photographs; the same as of scenes
-AT_ONCE = 128  # pictures in a pass of the network
+AT_ONCE = 512  # pictures in a pass of the network
 # A GAN phase that is two and a half times as long, after the same pretraining.
 LONG = ("nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064")
 PHOTOGRAPHS = (
@@ -237,56 +238,63 @@ def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     network = exports.load_generator(folder)
     (store,) = stores(RunFolder(folder)).values()
-    averages = {str(width): SnapshotAverage(width) for width in WIDTHS}
-    found: dict[str, Any] = {"probe": {}, "oracle": {}, "others": {}}
-    before: list[Color] = []  # of the probe's pictures and of the oracle's, by the generator before the phase
-    for step in store.steps():
+    average = SnapshotAverage(float(AVERAGED))
+    probe, oracle = (_Instrument(rgb) for rgb in pictures)
+    found: dict[str, Any] = {"probe": {AVERAGED: {}}, "oracle": {}, "others": {}}
+    steps = store.steps()
+    for number, step in enumerate(steps):
         store.restore(step, network)
-        for kind, average in ((SINGLE, None), *averages.items()):
-            candidate: Any = network
-            if average is not None and step == 0:
-                average.begin(network)
-            elif average is not None:
-                candidate = average.follow(network, step)
-            of_probe, of_oracle, others = _figures(candidate, pictures, before)
-            found["probe"].setdefault(kind, {})[str(step)] = of_probe
-            found["oracle"].setdefault(kind, {})[str(step)] = of_oracle
-            for name, value in others.items():
-                found["others"].setdefault(name, {}).setdefault(kind, {})[str(step)] = value
+        if step == 0:
+            average.begin(network)
+        averaged: Any = average.follow(network, step) if step else network
+        found["probe"][AVERAGED][str(step)] = [round(value, 3) for value in probe.merits(averaged).tolist()]
+        for kind, candidate in ((AVERAGED, averaged), (SINGLE, network)):
+            if number % ORACLE_EVERY[kind] == 0 or step == steps[-1]:
+                figures = oracle.figures(candidate)
+                found["oracle"].setdefault(kind, {})[str(step)] = figures.pop("merit")
+                for name, value in figures.items():
+                    found["others"].setdefault(name, {}).setdefault(kind, {})[str(step)] = value
     return found
 
 
-def _figures(network: Any, pictures: Measured, before: "list[Color]") -> tuple[list[float], float, dict[str, float]]:
-    """The merit of each of the probe's pictures, that of the oracle's, and other measures of the oracle's.
+class _Instrument:
+    """Measures generators on ``rgb``, ``(N, 3, H, W)`` in [0, 1]; the first one is that before the phase."""
 
-    The first call puts what the others are compared with into ``before``.
-    """
-    import torch
+    def __init__(self, rgb: Any) -> None:
+        self.rgb = rgb
+        self.before: Color | None = None
 
-    from nogan.evaluation import eye
-    from nogan.evaluation.held_out import colorize
-    from nogan.evaluation.merit import color_of, merit_of_each
-    from nogan.evaluation.metrics import colorfulness, psnr
+    def merits(self, network: Any) -> Any:
+        """Merit of each picture, ``(N,)``."""
+        return self._measure(network, shares=True)[2]
 
-    network.eval()
-    cpu = torch.device("cpu")
-    with torch.no_grad():
-        probe, oracle = (colorize(network, rgb, AT_ONCE, cpu) for rgb in pictures)
-    colors = [color_of(probe, pictures.probe), color_of(oracle, pictures.oracle, shares=False)]
-    before[:] = before or colors
-    of_probe, of_oracle = eye.quality(probe, pictures.probe), eye.quality(oracle, pictures.oracle)
-    merits = [merit_of_each(*each) for each in zip((of_probe, of_oracle), colors, before, strict=True)]
-    others = {
-        "quality": float(of_oracle.mean()),
-        "chroma_fd": math.exp(colors[1].value),
-        "psnr": float(psnr(oracle, pictures.oracle).mean()),
-        "colorfulness_ratio": float(colorfulness(oracle).mean() / colorfulness(pictures.oracle).mean()),
-    }
-    return (
-        [round(value, 3) for value in merits[0].tolist()],
-        round(float(merits[1].mean()), 4),
-        {key: round(value, 4) for key, value in others.items()},
-    )
+    def figures(self, network: Any) -> dict[str, float]:
+        """Merit of all pictures, and other measures of them."""
+        from nogan.evaluation.metrics import colorfulness, psnr
+
+        output, quality, merits, color = self._measure(network, shares=False)
+        values = {
+            "merit": float(merits.mean()),
+            "quality": float(quality.mean()),
+            "chroma_fd": math.exp(color.value),
+            "psnr": float(psnr(output, self.rgb).mean()),
+            "colorfulness_ratio": float(colorfulness(output).mean() / colorfulness(self.rgb).mean()),
+        }
+        return {key: round(value, 4) for key, value in values.items()}
+
+    def _measure(self, network: Any, shares: bool) -> tuple[Any, Any, Any, "Color"]:
+        import torch
+
+        from nogan.evaluation import eye
+        from nogan.evaluation.held_out import colorize
+        from nogan.evaluation.merit import color_of, merit_of_each
+
+        network.eval()
+        with torch.no_grad():
+            output = colorize(network, self.rgb, AT_ONCE, torch.device("cpu"))
+        quality, color = eye.quality(output, self.rgb), color_of(output, self.rgb, shares=shares)
+        self.before = self.before or color
+        return output, quality, merit_of_each(quality, color, self.before), color
 
 
 def _instruments() -> str:
@@ -295,14 +303,15 @@ def _instruments() -> str:
     from nogan.training import snapshot_average
 
     sources = [Path(str(module.__file__)) for module in (eye, merit, metrics, snapshot_average)]
-    return fingerprint(sources, (WIDTHS, PROBE_IMAGES, ORACLE_IMAGES, PROBE_SCENES, ORACLE_SCENES))
+    return fingerprint(sources, (ORACLE_EVERY, PROBE_IMAGES, ORACLE_IMAGES, PROBE_SCENES, ORACLE_SCENES))
 
 
 def save(row: RealRun, path: Path, made: str) -> None:
     """Write a run as measured; ``made`` is the version of its settings."""
     plain = {key: value for key, value in row.items() if key != "probe"}
-    facts = json.dumps({**plain, "made": made, "measured": _instruments()})
-    columns = {kind: np.array(list(each.values()), np.float32) for kind, each in row["probe"].items()}
+    probed = row["probe"][AVERAGED]
+    facts = json.dumps({**plain, "probe_steps": list(probed), "made": made, "measured": _instruments()})
+    columns = {AVERAGED: np.array(list(probed.values()), np.float32)}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda temporary: _write(temporary, facts, columns))
 
@@ -321,14 +330,11 @@ def load(path: Path, made: str | None = None) -> RealRun | None:
         return None
     with np.load(path) as file:
         facts = json.loads(str(file["facts"]))
-        columns = {kind: file[kind] for kind in facts["oracle"]}
+        merits = np.round(file[AVERAGED].astype(float), 3).tolist()
     if made is not None and (facts.pop("made"), facts.pop("measured")) != (made, _instruments()):
         return None
-    steps = list(facts["oracle"][SINGLE])
-    probe = {
-        kind: dict(zip(steps, np.round(each.astype(float), 3).tolist(), strict=True)) for kind, each in columns.items()
-    }
-    row: Any = {**facts, "probe": probe}
+    steps = facts.pop("probe_steps")
+    row: Any = {**facts, "probe": {AVERAGED: dict(zip(steps, merits, strict=True))}}
     return row
 
 
