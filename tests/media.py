@@ -61,6 +61,8 @@ def make_film(
         audio = film.add_stream(sound, rate=48000) if sound else None
         if audio:
             audio.layout = "mono"
+            if sound.startswith("wma"):  # which has no usual one
+                audio.codec_context.bit_rate = 64_000
         if subtitles:
             subtitle = film.add_mux_stream("subrip")
         if chapters:
@@ -85,6 +87,7 @@ def make_film(
             wave = (np.sin(np.arange(int(48000 * ticks * TIME_BASE)) * 0.06) * 12000).astype(np.int16)
             audio_format = audio.codec_context.format.name
             samples = (wave / 32768).astype(np.float32) if audio_format == "fltp" else wave
+            samples = ((wave >> 8) + 128).astype(np.uint8) if audio_format.startswith("u8") else samples
             for begin in range(0, len(samples), 1024):
                 block = av.AudioFrame.from_ndarray(samples[None, begin : begin + 1024].copy(), audio_format, "mono")
                 block.sample_rate, block.pts, block.time_base = 48000, begin, Fraction(1, 48000)

@@ -461,6 +461,14 @@ def test_other_codecs_get_the_format_they_have_and_say_nothing(tmp_path, capfd, 
     assert capfd.readouterr().err == "" and not list(tmp_path.glob("*.parts"))
 
 
+def test_an_encoder_with_a_coarse_clock_keeps_the_times_of_a_fine_one(tmp_path):
+    source, target = tmp_path / "wall.ts", tmp_path / "out.mp4"  # whose clock has 90,000 ticks a second
+    make_film(source, frames=8, irregular=True)
+    colorize_film(COLORIZER, source, target, FilmOptions(4, codec="mpeg4", segment_frames=3))
+    before, after = (np.diff(times_of(path)) for path in (source, target))
+    assert after == pytest.approx(before, abs=3e-5)
+
+
 @pytest.mark.parametrize(
     ("codec", "suffix", "values"),
     [

@@ -42,6 +42,9 @@ _CODEC_OPTIONS = {
 _FRAME_CLOCKED = frozenset({"mpeg1video", "mpeg2video"})
 """Encoders that know no other clock than the number of the frame."""
 
+_COARSE_CLOCKED, _FINEST, _COARSE = frozenset({"mpeg4", "libxvid"}), 65535, Fraction(1, 60_000)
+"""Encoders whose clock has no more ticks a second than that, and what they get where a film's is finer."""
+
 _BT709, _SMPTE170M, _FULL_RANGE, _UNSPECIFIED = 1, 6, 2, (0, 2)
 
 
@@ -310,6 +313,8 @@ class Encoding:
         context.time_base = stream.time_base = self.time_base
         if self.codec in _FRAME_CLOCKED:
             context.time_base = 1 / self.rate
+        elif self.codec in _COARSE_CLOCKED and self.time_base.denominator > _FINEST:
+            context.time_base = _COARSE
         if self.aspect:
             context.sample_aspect_ratio = self.aspect
         self.describe_color(stream)
