@@ -176,7 +176,7 @@ def test_interlaced_frames_are_made_whole_or_left_and_both_is_said(tmp_path):
         assert np.array_equal(one, other)
 
 
-def test_options_of_the_encoder_are_handed_on(tmp_path):
+def test_options_of_the_encoder_are_handed_on(tmp_path, capfd):
     source, target = tmp_path / "wall.mp4", tmp_path / "out.mkv"
     make_film(source, frames=12)
     color(source, target, preset="ultrafast", pix_fmt="yuv422p", encoder_options={"g": "1"})
@@ -184,6 +184,8 @@ def test_options_of_the_encoder_are_handed_on(tmp_path):
         packets = [packet for packet in film.demux(video=0) if packet.size]
         assert film.streams.video[0].codec_context.pix_fmt == "yuv422p"
     assert len(packets) == 12 and all(packet.is_keyframe for packet in packets)
+    color(source, tmp_path / "quiet.mkv", codec="libx265", encoder_options={"x265-params": "keyint=1"})
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("codec", "stored"), [("png", "rgb48be"), ("libx264rgb", "bgr24"), ("png", "rgb24")])

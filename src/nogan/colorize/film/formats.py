@@ -97,12 +97,14 @@ def _rest_of(codec: str, options: Mapping[str, str], size: tuple[int, int], stor
     context.width, context.height = size
     context.pix_fmt, context.framerate, context.time_base = stored, Fraction(25), Fraction(1, 25)
     context.options = dict(options)
-    try:
-        with _unheard():
+    with _unheard():
+        try:
             context.open()
-    except (av.FFmpegError, ValueError):
-        return None
-    return set(context.options)
+        except (av.FFmpegError, ValueError):
+            return None
+        rest = set(context.options)
+        del context  # x265 speaks as it ends, too
+    return rest
 
 
 @contextlib.contextmanager
