@@ -159,7 +159,7 @@ def ended_well(kill: Kill, code: int, said: str) -> bool:
     if "Traceback" in said:
         return False
     if code in OUTSIDE_TRAINING.get(kill.signal, ()) and SAVED not in said:
-        return "batches" not in said or "Done in" in said  # the first phase's line, and the last one of a run
+        return "[1/" not in said or "Done in" in said  # the first phase's line, and the last one of a run
     if kill.to == "a data worker" and code == 0:  # nothing waited for it any more
         return True
     return code in kill.exits and kill.words in said

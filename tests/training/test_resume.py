@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from rich.console import Console
 
 import nogan.training.run
+from nogan.common import interrupts
 from nogan.common.errors import Interrupted, UserError
 from nogan.common.lock import is_held, only_one
 from nogan.data import fakes
@@ -318,6 +320,17 @@ def test_a_signal_saves_and_stops(smallest, uncut, cutting, tmp_path, signum):
     cutting()
     train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
     assert_same_run(uncut, tmp_path)
+
+
+def test_an_interrupt_that_an_import_has_caught_stops_the_run_before_it_trains(smallest, tmp_path):
+    with interrupts.remembered():
+        with suppress(KeyboardInterrupt):  # as libraries do that try things out while they are imported
+            os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+        assert not (tmp_path / "metrics.csv").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    interrupts.raise_if_received()  # it is over with the command
 
 
 def test_more_repeats_append_cycles(smallest, tmp_path):

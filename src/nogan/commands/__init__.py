@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from nogan.common import interrupts
 from nogan.common.errors import EndedElsewhere, Interrupted, UserError, visible
 from nogan.common.failures import explained
 from nogan.common.program import Parser, program
@@ -70,7 +71,8 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold bytes that are not UTF-8
             stream.reconfigure(errors="backslashreplace")
     try:
-        return importlib.import_module(f"nogan.commands.{name}").main(arguments) or 0
+        with interrupts.remembered():
+            return importlib.import_module(f"nogan.commands.{name}").main(arguments) or 0
     except (Interrupted, EndedElsewhere) as end:
         return end.exit_code
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytorch_lightning as pl
 
-from nogan.common import distributed
+from nogan.common import distributed, interrupts
 from nogan.common.errors import Interrupted
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
@@ -28,9 +28,14 @@ class StopOnSignal(pl.Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals within the context, and restore the handlers after it."""
+        """Handle the signals within the context, and restore the handlers after it.
+
+        Raises:
+            KeyboardInterrupt: one came while the program started, and was lost.
+        """
         before = {signum: signal.signal(signum, self._receive) for signum in SIGNALS}
         try:
+            interrupts.raise_if_received()
             yield
         finally:
             for signum, handler in before.items():
