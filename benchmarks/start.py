@@ -13,13 +13,14 @@ import resource
 import subprocess
 import sys
 import tempfile
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
-OWN = "nogan"
 ROUNDS = 5
 
 
@@ -39,7 +40,7 @@ def main() -> None:
     for name, size, alone in sizes():
         if alone >= 10:
             print(f"| {name} | {size:.0f} | {alone:.0f} |")
-    together, torch = (sum(map(size_of, closure(names))) for names in (direct(), {"torch"}))
+    together, torch = (sum(map(size_of, closure(wanted))) for wanted in (direct(), {"torch"}))
     print(
         f"\nTogether {together:.0f} MB, of which {torch:.0f} are PyTorch and what it needs, CUDA's libraries among it."
     )
@@ -95,8 +96,8 @@ def processor_seconds(command: list[str], root: Path) -> float:
 
 
 def direct() -> set[str]:
-    """What this package depends on, without extras."""
-    return needs(OWN)
+    """What this package depends on, without extras: by its own list, since an installation may be of an older one."""
+    return names(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"])
 
 
 def needs(name: str) -> set[str]:
@@ -105,7 +106,12 @@ def needs(name: str) -> set[str]:
         required = importlib.metadata.requires(name) or []
     except importlib.metadata.PackageNotFoundError:
         return set()
-    found = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in required if "extra ==" not in line}
+    return names(line for line in required if "extra ==" not in line)
+
+
+def names(required: Iterable[str]) -> set[str]:
+    """The installed packages that lines such as ``av>=16`` ask for."""
+    found = {re.split(r"[^\w.-]", line)[0].lower().replace("_", "-") for line in required}
     return {each for each in found if is_installed(each)}
 
 
@@ -118,10 +124,10 @@ def is_installed(name: str) -> bool:
     return True
 
 
-def closure(names: set[str]) -> set[str]:
-    """``names`` and all that they need."""
+def closure(wanted: set[str]) -> set[str]:
+    """``wanted`` and all that they need."""
     found: set[str] = set()
-    waiting = list(names)
+    waiting = list(wanted)
     while waiting:
         name = waiting.pop()
         if name not in found:

@@ -51,12 +51,15 @@ def shuffled(source: Source, indices: np.ndarray, *keys: Key) -> np.ndarray:
     parts = [_hashes(_encoded(name, indices[start : start + AT_ONCE]), keys) for start in starts]
     hashes = np.concatenate(parts) if parts else np.empty(0, "<u8")
     order = np.argsort(hashes, kind="stable")
-    places = np.arange(len(order))
-    first = np.append(True, np.diff(hashes[order]) != 0)
-    again = places - np.maximum.accumulate(np.where(first, places, 0))
-    for place in np.flatnonzero(again).tolist():  # several of one name must not all fall into one part
+    ordered = hashes[order]
+    repeated = (np.flatnonzero(ordered[1:] == ordered[:-1]) + 1).tolist()
+    if not repeated:  # as in every folder
+        return indices[order]
+    again, last = 0, 0
+    for place in repeated:  # several of one name must not all fall into one part
+        again, last = again + 1 if place == last + 1 else 1, place
         number = order[place]
-        hashes[number] = _hashes(_encoded(name, indices[number : number + 1]), (*keys, int(again[place])))[0]
+        hashes[number] = _hashes(_encoded(name, indices[number : number + 1]), (*keys, again))[0]
     return indices[np.argsort(hashes, kind="stable")]
 
 
