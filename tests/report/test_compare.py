@@ -164,7 +164,7 @@ def test_no_column_is_cut_off_however_many_settings_differ(sweep, tmp_path, open
     for details in page.locator("details").all():
         details.locator("summary").click()
     columns = sum(page.locator(f"{table} th[data-key]").count() for table in ("#table", "#more"))
-    assert columns == len({"quality", *MEASURED})
+    assert columns == len({"merit", "quality", *MEASURED})
     assert page.locator(".settings tbody tr").count() == 7 - SETTINGS_SHOWN
     for box in page.locator(".scroll").all():
         assert box.evaluate("box => box.scrollWidth - box.clientWidth") == 0

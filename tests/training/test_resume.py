@@ -168,7 +168,7 @@ def test_cut_within_a_gan_phase_that_the_default_detector_watches(smallest, cutt
             train(smallest(*watched, *resume), tmp_path / "cut", console=QUIET)
         scheduler = final_state(tmp_path / "cut")["callbacks"]["NoGANScheduler"]
         assert scheduler["records"][-1]["kind"] == "gan"
-        assert scheduler["detector"]["name"] == "combined" and scheduler["detector"]["state"]["seen_steps"]
+        assert scheduler["detector"]["name"] == "combined" and scheduler["detector"]["state"]["first_seen"]
         resume = (f"resume={tmp_path / 'cut'}",)
     cutting()
     train(smallest(*watched, *resume), tmp_path / "cut", console=QUIET)
