@@ -1,5 +1,6 @@
 """What many tests need: configs composed as the command line would compose them, and runs that take seconds."""
 
+import functools
 import logging
 import os
 import shutil
@@ -51,7 +52,7 @@ def train_py(folder: Path, *arguments: str, **variables: str) -> subprocess.Comp
 @pytest.fixture(scope="session")
 def configure() -> Callable[..., RunConfig]:
     """``configure("model=artistic", "nogan.repeats=2")`` as the command line would."""
-    return read_config
+    return functools.cache(read_config)  # a config is frozen, and to compose one takes a quarter of a second
 
 
 @pytest.fixture(scope="session")
@@ -90,6 +91,14 @@ def _loggers_as_they_were() -> Iterator[None]:
         if isinstance(logger, logging.Logger) and name.split(".")[0] == "nogan":
             logger.disabled, logger.propagate = False, True
             logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """No test pulls the plug of the machine; a run waits for the disk sixty times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -58,6 +58,7 @@ def _become(
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    os.fsync = lambda number: None  # as in conftest.py
     sys.argv = [str(script), *arguments]
     here = Path(__file__).parent
     sys.path[:] = [str(script.parent), *(path for path in sys.path if not Path(path).is_relative_to(here))]
