@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,46 +104,74 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert samples[0] == samples[1]
 
 
+CUTS = [  # (hook, batches, before the run's own callbacks)
+    ("on_train_batch_end", 1, False),  # before there is a checkpoint
+    ("on_train_batch_end", 3, False),  # within generator pretraining, one batch after a checkpoint
+    ("on_train_batch_end", 4, False),  # right after a checkpoint
+    ("on_train_batch_end", 5, True),  # the last batch of a phase, before anything else has seen it
+    ("on_train_epoch_end", 5, True),  # at a phase boundary, before its checkpoint
+    ("on_train_epoch_end", 10, False),  # … and after it: before the fakes are made
+    ("on_train_epoch_start", 10, True),  # the fakes are made, the critic has not begun
+    ("on_train_batch_end", 13, False),  # within critic pretraining
+    ("on_train_epoch_start", 20, False),  # entering the GAN phase
+    ("on_train_batch_end", 22, True),  # within it, before the snapshot of this batch
+    ("on_train_batch_end", 24, False),  # at the verdict
+    ("on_train_epoch_end", 24, True),  # before the rollback
+    ("on_train_epoch_end", 24, False),  # after it
+    ("on_train_batch_start", 24, False),  # the next phase has begun
+    ("on_train_batch_end", 31, False),  # within the last phase
+]
+WITHIN_CRITIC = ("on_train_batch_end", 13, False)
+AFTER_A_CHECKPOINT = ("on_train_batch_end", 14, False)
+WITHIN_GAN = ("on_train_batch_end", 23, False)
+WITHIN_SECOND_CRITIC = ("on_train_batch_end", 26, False)
+
+
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, Path]:
-    return {"folder": tmp_path_factory.mktemp("whole")}
+def runs(smallest, tmp_path_factory) -> Path:
+    """A run without a cut, ``whole``, and what was on the disk at each of the cuts: as if the plug had been pulled."""
+    folder = tmp_path_factory.mktemp("runs")
+    build = nogan.training.run.build_run
+
+    def build_copied(*args: Any) -> Any:
+        built = build(*args)
+        callbacks = built.trainer.callbacks
+        for hook, batches, first in (*CUTS, AFTER_A_CHECKPOINT, WITHIN_GAN, WITHIN_SECOND_CRITIC):
+            copy = partial(shutil.copytree, folder / "whole", name_of(folder, hook, batches, first), symlinks=True)
+            callbacks.insert(0 if first else len(callbacks), CutWhen(hook, batches, copy))
+        return built
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nogan.training.run, "build_run", build_copied)
+        train(smallest(*OVERRIDES), folder / "whole", console=QUIET)
+    return folder
+
+
+def name_of(folder: Path, hook: str, batches: int, first: bool) -> Path:
+    return folder / f"{hook}-{batches}-{first}"
 
 
 @pytest.fixture
-def uncut(smallest, whole) -> Path:
-    """The same run without a cut."""
-    if not (whole["folder"] / "records.json").is_file():
-        train(smallest(*OVERRIDES), whole["folder"], console=QUIET)
-    return whole["folder"]
+def uncut(runs) -> Path:
+    """The run without a cut."""
+    return runs / "whole"
 
 
-@pytest.mark.parametrize(
-    ("hook", "batches", "first"),
-    [
-        ("on_train_batch_end", 1, False),  # before there is a checkpoint
-        ("on_train_batch_end", 3, False),  # within generator pretraining, one batch after a checkpoint
-        ("on_train_batch_end", 4, False),  # right after a checkpoint
-        ("on_train_batch_end", 5, True),  # the last batch of a phase, before anything else has seen it
-        ("on_train_epoch_end", 5, True),  # at a phase boundary, before its checkpoint
-        ("on_train_epoch_end", 10, False),  # … and after it: before the fakes are made
-        ("on_train_epoch_start", 10, True),  # the fakes are made, the critic has not begun
-        ("on_train_batch_end", 13, False),  # within critic pretraining
-        ("on_train_epoch_start", 20, False),  # entering the GAN phase
-        ("on_train_batch_end", 22, True),  # within it, before the snapshot of this batch
-        ("on_train_batch_end", 24, False),  # at the verdict
-        ("on_train_epoch_end", 24, True),  # before the rollback
-        ("on_train_epoch_end", 24, False),  # after it
-        ("on_train_batch_start", 24, False),  # the next phase has begun
-        ("on_train_batch_end", 31, False),  # within the last phase
-    ],
-)
-def test_cut_and_resumed(smallest, uncut, cutting, tmp_path, hook, batches, first):
-    cutting(hook, batches, first=first)
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    cutting()
-    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
-    assert_same_run(uncut, tmp_path)
+@pytest.fixture
+def cut_run(runs, tmp_path) -> Callable[..., Path]:
+    """``cut_run(hook, batches, first)``: a folder of its own with what was on the disk at this cut."""
+
+    def copied(*where: Any) -> Path:
+        return shutil.copytree(name_of(runs, *where), tmp_path / "cut", symlinks=True)
+
+    return copied
+
+
+@pytest.mark.parametrize(("hook", "batches", "first"), CUTS)
+def test_cut_and_resumed(smallest, uncut, cut_run, hook, batches, first):
+    cut = cut_run(hook, batches, first)
+    train(smallest(*OVERRIDES, f"resume={cut}"), cut, console=QUIET)
+    assert_same_run(uncut, cut)
 
 
 def test_cut_within_a_gan_phase_of_a_generator_with_a_vividness(smallest, cutting, tmp_path):
@@ -200,17 +229,15 @@ def test_checkpoints_by_minutes(smallest, cutting, tmp_path, minutes, kept):
     assert [path.name for path in newest_first(RunFolder(tmp_path))] == kept
 
 
-def test_what_is_later_than_the_newest_checkpoint_goes(smallest, cutting, tmp_path):
+def test_what_is_later_than_the_newest_checkpoint_goes(smallest, cut_run, cutting):
     """Both within the phase are damaged; at the next cut, one of them would be taken for the newest."""
-    cutting("on_train_batch_end", 14)
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    for damaged in newest_first(RunFolder(tmp_path), within_phases=True):
+    cut = cut_run(*AFTER_A_CHECKPOINT)
+    for damaged in newest_first(RunFolder(cut), within_phases=True):
         damaged.write_bytes(b"junk")
     cutting("on_train_batch_end", 12)
     with pytest.raises(Cut):
-        train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
-    left = [path.name for path in newest_first(RunFolder(tmp_path))]
+        train(smallest(*OVERRIDES, f"resume={cut}"), cut, console=QUIET)
+    left = [path.name for path in newest_first(RunFolder(cut))]
     assert left == ["002-c1@1-0000002.ckpt", "001-g2-end.ckpt", "000-g1-end.ckpt"]
 
 
@@ -259,53 +286,42 @@ def test_cut_while_the_fakes_are_made(smallest, uncut, tmp_path, monkeypatch, cy
     assert_same_run(uncut, tmp_path)
 
 
-def test_back_to_a_cycle_whose_fakes_are_gone(smallest, uncut, cutting, tmp_path):
-    cutting("on_train_batch_end", 26)  # within the critic phase of the second cycle
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    cutting()
-    for later in newest_first(RunFolder(tmp_path)):
+def test_back_to_a_cycle_whose_fakes_are_gone(smallest, uncut, cut_run):
+    cut = cut_run(*WITHIN_SECOND_CRITIC)
+    for later in newest_first(RunFolder(cut)):
         if later.name > "002-c1@1-end.ckpt":
             later.unlink()
-    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
-    assert_same_run(uncut, tmp_path)
+    train(smallest(*OVERRIDES, f"resume={cut}"), cut, console=QUIET)
+    assert_same_run(uncut, cut)
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before_loudly(smallest, uncut, cutting, tmp_path, caplog):
-    cutting("on_train_batch_end", 14)
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    cutting()
-    newest, before = newest_first(RunFolder(tmp_path))[:2]
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_loudly(smallest, uncut, cut_run, caplog):
+    cut = cut_run(*AFTER_A_CHECKPOINT)
+    newest, before = newest_first(RunFolder(cut))[:2]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 0xFF  # one bit of a weight
     newest.write_bytes(content)
-    assert newest_whole_checkpoint(RunFolder(tmp_path)) == before
+    assert newest_whole_checkpoint(RunFolder(cut)) == before
     assert "is damaged" in caplog.text and newest.name in caplog.text
     before.write_bytes(before.read_bytes()[:-100])  # cut short
     assert damage_of(before)
-    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
-    assert_same_run(uncut, tmp_path)
+    train(smallest(*OVERRIDES, f"resume={cut}"), cut, console=QUIET)
+    assert_same_run(uncut, cut)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_stops_a_resumed_run_that_makes_its_fakes_again(
-    smallest, uncut, cutting, tmp_path, monkeypatch, signum
-):
+def test_a_signal_stops_a_resumed_run_that_makes_its_fakes_again(smallest, uncut, cut_run, monkeypatch, signum):
     """Lightning asks for the data of a phase before it calls any hook of the training."""
-    cutting("on_train_epoch_start", 10)
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    shutil.rmtree(tmp_path / "fakes")
-    cutting()
+    cut = cut_run("on_train_epoch_start", 10, True)
+    shutil.rmtree(cut / "fakes")
     with monkeypatch.context() as patch:
         patch.setattr(PlanProgress, "fakes", lambda *_: os.kill(os.getpid(), signum))
         with pytest.raises(Interrupted) as stopped:
-            train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
+            train(smallest(*OVERRIDES, f"resume={cut}"), cut, console=QUIET)
     assert stopped.value.exit_code == 128 + signum
-    assert not (tmp_path / "records.json").is_file()
-    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
-    assert_same_run(uncut, tmp_path)
+    assert not (cut / "records.json").is_file()
+    train(smallest(*OVERRIDES, f"resume={cut}"), cut, console=QUIET)
+    assert_same_run(uncut, cut)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
@@ -350,23 +366,18 @@ def test_more_repeats_append_cycles(smallest, tmp_path):
         ("nogan.inflection.action=mark", "nogan.inflection.action was stop when the run began and is mark now"),
     ],
 )
-def test_what_is_done_cannot_change(smallest, cutting, tmp_path, override, message):
-    cutting("on_train_batch_end", 13)
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
+def test_what_is_done_cannot_change(smallest, cut_run, override, message):
+    cut = cut_run(*WITHIN_CRITIC)
     with pytest.raises(UserError, match=message):
-        train(smallest(*OVERRIDES, override, f"resume={tmp_path}"), tmp_path, console=QUIET)
+        train(smallest(*OVERRIDES, override, f"resume={cut}"), cut, console=QUIET)
 
 
-def test_what_has_not_begun_can_change(smallest, cutting, tmp_path):
-    cutting("on_train_batch_end", 13)
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    cutting()
-    changed = smallest(*OVERRIDES, "nogan.gan.lr=3e-4", f"resume={tmp_path}", "trainer.checkpoint_every_n_batches=3")
-    train(changed, tmp_path, console=QUIET)
+def test_what_has_not_begun_can_change(smallest, cut_run):
+    cut = cut_run(*WITHIN_CRITIC)
+    changed = smallest(*OVERRIDES, "nogan.gan.lr=3e-4", f"resume={cut}", "trainer.checkpoint_every_n_batches=3")
+    train(changed, cut, console=QUIET)
     assert build_plan(changed)[4].lr[0] == 3e-4
-    checkpoint = next((tmp_path / "checkpoints").glob("004-*-end.ckpt"))
+    checkpoint = next((cut / "checkpoints").glob("004-*-end.ckpt"))
     groups = torch.load(checkpoint, weights_only=True)["optimizer_states"][0]
     assert groups["param_groups"][0]["lr"] == 3e-4
 
@@ -498,20 +509,17 @@ def torn(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [None, torn, lambda c: bytes(len(c))])
-def test_damaged_metrics_come_back_from_the_checkpoint(smallest, uncut, cutting, tmp_path, caplog, damage):
-    cutting("on_train_batch_end", 23)
-    with pytest.raises(Cut):
-        train(smallest(*OVERRIDES), tmp_path, console=QUIET)
-    cutting()
-    file = tmp_path / "metrics.csv"
+def test_damaged_metrics_come_back_from_the_checkpoint(smallest, uncut, cut_run, caplog, damage):
+    cut = cut_run(*WITHIN_GAN)
+    file = cut / "metrics.csv"
     if damage is None:
         file.unlink()
     else:
         file.write_bytes(damage(file.read_bytes()))
-    RunFolder(tmp_path).metrics()  # which a report reads
-    (tmp_path / "plan.json").write_bytes(b"[{")  # which follows from the config
-    train(smallest(*OVERRIDES, f"resume={tmp_path}"), tmp_path, console=QUIET)
-    assert computed(uncut) == computed(tmp_path)
+    RunFolder(cut).metrics()  # which a report reads
+    (cut / "plan.json").write_bytes(b"[{")  # which follows from the config
+    train(smallest(*OVERRIDES, f"resume={cut}"), cut, console=QUIET)
+    assert computed(uncut) == computed(cut)
     assert ("metrics.csv is damaged: its rows are restored" in caplog.text) == (damage is not torn)
 
 
