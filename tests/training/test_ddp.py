@@ -37,6 +37,7 @@ UNEVEN = (
     "nogan.inflection.name=budget",
     "nogan.inflection.budget.share=0.05",  # of 200 images, in batches of 5: seen at the third
     "trainer.limit_batches=4",
+    "trainer.limit_epochs=1",
     "trainer.checkpoint_every_n_batches=1",
     "nogan.ema=0.9",
     "nogan.inflection.average=0.2",

@@ -28,6 +28,7 @@ AVERAGED = (
     "nogan.inflection.budget.share=0.12",  # of 200 images, in batches of 4: at the sixth
     "nogan.gan.max_critic_steps=1",
     "trainer.limit_batches=12",
+    "trainer.limit_epochs=1",
     "trainer.checkpoint_every_n_batches=1",
 )
 

@@ -62,7 +62,7 @@ def look(smallest, tmp_path, monkeypatch):
 
         monkeypatch.setattr(nogan.training.run, "build_run", build_looked)
         try:
-            train(smallest(*overrides), tmp_path / name, console=QUIET)
+            train(smallest("trainer.limit_epochs=1", *overrides), tmp_path / name, console=QUIET)
         except Enough:
             assert until
         return eyes, tmp_path / name

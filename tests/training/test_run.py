@@ -227,7 +227,8 @@ def test_a_cycle_without_a_critic_phase_starts_from_the_right_critic_too(run):
 @pytest.mark.parametrize(("cap", "said"), [(1, "3 times nogan.gan.max_critic_steps=1 batches"), ("null", "4 batches")])
 def test_a_starved_generator_is_said_once_with_what_to_do(run, monkeypatch, caplog, cap, said):
     monkeypatch.setattr("nogan.training.gan_batch.LONG_RUN", 4)
-    run(f"nogan.gan.max_critic_steps={cap}", "nogan.gan.critic_threshold=1e-9", "trainer.limit_batches=12")
+    short = ("nogan.pretrain.g2=null", "trainer.limit_batches=12", "trainer.limit_epochs=1")
+    run(f"nogan.gan.max_critic_steps={cap}", "nogan.gan.critic_threshold=1e-9", *short)
     (warning,) = [record.getMessage() for record in caplog.records if "starves" in record.getMessage()]
     assert said in warning and "nogan.critic.phases" in warning
 
