@@ -32,7 +32,9 @@ def gray(batch, height, width):
     return torch.randn(batch, 1, height, width, generator=torch.Generator().manual_seed(0)).expand(-1, 3, -1, -1)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "resnet50d" else ()) for name in BACKBONES]
+)
 def test_any_backbone_with_a_pyramid(name):
     network = build_generator(name, "deep", 0.25, pretrained=False)
     assert network.config["encoder"] == name

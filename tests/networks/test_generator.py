@@ -236,7 +236,11 @@ def test_nothing_is_held_between_calls(tiny):
 
 @pytest.mark.parametrize(
     ("mode", "backend"),
-    [("train", "eager"), ("eval", "aot_eager"), pytest.param("train", "inductor", marks=pytest.mark.slow)],
+    [
+        ("train", "eager"),
+        pytest.param("eval", "aot_eager", marks=pytest.mark.slow),
+        pytest.param("train", "inductor", marks=pytest.mark.slow),
+    ],
 )
 def test_compiles_without_graph_breaks(mode, backend, tiny):
     torch._dynamo.reset()
