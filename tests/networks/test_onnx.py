@@ -13,6 +13,7 @@ from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
 from nogan.common.errors import UserError
 from nogan.networks import onnx as export
+from nogan.networks.blocks import halved
 from nogan.networks.generator_file import load_generator, save_generator
 
 NOT_NEEDED = ("torch", "pydantic", "rich", "av", "numpy.ma", "nogan.colorize.film.colorize")
@@ -92,3 +93,21 @@ def test_an_onnx_checkpoint_colors_a_photograph_without_torch(onnx_file, tmp_pat
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     assert Image.open(tmp_path / "b.png").size == (50, 40)
+
+
+def test_sizes_that_an_export_computes_are_rounded_up_as_here(tmp_path):
+    import onnxruntime
+
+    class Cropped(torch.nn.Module):
+        def forward(self, x):
+            height, width = halved((x.shape[2], x.shape[3]), 32)
+            return x[..., :height, :width] * 1
+
+    sides = {2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
+    program = torch.onnx.export(
+        Cropped().eval(), (torch.zeros(1, 1, 96, 128),), dynamo=True, dynamic_shapes={"x": sides}
+    )
+    program.save(tmp_path / "cropped.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "cropped.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 1, 80, 112), np.float32)})
+    assert found.shape == (1, 1, 3, 4)

@@ -307,7 +307,8 @@ def resize_like(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def halved(size: tuple[int, int], reduction: int) -> tuple[int, int]:
     """Height and width of a feature map at ``reduction``: rounded up, as a strided, padded convolution does."""
-    return -(-size[0] // reduction), -(-size[1] // reduction)
+    # Of positive numbers alone: ONNX divides integers towards zero, and not down as Python does.
+    return (size[0] + reduction - 1) // reduction, (size[1] + reduction - 1) // reduction
 
 
 def fold_spectral_norm(network: Configured) -> Configured:
