@@ -72,6 +72,16 @@ def test_a_phase_that_gains_nothing_ends_with_the_generator_before_it_but_not_in
     assert late is None or late[1].inflection > 0, "the line through the last snapshots promises a gain"
 
 
+def test_a_chance_gain_before_the_trough_does_not_end_the_phase():
+    """Of the first batches, and certain, for it is the same in every picture; but small beside what is lost after."""
+
+    def fallen_after_a_gain(time):
+        return time if time <= 0.02 else 0.02 - 5 * (time - 0.02) if time < 0.2 else -0.88 + 4 * saturating(time - 0.2)
+
+    found = feed(make_detector("pays", total_steps=TOTAL), qualities(fallen_after_a_gain, scatter=0.01))
+    assert found is not None and found[1].inflection > 400
+
+
 def test_a_checkpoint_continues_to_the_bit():
     rows = qualities(saturating)
     whole = feed(make_detector("pays", total_steps=TOTAL), rows)

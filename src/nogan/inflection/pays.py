@@ -17,7 +17,7 @@ AHEAD = 0.1
 BACK = 0.25
 """The stretch whose trend is taken for the next, as a share of the phase."""
 GRIP = 0.4
-"""Share of the phase in which colors may get worse before they get better: no phase is without gain before it."""
+"""Share of the phase in which colors may get worse before they get better: until then no phase is without gain."""
 LEAST, MOST = 5, 14
 """Snapshots that the trend is taken of."""
 HELD = 2
@@ -41,12 +41,14 @@ class Pays(ShapeWithoutPictures):
     steadier snapshots are (``nogan.inflection.average``) and the more pictures there are (``probe.images``), the sooner
     it knows. What is at stake, of which ``worth`` is a share, is the distance of the best snapshot to the lowest.
 
-    Colors get worse before they get better when the critic first acts on them. So while the snapshot before the phase
-    is the best, it waits for two fifths of the phase, and follows the line to the end of the phase, not for a tenth of
-    it; if that promises nothing either, the phase brought no gain, and the generator before it is kept.
+    Colors get worse before they get better when the critic first acts on them, and a chance gain in its first batches
+    is not what the phase is for. So until the phase has gained something, it waits for two fifths of the phase, and
+    follows the line to the end of the phase, not for a tenth of it; if that promises nothing either, the best snapshot
+    is kept, and often that is the generator before the phase. Something is gained when the best snapshot is told apart
+    from that generator, by a confidence sequence (:mod:`nogan.inflection.paired`), and more than half of what is at
+    stake lies above it.
 
-    Also says whether the last snapshot is better than the best so far, worse, or not told apart, by a confidence
-    sequence (:mod:`nogan.inflection.paired`).
+    Also says whether the last snapshot is better than the best so far, worse, or not told apart.
 
     If no snapshot has been measured, as in a training loop without held-out pictures, it does what `shape` does.
     """
@@ -54,10 +56,11 @@ class Pays(ShapeWithoutPictures):
     name = "pays"
     Settings = PaysSettings
     settings: PaysSettings
-    STATE = (*BestSnapshot.STATE, "top", "top_pictures", "steps", "rows", "lowest", "looks", "held")
+    STATE = (*BestSnapshot.STATE, "before", "top", "top_pictures", "steps", "rows", "lowest", "looks", "held")
 
     def __init__(self, settings: PaysSettings):
         super().__init__(settings)
+        self.before: list[float] = []  # the merit of each picture before the phase
         self.top = -math.inf  # the highest merit so far …
         self.top_pictures: list[float] = []  # … and that of each picture
         self.steps: list[int] = []  # of the last snapshots …
@@ -80,6 +83,7 @@ class Pays(ShapeWithoutPictures):
     def _remember(self, step: int, pictures: list[float], value: float) -> None:
         self.lowest = min(self.lowest, value) if self.steps else value
         self.looks += 1
+        self.before = self.before or pictures
         if value > self.top:
             self.top, self.top_pictures = value, pictures
         back = BACK * self.settings.total_steps
@@ -90,12 +94,17 @@ class Pays(ShapeWithoutPictures):
 
     def _is_over(self, step: int) -> bool:
         now = difference(self.rows[-1], self.top_pictures, self.looks)
-        ahead = AHEAD if self.best.step > 0 else 1 - step / self.settings.total_steps
-        expected = self._expected_gain(step, ahead) if len(self.steps) >= LEAST else math.inf
         stake = self.top - self.lowest
+        gained = self._has_gained(stake)
+        ahead = AHEAD if gained else 1 - step / self.settings.total_steps
+        expected = self._expected_gain(step, ahead) if len(self.steps) >= LEAST else math.inf
         self.evidence |= {"low": now.low, "high": now.high, "expected": expected, "stake": stake, "ahead": ahead}
         self.held = self.held + 1 if expected < self.settings.worth * stake else 0
-        return self.held >= HELD and (self.best.step > 0 or step >= GRIP * self.settings.total_steps)
+        return self.held >= HELD and (gained or step >= GRIP * self.settings.total_steps)
+
+    def _has_gained(self, stake: float) -> bool:
+        gain = difference(self.top_pictures, self.before, self.looks)
+        return gain.verdict == "better" and gain.mean > stake / 2
 
     def _expected_gain(self, step: int, ahead: float) -> float:
         """What is gained on average, over the best snapshot, by going on for ``ahead``, a share of the phase."""
