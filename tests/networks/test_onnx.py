@@ -14,7 +14,7 @@ from nogan.colorize.colorizer import Colorizer
 from nogan.common.errors import UserError
 from nogan.networks import onnx as export
 from nogan.networks.blocks import halved
-from nogan.networks.generator_file import load_generator, save_generator
+from nogan.networks.generator_file import load_generator, save_generator, save_half
 
 NOT_NEEDED = ("torch", "pydantic", "rich", "av", "numpy.ma", "nogan.colorize.film.colorize")
 """What a photograph does not wait for: what only networks of torch, runs, progress bars or films need."""
@@ -111,3 +111,27 @@ def test_sizes_that_an_export_computes_are_rounded_up_as_here(tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "cropped.onnx", providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 1, 80, 112), np.float32)})
     assert found.shape == (1, 1, 3, 4)
+
+
+def test_half_precision_is_half_as_large_and_colors_the_same(onnx_file, tmp_path, capsys, monkeypatch):
+    run, half = str(onnx_file.parent), tmp_path / "half.onnx"
+    assert main(["export", run, "-o", str(half), "--precision", "fp16"]) == 0
+    assert "levels of 255" in capsys.readouterr().out
+    assert half.stat().st_size < 0.65 * onnx_file.stat().st_size  # the graph takes as much in both
+    gray = np.random.default_rng(0).integers(0, 255, (90, 70), dtype=np.uint8)
+    assert Colorizer.load(half).trained_size == 64
+    one, other = (Colorizer.load(file, device="cpu").colorize(gray, 6).astype(int) for file in (onnx_file, half))
+    assert np.abs(one - other).mean() < 1
+    monkeypatch.setattr("nogan.colorize.onnx_half.difference", lambda *_: (0.5, 3.5))
+    assert main(["export", run, "-o", str(tmp_path / "other.onnx"), "--precision", "fp16"]) == 1
+    assert main(["export", run, "-o", str(tmp_path / "other.safetensors"), "--precision", "fp16"]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "take fp32" in first and "has half precision as it is" in second
+    assert list(tmp_path.iterdir()) == [half]
+
+
+def test_an_export_says_the_render_factor_that_suits_it(onnx_file, tmp_path):
+    assert Colorizer.load(onnx_file).render_factor is None
+    save_half(onnx_file.parent, tmp_path / "small.safetensors", 12)
+    assert main(["export", str(tmp_path / "small.safetensors"), "-o", str(tmp_path / "small.onnx")]) == 0
+    assert Colorizer.load(tmp_path / "small.onnx").render_factor == 12

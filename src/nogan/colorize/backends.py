@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -114,8 +114,22 @@ def _has_features(network: UNet) -> bool:
     return set(FEATURE_REDUCTIONS) <= set(getattr(getattr(network, "encoder", None), "reductions", ()))
 
 
-def onnx_network(path: Path, device: str | None, vividness: float | None, default: float) -> tuple[Network, int]:
-    """An ONNX export as a :data:`Network`, and the side in px of the pictures that it was trained on.
+class Exported(NamedTuple):
+    """An ONNX export: what runs it, and what the file says of it.
+
+    Attributes:
+        network: as of torch.
+        size: side in px of the pictures that it was trained on.
+        render_factor: the one that suits it; None where the file does not say.
+    """
+
+    network: Network
+    size: int
+    render_factor: int | None
+
+
+def onnx_network(path: Path, device: str | None, vividness: float | None, default: float) -> Exported:
+    """Open an ONNX export.
 
     Args:
         path: the file.
@@ -142,6 +156,7 @@ def onnx_network(path: Path, device: str | None, vividness: float | None, defaul
         metadata = session.get_modelmeta().custom_metadata_map
         mean, std = (np.array(metadata[key].split(), np.float32).reshape(1, 3, 1, 1) for key in ("mean", "std"))
         size = int(metadata.get("size", DEOLDIFY_SIZE))
+        factor = int(metadata["render_factor"]) if "render_factor" in metadata else None
         name, *knobs = (given.name for given in session.get_inputs())
     except Exception as error:  # onnxruntime's exceptions have no common base class
         raise UserError(f"{path} is damaged, or was not written by `nogan export`.") from error
@@ -156,4 +171,4 @@ def onnx_network(path: Path, device: str | None, vividness: float | None, defaul
         (y,) = session.run(None, {name: x} | {knob: np.full(len(gray), level) for knob in knobs})
         return np.ascontiguousarray((y * std + mean).clip(0, 1).transpose(0, 2, 3, 1))
 
-    return run, size
+    return Exported(run, size, factor)

@@ -142,13 +142,14 @@ class Colorizer:
                 for setting, given in ((f"--precision {precision}", precision == "bf16"), ("--compile", compile)):
                     if given:
                         raise UserError(f"{setting}: {file} is an ONNX export, which has no such option; leave it out.")
-                network, size = onnx_network(file, device, level, default_vividness)
+                network, size, own_factor = onnx_network(file, device, level, default_vividness)
             else:
                 device = pick_device(device)
                 batch_size = 1 if device == "cpu" else GPU_BATCH_SIZE
                 generator = generator_at(file, level, default_vividness)
                 network, size = torch_network(generator, device, precision, compile), generator.trained_size
-                factor = getattr(generator, "render_factor", None) if len(weights) == 1 else None
+                own_factor = getattr(generator, "render_factor", None)
+            factor = own_factor if len(weights) == 1 else None
             networks.append((network, weight))
             sizes.append(size)
         size = max(sizes, default=DEOLDIFY_SIZE)

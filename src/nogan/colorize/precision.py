@@ -35,8 +35,7 @@ def choose(run: Callable[[np.ndarray, bool], np.ndarray], device: str) -> Litera
     """
     if not has_bfloat16(device):
         return "fp32"
-    picture = Scenes(seed=0, length=1).load(0, SIDE).astype(np.float32) / 255
-    gray = REC601.luma(*np.moveaxis(picture, -1, 0))[None]
+    gray = small_picture()
     exact = run(gray, False)
     try:
         rounded = run(gray, True)
@@ -47,6 +46,12 @@ def choose(run: Callable[[np.ndarray, bool], np.ndarray], device: str) -> Litera
     same = mean <= MEAN_LEVELS and high <= HIGH_LEVELS  # not where either is NaN
     log.debug("bfloat16 changes chroma by %.2f levels in the mean, %.2f at the 99.9th percentile", mean, high)
     return "bf16" if same else "fp32"
+
+
+def small_picture() -> np.ndarray:
+    """The gray of a built-in scene, ``(1, S, S)`` in [0, 1], for comparing precisions."""
+    picture = Scenes(seed=0, length=1).load(0, SIDE).astype(np.float32) / 255
+    return REC601.luma(*np.moveaxis(picture, -1, 0))[None]
 
 
 def difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:

@@ -35,6 +35,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--render-factor", type=int, metavar="N", help="of a .safetensors: the one to take where none is asked for"
     )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="of a model.onnx: fp16 is half as large, and refused where it would change colors (default: fp32)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     args = parser.parse_args(argv)
     path: Path = args.output
@@ -47,14 +53,15 @@ def main(argv: Sequence[str]) -> None:
         from nogan.colorize.square import network_size
 
         network_size(args.render_factor)  # refuses one that is out of range
+    if args.precision == "fp16" and form != "onnx":
+        also = "a .safetensors export has half precision as it is; " if form == "half" else ""
+        raise UserError(f"--precision fp16: only an ONNX export can have it; {also}leave it out")
     refuse_existing(path, args.overwrite)
     if form == "onnx":
         if args.vividness is not None:
             raise UserError(f"--vividness {args.vividness:g}: an ONNX export has it as an input; leave it out")
-        from nogan.networks.onnx import export_onnx
-
-        difference = export_onnx(args.checkpoint, path)
-        print(f"{path}: differs from torch by {difference:.1g} at most. {command('colorize')} --checkpoint {path} …")
+        written = _write_onnx(args.checkpoint, path, args.precision)
+        print(f"{path}: {written}. {command('colorize')} --checkpoint {path} …")
     elif form == "half":
         if args.vividness is not None:
             raise UserError(
@@ -71,3 +78,16 @@ def main(argv: Sequence[str]) -> None:
 
         deoldify.save_generator(generator_at(args.checkpoint, args.vividness), path)
         print(f"{path}: for DeOldify's models/ folder.")
+
+
+def _write_onnx(checkpoint: str, path: Path, precision: str) -> str:
+    """Write the export; returns what is to be said of it."""
+    if precision == "fp16":
+        from nogan.colorize.onnx_half import export_half_onnx
+
+        mean, high = export_half_onnx(checkpoint, path)
+        levels = f"{mean:.2g} levels of 255 in the mean, {high:.2g} at the 99.9th percentile"
+        return f"{in_words(path.stat().st_size)}; chroma differs by {levels}"
+    from nogan.networks.onnx import export_onnx
+
+    return f"differs from torch by {export_onnx(checkpoint, path):.1g} at most"

@@ -29,7 +29,8 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
 
     The model has one input, ``gray``: ImageNet-normalized gray, ``(B, 3, H, W)`` float32, and one output, ``color``,
     in the same space; of a generator with a vividness also the input ``vividness``: ``(B,)`` float32 in [0, 1]. Its
-    metadata hold ``mean`` and ``std`` of that space, and ``size``: side in px of the pictures that it was trained on.
+    metadata hold ``mean`` and ``std`` of that space, ``size``, side in px of the pictures that it was trained on, and
+    ``render_factor``, if the checkpoint says which one suits it.
 
     Args:
         checkpoint: what ``--checkpoint`` takes, but ``.onnx``.
@@ -81,6 +82,7 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
             "size": str(network.trained_size),
             "mean": " ".join(map(str, IMAGENET_MEAN)),
             "std": " ".join(map(str, IMAGENET_STD)),
+            **({"render_factor": str(network.render_factor)} if network.render_factor else {}),
         }
     )
     difference = 0.0
