@@ -83,9 +83,13 @@ def test_choices_by_key_and_their_ranking(folder, open_page):
     for key in keys:
         page.keyboard.press(key)
     assert "Pair 7 of 9" in page.locator("#progress").inner_text()
-    page.wait_for_timeout(500)  # a browser stores behind the page, and later on a busy machine
-    page.reload()  # choices are kept
-    assert "Pair 7 of 9" in page.locator("#progress").inner_text()
+    for _ in range(20):  # a browser stores behind the page, and later on a busy machine
+        page.wait_for_timeout(250)
+        page.reload()
+        if "Pair 7 of 9" in page.locator("#progress").inner_text():  # choices are kept
+            break
+    else:
+        pytest.fail(page.locator("#progress").inner_text())
     page.locator("#reveal").click()
     with page.expect_download() as waiting:
         page.locator("#download").click()
