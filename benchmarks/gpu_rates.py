@@ -121,7 +121,7 @@ def timed_fit(job: Job, config: RunConfig, module: GANModule, source: Source, bl
     plan = tuple(few_batches(shown[setting.phase], setting) for setting in block)
     scratch = Path(tempfile.mkdtemp(dir=job.work))
     folder = RunFolder(scratch)
-    parts = split(len(source), config.data.seed, config.data.held_out_share, config.data.reals_share)
+    parts = split(source, config.data.seed, config.data.held_out_share, config.data.reals_share)
     state = RunState(plan, AdaptiveSwitch(float("inf"), None))  # critic and generator take turns
     scheduler = NoGANScheduler(module, state, build_gan(config, module, state, folder, len(source)), folder)
     reader = Reader(config.data.workers, BadImages(len(source), config.data.max_bad_share))
