@@ -12,6 +12,7 @@ from small_networks import tiny
 from nogan.cli import main
 from nogan.colorize.colorizer import Colorizer
 from nogan.common.errors import UserError
+from nogan.evaluation.colorizers import requests_of
 from nogan.networks import onnx as export
 from nogan.networks.blocks import halved
 from nogan.networks.generator_file import load_generator, save_generator, save_half
@@ -135,3 +136,5 @@ def test_an_export_says_the_render_factor_that_suits_it(onnx_file, tmp_path):
     save_half(onnx_file.parent, tmp_path / "small.safetensors", 12)
     assert main(["export", str(tmp_path / "small.safetensors"), "-o", str(tmp_path / "small.onnx")]) == 0
     assert Colorizer.load(tmp_path / "small.onnx").render_factor == 12
+    (request,) = requests_of([str(tmp_path / "small.onnx")], [None])  # `nogan evaluate` takes it, too
+    assert request.render_factor == 12

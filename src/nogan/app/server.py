@@ -12,6 +12,7 @@ import io
 import ipaddress
 import zipfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -126,31 +127,26 @@ def add_routes(app: FastAPI, studio: Studio, *, local: bool) -> None:
 
     @app.post("/studio/upload")
     async def upload(request: Request, name: str) -> Response:
-        mine = album(request)
-        with studio.adding(mine, name) as path:
-            await receive(request, name, path)
-        return JSONResponse({})
+        return await receive(request, name, studio.adding(album(request), name))
 
     @app.post("/studio/mask")
     async def mask(request: Request, name: str) -> Response:
-        mine = album(request)
-        with studio.masking(mine, name) as path:
-            await receive(request, name, path)
-        return JSONResponse({})
+        return await receive(request, name, studio.masking(album(request), name))
 
     @app.post("/studio/mask/remove")
     def no_mask(request: Request) -> Response:
         studio.set_mask(album(request), None)
         return JSONResponse({})
 
-    async def receive(request: Request, name: str, path: Path) -> None:
+    async def receive(request: Request, name: str, place: AbstractContextManager[Path]) -> Response:
         length = request.headers.get("Content-Length", "")
         studio.check(name, int(length) if length.isdecimal() else None)
-        with path.open("wb") as file:
+        with place as path, path.open("wb") as file:
             async for block in request.stream():
                 if file.tell() + len(block) > studio.most_bytes:
                     studio.check(name, file.tell() + len(block))
                 await asyncio.to_thread(file.write, block)
+        return JSONResponse({})
 
     @app.post("/studio/item/{key}/remove")
     def remove(request: Request, key: str) -> Response:

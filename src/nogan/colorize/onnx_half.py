@@ -10,8 +10,7 @@ from nogan.colorize.backends import onnx_network
 from nogan.colorize.precision import HIGH_LEVELS, MEAN_LEVELS, difference, small_picture
 from nogan.colorize.vividness import PHOTO_VIVIDNESS
 from nogan.common.errors import UserError
-from nogan.common.files import write_atomically
-from nogan.networks.onnx import export_onnx
+from nogan.networks.onnx import export_onnx, write_export
 
 
 def export_half_onnx(checkpoint: str | os.PathLike[str], path: Path) -> tuple[float, float]:
@@ -29,25 +28,30 @@ def export_half_onnx(checkpoint: str | os.PathLike[str], path: Path) -> tuple[fl
     Raises:
         UserError: as of ``export_onnx``, or the chroma is above the bar.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        whole, half = (Path(folder) / f"{name}.onnx" for name in ("whole", "half"))
-        export_onnx(checkpoint, whole)
-        _convert(whole, half)
-        gray = small_picture()
-        pictures = [onnx_network(each, "cpu", None, PHOTO_VIVIDNESS).network(gray) for each in (whole, half)]
-        mean, high = difference(pictures[0], pictures[1])
+    found = (0.0, 0.0)
+
+    def write(temporary: Path) -> None:
+        nonlocal found
+        with tempfile.TemporaryDirectory() as folder:
+            whole = Path(folder) / "whole.onnx"
+            export_onnx(checkpoint, whole)
+            _convert(whole, temporary)
+            found = _difference(whole, temporary)
+        mean, high = found
         if not (mean <= MEAN_LEVELS and high <= HIGH_LEVELS):  # NaN is above it, too
             raise UserError(
                 f"--precision fp16: chroma would differ by {mean:.2g} levels of 255 in the mean and {high:.2g} at the "
                 f"99.9th percentile, above {MEAN_LEVELS:g} and {HIGH_LEVELS:g}; take fp32"
             )
-        content = half.read_bytes()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: temporary.write_bytes(content))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from error
-    return mean, high
+
+    write_export(path, write)
+    return found
+
+
+def _difference(whole: Path, half: Path) -> tuple[float, float]:
+    gray = small_picture()
+    exact, rounded = (onnx_network(each, "cpu", None, PHOTO_VIVIDNESS).network(gray) for each in (whole, half))
+    return difference(exact, rounded)
 
 
 def _convert(source: Path, target: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from nogan.colorize.backends import onnx_network
 from nogan.colorize.colorizer import Colorizer
 from nogan.colorize.composite import composite, upsample
 from nogan.colorize.photos import read_photo
@@ -134,7 +135,8 @@ def _suitable(request: Request) -> int:
     """The factor that :meth:`Colorizer.colorize` would take by itself."""
     own = None
     if len(request.weights) == 1:
-        own = render_factor(requested(next(iter(request.weights))).checkpoint)
+        file = find_weights(requested(next(iter(request.weights))).checkpoint)
+        own = onnx_network(file, "cpu", None, 1.0).render_factor if file.suffix == ".onnx" else render_factor(file)
     return own or PHOTO_RENDER_FACTOR
 
 

@@ -25,8 +25,9 @@ HELD = 2
 
 
 class PaysSettings(DetectorSettings):
-    """``worth``: what a tenth of the phase must be expected to gain for the phase to go on, as a share of the gain so
-    far: 0.02 ends it when the next tenth of the batches promises less than 2 % of what has been gained."""
+    """``worth``: what a tenth of the phase must be expected to gain for the phase to go on, as a share of what is at
+    stake: 0.02 ends it when the next tenth of the batches promises less than 2 % of the way from the lowest merit so
+    far to the best."""
 
     worth: float = Field(default=0.02, gt=0, lt=1)
 
@@ -56,13 +57,12 @@ class Pays(ShapeWithoutPictures):
     name = "pays"
     Settings = PaysSettings
     settings: PaysSettings
-    STATE = (*BestSnapshot.STATE, "before", "top", "top_pictures", "steps", "rows", "lowest", "looks", "held")
+    STATE = (*BestSnapshot.STATE, "before", "top_pictures", "steps", "rows", "lowest", "looks", "held")
 
     def __init__(self, settings: PaysSettings):
         super().__init__(settings)
         self.before: list[float] = []  # the merit of each picture before the phase
-        self.top = -math.inf  # the highest merit so far …
-        self.top_pictures: list[float] = []  # … and that of each picture
+        self.top_pictures: list[float] = []  # that of each picture in the best snapshot
         self.steps: list[int] = []  # of the last snapshots …
         self.rows: list[list[float]] = []  # … and the merit of each picture in them
         self.lowest = 0.0
@@ -84,8 +84,8 @@ class Pays(ShapeWithoutPictures):
         self.lowest = min(self.lowest, value) if self.steps else value
         self.looks += 1
         self.before = self.before or pictures
-        if value > self.top:
-            self.top, self.top_pictures = value, pictures
+        if not self.best_seen or value > self.best.merit:
+            self.top_pictures = pictures
         back = BACK * self.settings.total_steps
         if not self.steps or step - self.steps[-1] >= back / MOST:
             self.steps, self.rows = [*self.steps, step], [*self.rows, pictures]
@@ -94,7 +94,7 @@ class Pays(ShapeWithoutPictures):
 
     def _is_over(self, step: int) -> bool:
         now = difference(self.rows[-1], self.top_pictures, self.looks)
-        stake = self.top - self.lowest
+        stake = self.best.merit - self.lowest
         gained = self._has_gained(stake)
         ahead = AHEAD if gained else 1 - step / self.settings.total_steps
         expected = self._expected_gain(step, ahead) if len(self.steps) >= LEAST else math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,12 +95,21 @@ def export_onnx(checkpoint: str | os.PathLike[str], path: Path) -> float:
         if not difference <= TOLERANCE:
             raise UserError(f"{path}: the ONNX model differs from torch by {difference:.2g}, above {TOLERANCE:g}.")
 
+    write_export(path, write)
+    return difference
+
+
+def write_export(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` write ``path``, whole or not at all, and make its folder.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, write)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}.") from error
-    return difference
 
 
 def has_vividness(network: nn.Module) -> bool:
