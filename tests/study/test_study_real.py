@@ -79,6 +79,20 @@ def test_regret_is_the_share_of_the_gain_that_is_forgone():
     assert has_passed_its_best(row, SINGLE) and not has_passed_its_best(row)
 
 
+def test_a_run_that_gains_next_to_nothing_has_no_regret_and_is_counted():
+    """A share of a gain of 0.02 would read as thousands of percent."""
+    little, much = record([-2.02, -3.6, -2.0, -3.0, -2.04], seed=1), record([-4.0, -5.0, -2.0, -3.0, -3.0])
+    assert math.isnan(regret(little, Stop(10, 40))) and forgone(little, Stop(10, 40)) == pytest.approx(1.6)
+    text = real.report([much, little])
+    assert "1 of the 2 runs have none: the phase gains less than 0.1 merit there, if anything: scenes 1." in text
+    assert "regret: of 1 of 2 runs" in text and "median regret, of 1 of 2 runs" in text
+    whole = next(line.split(" | ") for line in text.splitlines() if line.startswith(f"| {real.WHOLE} |"))
+    assert whole[3] == "50% (50% to 50%)" and whole[6] == "0.52", "regret of the one run, merit forgone of both"
+    assert "2 better, 0 worse" in text, "what is forgone is compared in all runs"
+    assert "none: the phase gains less than 0.1 merit there, if anything. " in real.report([much])
+    assert not has_passed_its_best(record([-2.0, -2.0, -2.0])), "nothing gained, nothing lost"
+
+
 def test_the_snapshot_is_the_one_that_the_program_would_take():
     row = record([1.0] * 5)
     assert snapshot(row, Stop(14, 40)) == 10

@@ -20,6 +20,7 @@ from nogan.inflection import DETECTORS
 from nogan.study import runs
 from nogan.study.record import markdown, publish
 from nogan.study.regret import (
+    LEAST_GAIN,
     Stop,
     best_fixed_share,
     best_of,
@@ -140,14 +141,15 @@ def report(rows: Sequence[RealRun]) -> str:
     without = [f"{row['data']} {row['seed']}" for row in rows if not gains(row)]
     parts = [
         "Runs: " + ", ".join(f"{len(mine)} on `{data}`" for data, mine in sets.items()) + ". "
-        f"Averages: of width {AVERAGED}. Runs whose best generator is the one before the phase, and which have no "
-        f"regret: {', '.join(without) or 'none'}.",
+        f"Averages: of width {AVERAGED}. Regret is a share of the best snapshot's gain, so that {len(without)} of the "
+        f"{len(rows)} runs have none: the phase gains less than {LEAST_GAIN:g} merit there, if anything"
+        f"{': ' if without else ''}{', '.join(without)}. What is forgone, in merit, and what is saved is of all runs.",
         "**Targets**: regret against the best averaged generator (median; 95 % bootstrap interval), batches saved, and "
-        "run by run against the baselines (sign test)",
+        "what is forgone, run by run, against the baselines (sign test)",
         targets_table({"all runs": rows, **sets}),
     ]
     for data, mine in sets.items():
-        parts += [f"**Every rule on `{data}`**", rules_table(mine)]
+        parts += [f"**Every rule on `{data}`**; regret: of {_of_those_that_gain(mine)}", rules_table(mine)]
     parts += [
         "**Averages**: what the best and the last snapshot of each kind gain over the generator before the phase, on "
         "the oracle's pictures; medians over all runs",
@@ -178,6 +180,10 @@ def _regrets(rows: Sequence[RealRun], found: Sequence[Stop], against: str = AVER
     return [value for value in values if math.isfinite(value)]
 
 
+def _of_those_that_gain(rows: Sequence[RealRun]) -> str:
+    return f"{sum(map(gains, rows))} of {len(rows)} runs"
+
+
 def _forgone(rows: Sequence[RealRun], found: Sequence[Stop]) -> list[float]:
     return [forgone(row, stop) for row, stop in zip(rows, found, strict=True)]
 
@@ -198,17 +204,18 @@ def targets_table(sets: Mapping[str, Sequence[RealRun]]) -> str:
     lines = []
     for data, rows in sets.items():
         found = stops(rows)
-        lines.append([data, "median regret", "≤ 10%", *(_median(_regrets(rows, found[name])) for name in JUDGED)])
+        regrets = (_median(_regrets(rows, found[name])) for name in JUDGED)
+        lines.append([data, f"median regret, of {_of_those_that_gain(rows)}", "≤ 10%", *regrets])
         lines.append([data, "batches saved, mean", "≥ 30%", *(f"{_saved(rows, found[name]):.0%}" for name in JUDGED)])
         past = [number for number, row in enumerate(rows) if has_passed_its_best(row)]
         if past:
             cells = [f"{_saved([rows[i] for i in past], [found[name][i] for i in past]):.0%}" for name in JUDGED]
             lines.append([data, f"… in the {len(past)} past their best", "≥ 50%", *cells])
         for rival in (name for name in RIVALS if name in found):
-            theirs = _regrets(rows, found[rival])
+            theirs = _forgone(rows, found[rival])
             cells = []
             for name in JUDGED:
-                below, above, p = sign_test(_regrets(rows, found[name]), theirs)
+                below, above, p = sign_test(_forgone(rows, found[name]), theirs)
                 cells.append(f"{below} better, {above} worse, p = {p:.2g}")
             lines.append([data, f"against {rival}", "better", *cells])
     return markdown(["", "", "target", *JUDGED], lines)

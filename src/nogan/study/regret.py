@@ -11,6 +11,8 @@ from nogan.inflection import make_detector
 from nogan.inflection.merit import KEY
 from nogan.study.rows import AVERAGED, SINGLE, RealRun
 
+LEAST_GAIN = 0.1
+"""Merit below which the best snapshot has gained nothing worth the name: a share of less says nothing."""
 LOST = 0.1  # of the gain, at the end of a phase that has passed its best
 PRIOR = 0.018  # lr x generator batches at the published inflection points, the middle of 0.016–0.020
 
@@ -83,9 +85,8 @@ def fixed(row: RealRun, share: float, kind: str = SINGLE) -> Stop:
 def best_fixed_share(
     rows: Sequence[RealRun], kind: str = SINGLE, grid: Sequence[float] = tuple(np.linspace(0, 1, 51))
 ) -> float:
-    """The share of the phase at which stopping gives ``rows`` the least mean regret."""
-    known = [row for row in rows if gains(row)]
-    costs = [sum(regret(row, fixed(row, share, kind)) for row in known) for share in grid]
+    """The share of the phase at which stopping forgoes the least merit in ``rows``, on average."""
+    costs = [sum(forgone(row, fixed(row, share, kind)) for row in rows) for share in grid]
     return float(grid[int(np.argmin(costs))])
 
 
@@ -124,8 +125,11 @@ def forgone(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
 
 
 def gains(row: RealRun, kind: str = AVERAGED) -> bool:
-    """Whether the phase brought anything: its best snapshot is not the generator before it."""
-    return gain(row, kind) > 0
+    """Whether the phase brought anything: its best snapshot has gained ``LEAST_GAIN``.
+
+    The best of many snapshots is a little above the first by chance alone, and a share of that has no meaning.
+    """
+    return gain(row, kind) >= LEAST_GAIN
 
 
 def relative_fd(row: RealRun, stop: Stop) -> float:
@@ -135,15 +139,18 @@ def relative_fd(row: RealRun, stop: Stop) -> float:
 
 
 def has_passed_its_best(row: RealRun, kind: str = AVERAGED) -> bool:
-    """Whether the last snapshot of ``kind`` has lost a tenth or more of what the best one had gained."""
-    return forgone(row, Stop(kind=kind)) >= LOST * gain(row, kind)
+    """Whether the last snapshot of ``kind`` has lost a tenth or more of what the best one had, or should have, gained.
+
+    Where that gain is nothing, or next to nothing, a tenth of ``LEAST_GAIN`` has to be lost.
+    """
+    return forgone(row, Stop(kind=kind)) >= LOST * max(gain(row, kind), LEAST_GAIN)
 
 
 def regret(row: RealRun, stop: Stop, against: str = AVERAGED) -> float:
     """Share of the gain of the best snapshot of kind ``against`` that ``stop`` forgoes.
 
-    0 for that snapshot, 1 without a GAN phase, above 1 where it is worse than none; NaN where the best is the generator
-    before the phase.
+    0 for that snapshot, 1 without a GAN phase, above 1 where it is worse than none; NaN where the phase brought nothing
+    (:func:`gains`). :func:`forgone` is known of every run.
     """
     return forgone(row, stop, against) / gain(row, against) if gains(row, against) else math.nan
 
