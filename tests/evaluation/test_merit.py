@@ -1,13 +1,15 @@
 """Merit is quality and the color gained, up to a limit; picture by picture it scatters as the chroma FD does."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from rich.console import Console
 
-from nogan.evaluation.merit import ENOUGH, WEIGHT, Color, color_of, merit_of_each
+from nogan.evaluation.merit import ENOUGH, ON_PHOTOGRAPHS, ON_SCENES, Color, merit_of_each
 from nogan.evaluation.metrics import chroma_frechet
+from nogan.evaluation.set_color import color_of
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import stores
 from nogan.training.run import train
@@ -39,14 +41,18 @@ def test_shares_are_the_jackknifes_and_a_picture_with_wrong_colors_has_the_large
 
 
 def test_color_gained_counts_up_to_a_limit_and_no_longer_scatters_there():
-    qualities, before = torch.tensor([-2.0, -3.0]), Color(5.0, (0.1, -0.1))
-    assert merit_of_each(qualities, before, before).tolist() == pytest.approx([-2, -3])
-    some = merit_of_each(qualities, Color(4.9, (0.0, 0.0)), before)
-    assert some.tolist() == pytest.approx([-2 + WEIGHT * 0.2, -3 + WEIGHT * 0.0])
-    much = merit_of_each(qualities, Color(3.0, (0.3, -0.3)), before)
-    assert much.tolist() == pytest.approx([-2 + WEIGHT * ENOUGH, -3 + WEIGHT * ENOUGH])
-    assert merit_of_each(qualities, Color(6.0, (0.0, 0.0)), before).mean() == pytest.approx(-2.5 - WEIGHT)
-    assert merit_of_each(qualities, Color(math.nan, (0.0, 0.0)), before).isnan().all()
+    qualities, before, weight = [-2.0, -3.0], Color(5.0, (0.1, -0.1)), 2.0
+    merits = partial(merit_of_each, qualities, before=before, weight=weight)
+    assert merits(before) == pytest.approx([-2, -3])
+    assert merits(Color(4.9, (0.0, 0.0))) == pytest.approx([-2 + weight * 0.2, -3 + weight * 0.0])
+    assert merits(Color(3.0, (0.3, -0.3))) == pytest.approx([-2 + weight * ENOUGH, -3 + weight * ENOUGH])
+    assert merits(Color(6.0, (0.3, -0.3))) == qualities, "color lost counts for nothing"
+    assert all(math.isnan(value) for value in merits(Color(math.nan, (0.0, 0.0))))
+
+
+def test_scenes_weigh_color_as_their_choices_say_and_other_data_as_those_on_photographs(configure):
+    for data, weight in (("scenes", ON_SCENES), ("folder", ON_PHOTOGRAPHS), ("imagenet", ON_PHOTOGRAPHS)):
+        assert configure(f"data={data}", "data.path=photographs").probe.color_weight == weight
 
 
 def test_a_run_counts_the_color_gained_since_its_first_gan_phase(smallest, tmp_path):
@@ -59,7 +65,7 @@ def test_a_run_counts_the_color_gained_since_its_first_gan_phase(smallest, tmp_p
     assert len(later) > 4
     for metrics in later:
         gained = math.log(before["chroma_fd"] / metrics["chroma_fd"])
-        expected = metrics["quality"] + WEIGHT * min(gained, ENOUGH)
+        expected = metrics["quality"] + config.probe.color_weight * min(max(gained, 0), ENOUGH)
         assert metrics["merit"] == pytest.approx(expected, abs=1e-4)
     pretrained = next(record.metrics for record in RunFolder(tmp_path).records() if record.kind == "generator")
     assert pretrained["merit"] == pretrained["quality"]

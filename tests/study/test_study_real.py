@@ -11,10 +11,11 @@ from PIL import Image
 
 from nogan.cli import main
 from nogan.common.errors import UserError
+from nogan.evaluation.merit import ENOUGH
 from nogan.networks import generator_file as exports
 from nogan.plan import GANPhase, as_rows
 from nogan.runs.snapshots import SnapshotStore
-from nogan.study import real, runs
+from nogan.study import measuring, real, runs
 from nogan.study.regret import (
     Stop,
     best_fixed_share,
@@ -32,7 +33,7 @@ from nogan.study.regret import (
     signals,
     snapshot,
 )
-from nogan.study.rows import AVERAGED, SINGLE
+from nogan.study.rows import AVERAGED, SINGLE, TrainedRun
 from tests.small_networks import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -187,18 +188,28 @@ def test_a_finished_run_is_collected_and_measured_and_comes_back_as_it_was(finis
     assert row["losses"] == [[0, 0.25], [2, 0.5]]
     assert (row["lr"], row["images"], row["steps"], row["commit"]) == (1e-4, 100, 3, "abc")
     generator = torch.Generator().manual_seed(0)
-    pictures = runs.Measured(*(torch.rand(count, 3, 32, 32, generator=generator) for count in (5, 7)))
-    measured = runs.measure(finished, pictures, threads=1)
-    probe, oracle = measured["probe"][AVERAGED], measured["oracle"]
-    assert list(probe) == ["0", "2", "3"] and all(len(each) == 5 for each in probe.values())
-    assert list(oracle[AVERAGED]) == list(oracle[SINGLE]) == ["0", "3"], "not each, but the last"
-    assert oracle[AVERAGED]["0"] == oracle[SINGLE]["0"] == measured["others"]["quality"][SINGLE]["0"]
-    assert oracle[AVERAGED]["3"] != oracle[SINGLE]["3"]
-    whole = {**row, "data": "scenes", "seed": 3, **measured}
-    runs.save(whole, tmp_path / "run.npz", "made so")
-    assert runs.load(tmp_path / "run.npz", "made so") == whole
-    assert runs.load(tmp_path / "run.npz", "made otherwise") is None
-    assert runs.load(tmp_path / "none.npz", "made so") is None
+    pictures = measuring.UnseenPictures(*(torch.rand(count, 3, 32, 32, generator=generator) for count in (5, 7)))
+    found = measuring.measure(finished, pictures, threads=1)
+    assert list(found["qualities"]) == list(found["colors"]) == ["0", "2", "3"]
+    quality, distance = found["oracle"]["quality"], found["oracle"]["chroma_fd"]
+    assert list(quality[AVERAGED]) == list(quality[SINGLE]) == ["0", "3"], "not each, but the last"
+    assert quality[AVERAGED]["0"] == quality[SINGLE]["0"] and quality[AVERAGED]["3"] != quality[SINGLE]["3"]
+    measuring.save(row, found, tmp_path / "run.npz", "made so")
+    assert measuring.load(tmp_path / "run.npz", "made so") == (row, found)
+    assert measuring.load(tmp_path / "run.npz", "made otherwise") is None
+    assert measuring.load(tmp_path / "none.npz", "made so") is None
+    for weight in (0.0, 2.0):
+        judged = measuring.judged(row, "scenes", 3, found, weight)
+        assert (judged["data"], judged["seed"], judged["losses"]) == ("scenes", 3, row["losses"])
+        for kind in (AVERAGED, SINGLE):
+            gained = math.log(distance[kind]["0"] / distance[kind]["3"])
+            expected = quality[kind]["3"] + weight * min(max(gained, 0), ENOUGH)
+            assert judged["oracle"][kind]["3"] == pytest.approx(expected)
+        probe = judged["probe"][AVERAGED]
+        assert probe["0"] == found["qualities"]["0"] and [len(each) for each in probe.values()] == [5, 5, 5]
+        gained = found["colors"]["0"][0] - found["colors"]["3"][0]
+        of_all = np.mean(found["qualities"]["3"]) + weight * min(max(gained, 0), ENOUGH)
+        assert np.mean(probe["3"]) == pytest.approx(of_all, abs=1e-3)
 
 
 def test_photographs_are_cut_so_that_none_is_on_both_sides(tmp_path, monkeypatch):
@@ -236,18 +247,24 @@ def trained(monkeypatch):
         folder.mkdir(parents=True)
         (folder / "records.json").write_text("[]")
 
-    def collect(folder):
-        return {key: value for key, value in made(folder).items() if key not in ("probe", "oracle", "others")}
-
     def made(folder):
         data, seed, _ = folder.name.rsplit("-", 2)
         rng = np.random.default_rng(int(seed))
         return record([-4.0, *-rng.uniform(2, 4, 11)], data=data, seed=int(seed))
 
+    def collect(folder):
+        return {key: made(folder)[key] for key in TrainedRun.__annotations__}
+
+    def measure(folder, *_):
+        row = made(folder)
+        qualities = {step: [round(value, 3) for value in each] for step, each in row["probe"][AVERAGED].items()}
+        colors = {step: [0.0, 0.0, 0.0] for step in qualities}
+        return {"qualities": qualities, "colors": colors, "oracle": {"quality": row["oracle"], **row["others"]}}
+
     monkeypatch.setattr(runs, "_train", train)
     monkeypatch.setattr(runs, "collect", collect)
-    monkeypatch.setattr(runs, "measure", lambda folder, *_: {k: made(folder)[k] for k in ("probe", "oracle", "others")})
-    monkeypatch.setattr(runs, "_pictures", lambda *_: None)
+    monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(runs, "unseen_pictures", lambda *_: None)
     monkeypatch.setattr(runs, "cut", lambda photographs, folder, count, size: folder)
     return asked
 
@@ -266,7 +283,7 @@ def test_the_study_trains_once_and_goes_on_where_it_was_cut(tmp_path, trained, c
     assert main(command) == 0
     assert len(trained) == 7, "what was trained is measured without training again"
     assert (out / "real.md").read_text() == tables
-    monkeypatch.setattr(runs, "_instruments", lambda: "another measure")
+    monkeypatch.setattr(measuring, "instruments", lambda: "another measure")
     assert main(command) == 0
     assert len(trained) == 7
     text = document.read_text()

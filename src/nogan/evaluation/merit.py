@@ -4,28 +4,23 @@ Quality as the eye sees it (:func:`nogan.evaluation.eye.quality`) counts blotche
 quality alone a GAN phase would seldom pay, where an observer says that it does. What the phase is for is color: the
 chroma FD falls, a figure of a generator on a set of pictures. Merit is quality plus the color gained, up to a limit:
 
-    merit = quality + 4 · min(ln(chroma FD before / chroma FD), 0.3)
+    merit = quality + weight · the color gained, ln(chroma FD before / chroma FD), between 0 and 0.3
 
 "Before" is the generator at the start of the run's first GAN phase, whose merit is its quality. The limit is reached
-where chroma FD has fallen by a quarter; from then on cleaner pictures are all that counts. ``experiments/eye.md`` has
-the choices of an observer by which weight and limit were set.
+where chroma FD has fallen by a quarter; from then on cleaner pictures are all that counts. Where it has risen, that
+counts for nothing: balloons all of one clean hue are liked no less than brown ones. ``experiments/eye.md`` has the
+choices of observers by which weights and limits were set; on photographs they want little weight on color, on scenes
+more, so the weight is a setting, ``probe.color_weight``.
 """
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
-from nogan.evaluation.metrics import chroma_features, frechet_distance, rgb_to_lab
-
-WEIGHT = 4.0
-"""Of the color gained, for each e-fold by which chroma FD has fallen: the largest that costs no agreement."""
+ON_PHOTOGRAPHS, ON_SCENES = 1.0, 4.0
+"""Weight of the color gained, for each e-fold by which chroma FD has fallen, that observers' choices support."""
 ENOUGH = 0.3
 """Fall of ln(chroma FD) beyond which color gained no longer counts."""
-
-_LEAST = 1e-6  # chroma FD, so that the truth's logarithm is finite
-_AT_ONCE = 32  # pictures whose features are held in memory
 
 
 class Color(NamedTuple):
@@ -50,69 +45,19 @@ class Color(NamedTuple):
         return cls(values[0], tuple(values[1:]))
 
 
-def color_of(output: Tensor, target: Tensor, *, shares: bool = True) -> Color:
-    """:class:`Color` of outputs and photographs, RGB ``(N, 3, H, W)`` in [0, 1].
-
-    The shares are the pseudo-values of the jackknife, N · all − (N − 1) · all but one, less their mean (Tukey 1958).
-    Chroma FD is that of Gaussians, whose moments are sums over the pictures, so that leaving one out costs no more than
-    two eigenvalue problems of 18 x 18. With ``shares=False`` they are left at 0.
-    """
-    own, true = _Moments.of(output), _Moments.of(target)
-    whole = _log_distance(own.whole(), true.whole())
-    count = len(output)
-    if count < 2 or not shares:
-        return Color(whole, (0.0,) * count)
-    pseudo = torch.tensor(
-        [count * whole - (count - 1) * _log_distance(own.without(i), true.without(i)) for i in range(count)],
-        dtype=torch.float64,
-    )
-    return Color(whole, tuple((pseudo - pseudo.mean()).tolist()))
-
-
-def merit_of_each(qualities: Tensor, own: Color, before: Color) -> Tensor:
-    """Merit ``(N,)`` of each picture, whose mean is the merit of the set.
+def merit_of_each(qualities: Sequence[float], own: Color, before: Color, weight: float) -> list[float]:
+    """Merit of each picture; the mean is that of the set. NaN where a quality or the color is not finite.
 
     Args:
-        qualities: ``(N,)``, of :func:`nogan.evaluation.eye.quality`.
+        qualities: of :func:`nogan.evaluation.eye.quality`, one for each picture.
         own: of the generator.
         before: of the generator before the run's first GAN phase, on the same pictures.
+        weight: of the color gained.
     """
     gained = before.value - own.value
+    if not math.isfinite(gained):
+        return [math.nan] * len(qualities)
+    if not 0 < gained < ENOUGH:
+        return [quality + weight * min(max(gained, 0.0), ENOUGH) for quality in qualities]
     shares = [theirs - mine for mine, theirs in zip(own.shares, before.shares, strict=True)]
-    counted = [min(gained, ENOUGH) + (share if gained < ENOUGH else 0.0) for share in shares]
-    return qualities + WEIGHT * torch.tensor(counted, dtype=qualities.dtype)
-
-
-class _Moments(NamedTuple):
-    """Sums over the rows of :func:`nogan.evaluation.metrics.chroma_features`, by picture."""
-
-    rows: int  # of one picture
-    sums: Tensor  # (N, D)
-    outers: Tensor  # (N, D, D)
-
-    @classmethod
-    def of(cls, rgb: Tensor) -> "_Moments":
-        sums, outers, rows = [], [], 1
-        for batch in rgb.split(_AT_ONCE):
-            features = chroma_features(rgb_to_lab(batch)).to("cpu", torch.float64).unflatten(0, (len(batch), -1))
-            rows = features.shape[1]
-            sums.append(features.sum(1))
-            outers.append(features.mT @ features)
-        return cls(rows, torch.cat(sums), torch.cat(outers))
-
-    def whole(self) -> tuple[Tensor, Tensor]:
-        return self._gaussian(self.sums.sum(0), self.outers.sum(0), len(self.sums))
-
-    def without(self, index: int) -> tuple[Tensor, Tensor]:
-        total, outer = self.sums.sum(0) - self.sums[index], self.outers.sum(0) - self.outers[index]
-        return self._gaussian(total, outer, len(self.sums) - 1)
-
-    def _gaussian(self, total: Tensor, outer: Tensor, pictures: int) -> tuple[Tensor, Tensor]:
-        count = self.rows * pictures
-        mean = total / count
-        return mean, outer / count - torch.outer(mean, mean)
-
-
-def _log_distance(own: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> float:
-    distance: Any = frechet_distance(*own, *true)
-    return math.log(max(distance, _LEAST)) if math.isfinite(distance) else math.nan
+    return [quality + weight * (gained + share) for quality, share in zip(qualities, shares, strict=True)]

@@ -443,6 +443,7 @@ class ProbeConfig(Section):
     size: Pixels
     grid: Count
     batch_size: Count
+    color_weight: Weight
 
 
 class RunConfig(Section):

@@ -1,46 +1,37 @@
 """Real runs for the study: trained once by `train.py experiment=inflection`, then measured as often as needed.
 
 A run only marks the inflection point and goes on, so no detector changes it, and its critic losses can be replayed to
-any detector afterwards. All of its snapshots are kept. They are measured after the run on pictures that nothing trains
-on: their averages picture by picture on those that stand for a *probe*, whose figures rules may hear, and some of them,
-averaged and as they are, on the *oracle's*, by which rules are judged. So another rule or measure needs no further
-training.
+any detector afterwards. All of its snapshots are kept, and measured after the run (:mod:`nogan.study.measuring`). So
+another rule or measure needs no further training.
 """
 
-import json
-import math
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 from nogan.common.errors import UserError
-from nogan.common.files import write_atomically
 from nogan.common.rng import numpy_rng
+from nogan.evaluation.merit import ON_PHOTOGRAPHS, ON_SCENES
 from nogan.runs.run_folder import RunFolder
-from nogan.runs.snapshots import stores
+from nogan.study import measuring
+from nogan.study.measuring import UnseenPictures
 from nogan.study.record import fingerprint
-from nogan.study.rows import AVERAGED, SINGLE, RealRun, TrainedRun
-
-if TYPE_CHECKING:
-    from nogan.evaluation.merit import Color
+from nogan.study.rows import RealRun, TrainedRun
 
 EXPERIMENT = "inflection"
 SIZE = 32  # px
-ORACLE_EVERY = {AVERAGED: 2, SINGLE: 4}
-"""The oracle measures every second average, which differ little, and every fourth single snapshot; and the last."""
 PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
 PROBE_IMAGES, ORACLE_IMAGES = 128, 512
 PROBE_SCENES, ORACLE_SCENES = 20_000_003, 10_000_019  # seeds; a run draws its own scenes from its small seed
 HELD_OUT_SHARE, REALS_SHARE = 0.05, 0.25  # of the photographs; the same as of scenes
-AT_ONCE = 512  # pictures in a pass of the network
 # A GAN phase that is two and a half times as long, after the same pretraining.
 LONG = ("nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064")
 PHOTOGRAPHS = (
@@ -119,8 +110,9 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     """
     made = version(place.root, data)
     kept = place.out / "real" / f"{data}-{seed}.npz"
-    if (known := load(kept, made)) is not None:
-        return known
+    weight = ON_SCENES if SETS[data].crops is None else ON_PHOTOGRAPHS
+    if (known := measuring.load(kept, _version_of_what_is_kept(made))) is not None:
+        return measuring.judged(known[0], data, seed, known[1], weight)
     folder = place.out / "runs" / f"{data}-{seed}-{made}"
     chosen = SETS[data]
     crops = None
@@ -130,17 +122,10 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     if not RunFolder(folder).has_ended:
         _train(place, folder, data, seed, crops)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # it will not go on
-    found = measure(folder, _pictures(data, seed, crops), place.threads)
-    row: RealRun = {
-        **collect(folder),
-        "data": data,
-        "seed": seed,
-        "probe": found["probe"],
-        "oracle": found["oracle"],
-        "others": found["others"],
-    }
-    save(row, kept, made)
-    return row
+    trained = collect(folder)
+    found = measuring.measure(folder, unseen_pictures(data, seed, crops), place.threads)
+    measuring.save(trained, found, kept, _version_of_what_is_kept(made))
+    return measuring.judged(trained, data, seed, found, weight)
 
 
 def is_trained(place: Workplace, data: str, seed: int) -> bool:
@@ -150,7 +135,12 @@ def is_trained(place: Workplace, data: str, seed: int) -> bool:
 
 def is_measured(place: Workplace, data: str, seed: int) -> bool:
     """Whether nothing of this run is left to do."""
-    return load(place.out / "real" / f"{data}-{seed}.npz", version(place.root, data)) is not None
+    made = _version_of_what_is_kept(version(place.root, data))
+    return measuring.load(place.out / "real" / f"{data}-{seed}.npz", made) is not None
+
+
+def _version_of_what_is_kept(made: str) -> str:
+    return fingerprint([], (made, PROBE_IMAGES, ORACLE_IMAGES, PROBE_SCENES, ORACLE_SCENES))
 
 
 def _train(place: Workplace, folder: Path, data: str, seed: int, crops: Path | None) -> None:
@@ -195,17 +185,11 @@ def collect(folder: Path) -> TrainedRun:
     }
 
 
-# ----------------------------------------------------------------------------------------------------------- measuring
+# ------------------------------------------------------------------------------------------------------ pictures
 
 
-class Measured(NamedTuple):
-    """RGB ``(N, 3, H, W)`` in [0, 1] that no run has seen: for the probe, and for the oracle."""
-
-    probe: Any
-    oracle: Any
-
-
-def _pictures(data: str, seed: int, crops: Path | None) -> Measured:
+def unseen_pictures(data: str, seed: int, crops: Path | None) -> UnseenPictures:
+    """The probe's and the oracle's pictures of a run; ``crops`` is of :func:`cut`, None for scenes."""
     import torch
 
     from nogan.common.image_files import open_image
@@ -220,125 +204,12 @@ def _pictures(data: str, seed: int, crops: Path | None) -> Measured:
         return tensor([np.asarray(open_image(file).convert("RGB")) for file in files])
 
     if crops is not None:
-        return Measured(crops_in("probe", PROBE_IMAGES), crops_in("oracle", ORACLE_IMAGES))
+        return UnseenPictures(crops_in("probe", PROBE_IMAGES), crops_in("oracle", ORACLE_IMAGES))
     size = SETS[data].size
-    return Measured(
+    return UnseenPictures(
         tensor([draw_scene(PROBE_SCENES + seed, index, size) for index in range(PROBE_IMAGES)]),
         tensor([draw_scene(ORACLE_SCENES, index, size) for index in range(ORACLE_IMAGES)]),
     )
-
-
-def measure(folder: Path, pictures: Measured, threads: int) -> dict[str, Any]:
-    """What a :class:`~nogan.study.rows.RealRun` has of its snapshots: ``probe``, ``oracle`` and ``others``."""
-    import torch
-
-    from nogan.networks import generator_file as exports
-    from nogan.training.snapshot_average import SnapshotAverage
-
-    torch.set_num_threads(threads)
-    network = exports.load_generator(folder)
-    (store,) = stores(RunFolder(folder)).values()
-    average = SnapshotAverage(float(AVERAGED))
-    probe, oracle = (_Instrument(rgb) for rgb in pictures)
-    found: dict[str, Any] = {"probe": {AVERAGED: {}}, "oracle": {}, "others": {}}
-    steps = store.steps()
-    for number, step in enumerate(steps):
-        store.restore(step, network)
-        if step == 0:
-            average.begin(network)
-        averaged: Any = average.follow(network, step) if step else network
-        found["probe"][AVERAGED][str(step)] = [round(value, 3) for value in probe.merits(averaged).tolist()]
-        for kind, candidate in ((AVERAGED, averaged), (SINGLE, network)):
-            if number % ORACLE_EVERY[kind] == 0 or step == steps[-1]:
-                figures = oracle.figures(candidate)
-                found["oracle"].setdefault(kind, {})[str(step)] = figures.pop("merit")
-                for name, value in figures.items():
-                    found["others"].setdefault(name, {}).setdefault(kind, {})[str(step)] = value
-    return found
-
-
-class _Instrument:
-    """Measures generators on ``rgb``, ``(N, 3, H, W)`` in [0, 1]; the first one is that before the phase."""
-
-    def __init__(self, rgb: Any) -> None:
-        self.rgb = rgb
-        self.before: Color | None = None
-
-    def merits(self, network: Any) -> Any:
-        """Merit of each picture, ``(N,)``."""
-        return self._measure(network, shares=True)[2]
-
-    def figures(self, network: Any) -> dict[str, float]:
-        """Merit of all pictures, and other measures of them."""
-        from nogan.evaluation.metrics import colorfulness, psnr
-
-        output, quality, merits, color = self._measure(network, shares=False)
-        values = {
-            "merit": float(merits.mean()),
-            "quality": float(quality.mean()),
-            "chroma_fd": math.exp(color.value),
-            "psnr": float(psnr(output, self.rgb).mean()),
-            "colorfulness_ratio": float(colorfulness(output).mean() / colorfulness(self.rgb).mean()),
-        }
-        return {key: round(value, 4) for key, value in values.items()}
-
-    def _measure(self, network: Any, shares: bool) -> tuple[Any, Any, Any, "Color"]:
-        import torch
-
-        from nogan.evaluation import eye
-        from nogan.evaluation.held_out import colorize
-        from nogan.evaluation.merit import color_of, merit_of_each
-
-        network.eval()
-        with torch.no_grad():
-            output = colorize(network, self.rgb, AT_ONCE, torch.device("cpu"))
-        quality, color = eye.quality(output, self.rgb), color_of(output, self.rgb, shares=shares)
-        self.before = self.before or color
-        return output, quality, merit_of_each(quality, color, self.before), color
-
-
-def _instruments() -> str:
-    """A hash of what measuring depends on: where that has changed, runs are measured again."""
-    from nogan.evaluation import eye, merit, metrics
-    from nogan.training import snapshot_average
-
-    sources = [Path(str(module.__file__)) for module in (eye, merit, metrics, snapshot_average)]
-    return fingerprint(sources, (ORACLE_EVERY, PROBE_IMAGES, ORACLE_IMAGES, PROBE_SCENES, ORACLE_SCENES))
-
-
-def save(row: RealRun, path: Path, made: str) -> None:
-    """Write a run as measured; ``made`` is the version of its settings."""
-    plain = {key: value for key, value in row.items() if key != "probe"}
-    probed = row["probe"][AVERAGED]
-    facts = json.dumps({**plain, "probe_steps": list(probed), "made": made, "measured": _instruments()})
-    columns = {AVERAGED: np.array(list(probed.values()), np.float32)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: _write(temporary, facts, columns))
-
-
-def _write(path: Path, facts: str, columns: Mapping[str, np.ndarray]) -> None:
-    with path.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), **columns)
-
-
-def load(path: Path, made: str | None = None) -> RealRun | None:
-    """Inverse of :func:`save`; None if it is not there, or not of the version ``made`` and of today's measures.
-
-    With ``made=None`` any file is taken as it is.
-    """
-    if not path.is_file():
-        return None
-    with np.load(path) as file:
-        facts = json.loads(str(file["facts"]))
-        merits = np.round(file[AVERAGED].astype(float), 3).tolist()
-    if made is not None and (facts.pop("made"), facts.pop("measured")) != (made, _instruments()):
-        return None
-    steps = facts.pop("probe_steps")
-    row: Any = {**facts, "probe": {AVERAGED: dict(zip(steps, merits, strict=True))}}
-    return row
-
-
-# ------------------------------------------------------------------------------------------------------ photographs
 
 
 def cut(photographs: Path, folder: Path, count: int, size: int = SIZE) -> Path:

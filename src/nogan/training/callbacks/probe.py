@@ -23,6 +23,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -40,8 +41,9 @@ from nogan.evaluation import eye
 from nogan.evaluation.further import further_measure
 from nogan.evaluation.held_out import STABILITY_IMAGES, Colorizes, colorize, draw_grid, evaluating, rescale, shift
 from nogan.evaluation.measures import SCALE, SHIFT
-from nogan.evaluation.merit import Color, color_of, merit_of_each
+from nogan.evaluation.merit import Color, merit_of_each
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
+from nogan.evaluation.set_color import color_of
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore
@@ -77,6 +79,7 @@ class Probe(pl.Callback):
         size: px, square.
         grid: photographs shown.
         batch_size: of the measurement.
+        color_weight: of the color gained, in ``merit``.
         objective: the metric that the run is compared by; measured, too, where the probe does not do so anyway.
 
     Raises:
@@ -97,11 +100,13 @@ class Probe(pl.Callback):
         size: int,
         grid: int,
         batch_size: int,
+        color_weight: float,
         objective: str | None = None,
     ) -> None:
         self.module, self.data, self.state, self.folder = module, data, state, folder
         self.report, self.measured, self.candidate = report, measured, candidate
         self.images, self.size, self.grid, self.batch_size = images, size, grid, batch_size
+        self._color_weight = color_weight
         self._further = further_measure(objective)
         self._photographs: Tensor | None = None
         self._last: Tensor | None = None  # output at the last snapshot, uint8
@@ -196,11 +201,11 @@ class Probe(pl.Callback):
         values = metrics.compute()
         with failing_as("quality"):
             batches = zip(outputs.split(self.batch_size), photographs.split(self.batch_size), strict=True)
-            qualities = torch.cat([eye.quality(*batch) for batch in batches])
-        values["quality"] = float(qualities.mean())
+            qualities = torch.cat([eye.quality(*batch) for batch in batches]).tolist()
+        values["quality"] = fmean(qualities)
         with failing_as("merit"):
             merits = self._merits(trainer, outputs, photographs, qualities)
-        values["merit"] = float(merits.mean())
+        values["merit"] = fmean(merits)
         if self._further is not None:
             key, measure = self._further
             with failing_as(key):
@@ -220,16 +225,16 @@ class Probe(pl.Callback):
             values |= _at_level(level, pictures, moved, photographs)
         rows = [*(pictures for pictures, _ in less_vivid.values()), outputs]
         self._show(trainer, draw_grid(photographs[: self.grid], *(row[: self.grid] for row in rows)))
-        return Found(values, merits.tolist())
+        return Found(values, merits)
 
-    def _merits(self, trainer: pl.Trainer, outputs: Tensor, photographs: Tensor, qualities: Tensor) -> Tensor:
+    def _merits(self, trainer: pl.Trainer, outputs: Tensor, photographs: Tensor, qualities: list[float]) -> list[float]:
         """Merit of each picture: its quality, until the first snapshot of the first GAN phase has been measured."""
         if not isinstance(self.state.plan[trainer.current_epoch], GANPhase) and self._before is None:
             return qualities
         own = color_of(outputs, photographs)
         if self._before is None and math.isfinite(own.value):
             self._before = own
-        return merit_of_each(qualities, own, self._before or own)
+        return merit_of_each(qualities, own, self._before or own, self._color_weight)
 
     def _less_vivid(
         self, network: nn.Module, photographs: Tensor, device: torch.device

@@ -1,0 +1,153 @@
+"""What the study measures of a run's snapshots, and the files that keep it.
+
+Snapshots are measured after the run on pictures that nothing trains on: their averages picture by picture on those that
+stand for a *probe*, whose figures rules may hear, and some of them, averaged and as they are, on the *oracle's*, by
+which rules are judged. Files hold what was measured; merit is made of it when one is read, so that another weight of
+the color gained needs no further measuring.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+
+from nogan.common.files import write_atomically
+from nogan.evaluation.merit import Color, merit_of_each
+from nogan.runs.run_folder import RunFolder
+from nogan.runs.snapshots import stores
+from nogan.study.record import fingerprint
+from nogan.study.rows import AVERAGED, SINGLE, ByKind, RealRun, TrainedRun
+
+ORACLE_EVERY = {AVERAGED: 2, SINGLE: 4}
+"""The oracle measures every second average, which differ little, and every fourth single snapshot; and the last."""
+AT_ONCE = 512  # pictures in a pass of the network
+
+
+class UnseenPictures(NamedTuple):
+    """RGB ``(N, 3, H, W)`` in [0, 1] that no run has seen: for the probe, and for the oracle."""
+
+    probe: Any
+    oracle: Any
+
+
+class Measured(TypedDict):
+    """Of the snapshots of a run, by their step as a string."""
+
+    qualities: Mapping[str, list[float]]  # of each of the probe's pictures, in averages
+    colors: Mapping[str, list[float]]  # Color.as_list of the same
+    oracle: Mapping[str, ByKind]  # measures of the oracle's pictures, by their key
+
+
+def measure(folder: Path, pictures: UnseenPictures, threads: int) -> Measured:
+    """Measure all snapshots of a finished run."""
+    import torch
+
+    from nogan.networks import generator_file as exports
+    from nogan.training.snapshot_average import SnapshotAverage
+
+    torch.set_num_threads(threads)
+    network = exports.load_generator(folder)
+    (store,) = stores(RunFolder(folder)).values()
+    average = SnapshotAverage(float(AVERAGED))
+    qualities, colors, oracle = {}, {}, {}
+    steps = store.steps()
+    for number, step in enumerate(steps):
+        store.restore(step, network)
+        if step == 0:
+            average.begin(network)
+        averaged: Any = average.follow(network, step) if step else network
+        _, quality, color = _measure(averaged, pictures.probe, shares=True)
+        qualities[str(step)] = [round(value, 3) for value in quality.tolist()]
+        colors[str(step)] = [round(value, 4) for value in color.as_list()]
+        for kind, candidate in ((AVERAGED, averaged), (SINGLE, network)):
+            if number % ORACLE_EVERY[kind] == 0 or step == steps[-1]:
+                for key, value in _figures(candidate, pictures.oracle):
+                    oracle.setdefault(key, {}).setdefault(kind, {})[str(step)] = round(value, 4)
+    return {"qualities": qualities, "colors": colors, "oracle": oracle}
+
+
+def _figures(network: Any, rgb: Any) -> Iterator[tuple[str, float]]:
+    """Measures of a generator's pictures of ``rgb``, ``(N, 3, H, W)`` in [0, 1], by their key."""
+    from nogan.evaluation.metrics import colorfulness, psnr
+
+    output, quality, color = _measure(network, rgb, shares=False)
+    yield "quality", float(quality.mean())
+    yield "chroma_fd", math.exp(color.value)
+    yield "psnr", float(psnr(output, rgb).mean())
+    yield "colorfulness_ratio", float(colorfulness(output).mean() / colorfulness(rgb).mean())
+
+
+def _measure(network: Any, rgb: Any, shares: bool) -> tuple[Any, Any, Color]:
+    import torch
+
+    from nogan.evaluation import eye
+    from nogan.evaluation.held_out import colorize
+    from nogan.evaluation.set_color import color_of
+
+    network.eval()
+    with torch.no_grad():
+        output = colorize(network, rgb, AT_ONCE, torch.device("cpu"))
+    return output, eye.quality(output, rgb), color_of(output, rgb, shares=shares)
+
+
+def judged(trained: TrainedRun, data: str, seed: int, found: Measured, weight: float) -> RealRun:
+    """A run with the merit of its snapshots, in which the color gained has ``weight``."""
+    colors = {step: Color.of_list(values) for step, values in found["colors"].items()}
+    probe = {step: merit_of_each(each, colors[step], colors["0"], weight) for step, each in found["qualities"].items()}
+    oracle: dict[str, dict[str, float]] = {}
+    for kind, qualities in found["oracle"]["quality"].items():
+        sets = {step: Color(math.log(value), (0.0,)) for step, value in found["oracle"]["chroma_fd"][kind].items()}
+        oracle[kind] = {
+            step: fmean(merit_of_each([quality], sets[step], sets["0"], weight)) for step, quality in qualities.items()
+        }
+    return {
+        **trained,
+        "data": data,
+        "seed": seed,
+        "probe": {AVERAGED: probe},
+        "oracle": oracle,
+        "others": found["oracle"],
+    }
+
+
+def instruments() -> str:
+    """A hash of what measuring depends on: where that has changed, runs are measured again."""
+    from nogan.evaluation import eye, metrics, set_color
+    from nogan.training import snapshot_average
+
+    sources = [Path(str(module.__file__)) for module in (eye, metrics, set_color, snapshot_average)]
+    return fingerprint(sources, ORACLE_EVERY)
+
+
+def save(trained: TrainedRun, found: Measured, path: Path, made: str) -> None:
+    """Write a run as measured; ``made`` is the version of its settings and pictures."""
+    facts = {"trained": trained, "steps": list(found["qualities"]), "oracle": found["oracle"]}
+    text = json.dumps({**facts, "made": made, "measured": instruments()})
+    columns = {key: np.array(list(found[key].values()), np.float32) for key in ("qualities", "colors")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda temporary: _write(temporary, text, columns))
+
+
+def _write(path: Path, facts: str, columns: Mapping[str, np.ndarray]) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), **columns)
+
+
+def load(path: Path, made: str | None = None) -> tuple[TrainedRun, Measured] | None:
+    """Inverse of :func:`save`; None if it is not there, or not of the version ``made`` and of today's measures.
+
+    With ``made=None`` any file is taken as it is.
+    """
+    if not path.is_file():
+        return None
+    with np.load(path) as file:
+        facts = json.loads(str(file["facts"]))
+        if made is not None and (facts["made"], facts["measured"]) != (made, instruments()):
+            return None
+        columns = {key: np.round(file[key].astype(float), 4).tolist() for key in ("qualities", "colors")}
+    by_step: Any = {key: dict(zip(facts["steps"], rows, strict=True)) for key, rows in columns.items()}
+    return facts["trained"], {**by_step, "oracle": facts["oracle"]}
