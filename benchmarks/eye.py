@@ -1,12 +1,13 @@
-"""How often each figure agrees with an observer's choices between two colorizers' pictures of one photograph.
+"""How often each figure agrees with observers' choices between two colorizers' pictures of one photograph.
 
     python benchmarks/eye.py experiments/evaluation
 
-The folder has ``choices.json``, as ``nogan evaluate --blind`` gives it, ``values.csv``, the figures of every picture,
-and ``sets.csv``: the chroma FD of each colorizer's pictures together, and that of the generator before its first GAN
-phase on the same ones. A figure agrees with a choice if it is better for the chosen picture; equal values count half.
-Choices of neither are left out. Intervals are 95 %, by resampling the photographs, since choices on one are not
-independent.
+The folder has ``choices.json``, as ``nogan evaluate --blind`` gives it, and ``choices-NAME.json`` of observers who came
+later, all of whom saw the same pairs; ``values.csv``, the figures of every picture; and ``sets.csv``: the chroma FD of
+each colorizer's pictures together, and that of the generator before its first GAN phase on the same ones. An image is
+named KIND/NAME; kinds begin with ``photos`` or ``scenes``. A figure agrees with a choice if it is better for the chosen
+picture; equal values count half. Choices of neither are left out. Intervals are 95 %, by resampling the photographs,
+since choices on one are not independent.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ import torch
 
 from nogan.evaluation.blind import Choice, bradley_terry, read_choices
 from nogan.evaluation.eye import weighed
-from nogan.evaluation.merit import ENOUGH, WEIGHT
+from nogan.evaluation.merit import ENOUGH, ON_PHOTOGRAPHS, ON_SCENES
 
 Figures = Mapping[str, float]
 RESAMPLED = 2000
@@ -45,9 +47,12 @@ def by_eye(own: Figures, truth: Figures) -> float:
     return float(weighed(*(torch.tensor(value) for value in values)))
 
 
-def merit(own: Figures, truth: Figures, weight: float = WEIGHT, enough: float = ENOUGH) -> float:
-    """:mod:`nogan.evaluation.merit` of one picture: the color gained is that of its colorizer."""
-    return by_eye(own, truth) + weight * min(own["gained"], enough)
+def merit(
+    own: Figures, truth: Figures, weight: float | None = None, limits: tuple[float, float] = (0, ENOUGH)
+) -> float:
+    """:mod:`nogan.evaluation.merit` of one picture: the color gained is that of its colorizer, within ``limits``."""
+    weight = (ON_SCENES if own["is_scene"] else ON_PHOTOGRAPHS) if weight is None else weight
+    return by_eye(own, truth) + weight * min(max(own["gained"], limits[0]), limits[1])
 
 
 FIGURES: dict[str, Callable[[Figures, Figures], float]] = {  # higher is better
@@ -70,7 +75,10 @@ FIGURES: dict[str, Callable[[Figures, Figures], float]] = {  # higher is better
 
 
 def read_values(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Figures by image and colorizer; ``gained`` is the color that the colorizer has gained, in ln(chroma FD)."""
+    """Figures by image and colorizer; ``gained`` is the color that the colorizer has gained, in ln(chroma FD).
+
+    ``is_scene`` says whether the image is a built-in scene, not a photograph.
+    """
     with (folder / "sets.csv").open(encoding="utf-8", newline="") as file:
         gained = {
             (row["kind"], row["colorizer"]): math.log(float(row["chroma_fd_before"]) / float(row["chroma_fd"]))
@@ -81,6 +89,7 @@ def read_values(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
     return {
         (row["image"], row["colorizer"]): {key: float(row[key]) for key in row if key not in ("image", "colorizer")}
         | {"gained": gained.get((row["image"].split("/")[0], row["colorizer"]), 0.0)}
+        | {"is_scene": row["image"].startswith("scenes")}
         for row in rows
     }
 
@@ -99,32 +108,32 @@ def agreements(
 
 
 def interval(agreed: np.ndarray, images: Sequence[str]) -> tuple[float, float]:
-    """95 % interval of the mean, by resampling the images."""
-    names = sorted(set(images))
-    sums = np.array(
-        [
-            [np.nansum(agreed[[i == n for i in images]]), np.sum(~np.isnan(agreed[[i == n for i in images]]))]
-            for n in names
-        ]
-    )
+    """95 % interval of the mean, by resampling the images; NaN is left out."""
+    names = {name: number for number, name in enumerate(sorted(set(images)))}
+    own, known = np.array([names[image] for image in images]), ~np.isnan(agreed)
+    sums, counts = (np.bincount(own, weights, len(names)) for weights in (np.nan_to_num(agreed), known.astype(float)))
     drawn = np.random.default_rng(0).integers(0, len(names), (RESAMPLED, len(names)))
-    means = sums[drawn, 0].sum(axis=1) / sums[drawn, 1].sum(axis=1)
-    low, high = np.percentile(means, (2.5, 97.5))
+    low, high = np.percentile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (2.5, 97.5))
     return float(low), float(high)
 
 
-def table(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) -> list[str]:
-    """The agreement of every figure, as Markdown: over all choices, and over those of each kind of picture."""
-    decided = [choice for choice in choices if choice.chosen != "neither"]
-    kinds = sorted({choice.image.split("/")[0] for choice in decided})
-    parts = {"all": decided, **{kind: [c for c in decided if c.image.split("/")[0] == kind] for kind in kinds}}
+def parts(first: Sequence[Choice], later: Sequence[Choice]) -> dict[str, list[Choice]]:
+    """The decided choices: all; of the first round and of the later one; of each sort of picture."""
+    decided, again = ([c for c in choices if c.chosen != "neither"] for choices in (first, later))
+    both = [*decided, *again]
+    rounds = {"all": both, "first round": decided, "second round": again} if again else {"all": both}
+    return rounds | {sort: [c for c in both if c.image.startswith(sort)] for sort in ("photos", "scenes")}
+
+
+def table(parted: Mapping[str, Sequence[Choice]], values: Mapping[tuple[str, str], Figures]) -> list[str]:
+    """The agreement of every figure, as Markdown."""
     lines = [
-        "| figure | " + " | ".join(f"{name} ({len(part)})" for name, part in parts.items()) + " |",
-        "|---" * (len(parts) + 1) + "|",
+        "| figure | " + " | ".join(f"{name} ({len(part)})" for name, part in parted.items()) + " |",
+        "|---" * (len(parted) + 1) + "|",
     ]
     for name, figure in FIGURES.items():
         cells = []
-        for part in parts.values():
+        for part in parted.values():
             agreed = agreements(part, values, figure)
             low, high = interval(agreed, [choice.image for choice in part])
             cells.append(f"{100 * np.nanmean(agreed):.0f} % ({100 * low:.0f}–{100 * high:.0f})")
@@ -132,51 +141,119 @@ def table(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) 
     return lines
 
 
-WEIGHTS, LIMITS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0), (0.2, 0.3, 0.4, 0.5, 0.7, math.inf)
+TERMS: dict[str, Callable[[Figures, Figures], float]] = {
+    "blotches": lambda own, truth: float(np.nan_to_num(own["false_variation"])),
+    "a percent of wrong strong color": lambda own, truth: 100 * own["wrong_strong"],
+    "dullness": lambda own, truth: max(0.0, math.log((truth["cf"] + 1) / (own["cf"] + 1))),
+}
 
 
-def colors(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) -> list[str]:
-    """Agreement of merit by weight and limit of the color gained, and with both chosen without what they are tried on.
-
-    Chosen is the largest weight, at the limit that agrees best, with which merit agrees as often as quality does.
-    """
-    decided = [choice for choice in choices if choice.chosen != "neither"]
-    before = np.array([choice.left.startswith("pre") != choice.right.startswith("pre") for choice in decided])
-    agreed = {
-        (weight, limit): agreements(decided, values, partial(merit, weight=weight, enough=limit))
-        for weight in WEIGHTS
-        for limit in LIMITS
-    }
-    lines = ["\n**Merit by weight (rows) and limit (columns)**: agreement in percent\n"]
-    lines += ["| | " + " | ".join(f"{limit:g}" for limit in LIMITS) + " |", "|---" * (len(LIMITS) + 1) + "|"]
-    for weight in WEIGHTS:
-        lines.append(
-            f"| {weight:g} | " + " | ".join(f"{100 * agreed[weight, limit].mean():.1f}" for limit in LIMITS) + " |"
+def refitted(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) -> list[str]:
+    """The terms of quality with weights fitted to the choices, and tried on kinds of pictures that were left out."""
+    rows, kinds = [], np.array([choice.image.split("/")[0] for choice in choices])
+    for choice in choices:
+        better, other = (choice.left, choice.right) if choice.chosen == "left" else (choice.right, choice.left)
+        truth = values[choice.image, "truth"]
+        rows.append(
+            [
+                term(values[choice.image, better], truth) - term(values[choice.image, other], truth)
+                for term in TERMS.values()
+            ]
         )
+    differences = np.array(rows)
+    of_each = np.array([1 / np.sum(kinds == kind) for kind in kinds])  # so that every kind counts alike
+    weights = _logistic(differences, of_each)
+    tried = [
+        np.mean(differences[kinds == k] @ _logistic(differences[kinds != k], of_each[kinds != k]) > 0)
+        for k in dict.fromkeys(kinds)
+    ]
+    fitted = ", ".join(f"{-weight:.2f} for {name}" for name, weight in zip(TERMS, weights, strict=True))
+    return [
+        f"\nQuality refitted to all: {fitted}.",
+        f"Fitted without a kind of picture and tried on it: {100 * np.mean(tried):.0f} %.",
+    ]
 
-    def chosen(among: np.ndarray) -> tuple[float, float]:
-        rates = {key: found[among].mean() for key, found in agreed.items()}
-        good = [key for key in agreed if rates[key] >= rates[0.0, LIMITS[0]]]
-        heaviest = max(weight for weight, _ in good)
-        return max((key for key in good if key[0] == heaviest), key=lambda key: rates[key])
 
-    images = [choice.image for choice in decided]
-    folds = dict(zip(dict.fromkeys(images), np.random.default_rng(0).permutation(len(set(images))) % 10, strict=True))
-    fold = np.array([folds[image] for image in images])
-    left = {f"tenth {k} of the photographs": fold == k for k in range(10)}
-    names = sorted({name for choice in decided for name in (choice.left, choice.right)})
-    out = {name: np.array([name in (choice.left, choice.right) for choice in decided]) for name in names}
-    for what, parts in (("a tenth of the photographs", left), ("a colorizer", out)):
-        settings = {name: chosen(~part) for name, part in parts.items()}
-        tried = np.concatenate([agreed[settings[name]][part] for name, part in parts.items()])
+def _logistic(differences: np.ndarray, of_each: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
+    """Weights with which the chosen ones score higher, by Newton's method."""
+    scale = differences.std(axis=0)
+    rows, share, weights = differences / scale, of_each / of_each.sum(), np.zeros(differences.shape[1])
+    for _ in range(20):
+        chance = 1 / (1 + np.exp(-rows @ weights))
+        slope = rows.T @ (share * (1 - chance)) - ridge * weights
+        bend = rows.T @ (rows * (share * chance * (1 - chance))[:, None]) + ridge * np.eye(len(weights))
+        weights = weights + np.linalg.solve(bend, slope)
+    return weights / scale
+
+
+WEIGHTS, LIMITS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0), (0.2, 0.3, 0.4, 0.5, 0.7, math.inf)
+
+
+def colors(parted: Mapping[str, Sequence[Choice]], values: Mapping[tuple[str, str], Figures]) -> list[str]:
+    """What the color gained adds to the agreement of quality, in points, by its weight and limit."""
+    lines = []
+    for sort in ("photos", "scenes"):
+        part = parted[sort]
+        images = [choice.image for choice in part]
+        quality = agreements(part, values, by_eye)
+        lines += [
+            f"\n**Agreement beyond that of quality, {sort}**, in points, by weight (rows) and limit (columns)\n",
+            "| | " + " | ".join(f"{limit:g}" for limit in LIMITS) + f" | {ENOUGH:g}, falls counted too |",
+            "|---" * (len(LIMITS) + 2) + "|",
+        ]
+        for weight in WEIGHTS:
+            cells = []
+            for limits in (*((0.0, limit) for limit in LIMITS), (-math.inf, ENOUGH)):
+                more = agreements(part, values, partial(merit, weight=weight, limits=limits)) - quality
+                low, high = interval(more, images)
+                mark = " \\*" if low > 0 or high < 0 else ""
+                cells.append(f"{100 * more.mean():+.1f}{mark}")
+            lines.append(f"| {weight:g} | " + " | ".join(cells) + " |")
+        between = [choice for choice in part if choice.left.startswith("pre") != choice.right.startswith("pre")]
+        found = [100 * agreements(between, values, figure).mean() for figure in (by_eye, merit)]
         lines.append(
-            f"\nChosen without {what}, tried on it: {100 * tried.mean():.0f} %; weight and limit "
-            + ", ".join(f"{weight:g} at {limit:g}" for weight, limit in dict.fromkeys(settings.values()))
+            f"\nBefore a GAN phase against after it ({len(between)}): quality {found[0]:.0f} %, merit {found[1]:.0f} %"
         )
-    for kind in ("photos", "scenes"):
-        of = before & np.array([image.startswith(kind) for image in images])
-        cells = [f"{100 * found[of].mean():.0f} %" for found in (agreed[0.0, 0.2], agreed[WEIGHT, ENOUGH])]
-        lines.append(f"\nBefore its GAN phase against after, {kind} ({of.sum()}): quality {cells[0]}, merit {cells[1]}")
+    return [*lines, "\n\\* the 95 % interval does not hold 0"]
+
+
+def observers(later: Mapping[str, Sequence[Choice]]) -> list[str]:
+    """How often two observers of the same pairs choose the same."""
+    lines = [""]
+    for (one, own), (other, others) in combinations(later.items(), 2):
+        same = np.mean([a.chosen == b.chosen for a, b in zip(own, others, strict=True)])
+        lines.append(f"Observers {one} and {other} choose the same in {100 * same:.0f} % of {len(own)} pairs.")
+    return lines
+
+
+def before_and_after(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures]) -> list[str]:
+    """How often a colorizer was chosen over the generator before its GAN phase, beside what the figures say of it."""
+    lines = [
+        "\n**After a GAN phase or before it**\n",
+        "| | chosen over before | quality | merit | chroma FD |",
+        "|---" * 5 + "|",
+    ]
+    for kind in sorted({choice.image.split("/")[0] for choice in choices}):
+        part = [choice for choice in choices if choice.image.startswith(kind + "/") and choice.chosen != "neither"]
+        names = {name for choice in part for name in (choice.left, choice.right) if not name.startswith("pre")}
+        for name in sorted(names, key=lambda name: int("".join(filter(str.isdigit, name.split("-")[0])))):
+            duels = [c for c in part if name in (c.left, c.right) and "pre" in (c.left[:3], c.right[:3])]
+            if not duels:
+                continue
+            won = sum((choice.left == name) == (choice.chosen == "left") for choice in duels)
+            pre = next(n for n in (duels[0].left, duels[0].right) if n != name)
+            own, before_it = (
+                [(v, values[i, "truth"]) for (i, n), v in values.items() if n == which and i.startswith(kind + "/")]
+                for which in (name, pre)
+            )
+            figures = (
+                np.mean([figure(*pair) for pair in pairs]) for figure in (by_eye, merit) for pairs in (before_it, own)
+            )
+            quality_before, quality_after, merit_before, merit_after = figures
+            lines.append(
+                f"| {kind} {name} | {won} of {len(duels)} | {quality_before:.2f} → {quality_after:.2f} | "
+                f"{merit_before:.2f} → {merit_after:.2f} | {math.exp(-own[0][0]['gained']):.0%} |"
+            )
     return lines
 
 
@@ -193,7 +270,9 @@ def rankings(choices: Sequence[Choice], values: Mapping[tuple[str, str], Figures
         part = [choice for choice in choices if choice.image.split("/")[0] == kind]
         for place in bradley_terry(part).colorizers:
             own = [
-                (v, values[i, "truth"]) for (i, name), v in values.items() if name == place.name and i.startswith(kind)
+                (v, values[i, "truth"])
+                for (i, name), v in values.items()
+                if name == place.name and i.startswith(kind + "/")
             ]
             mean = {key: np.mean([v[key] for v, _ in own]) for key in ("psnr", "ciede2000", "cf", "wrong_strong")}
             blotches = np.nanmean([v["false_variation"] for v, _ in own])
@@ -212,8 +291,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    choices, values = read_choices(folder / "choices.json"), read_values(folder)
-    print("\n".join([*table(choices, values), *colors(choices, values), *rankings(choices, values)]))
+    first, values = read_choices(folder / "choices.json"), read_values(folder)
+    later = {file.stem.removeprefix("choices-"): read_choices(file) for file in sorted(folder.glob("choices-*.json"))}
+    again = [choice for choices in later.values() for choice in choices]
+    parted = parts(first, again)
+    lines = [*table(parted, values), *observers(later), *refitted(parted["all"], values), *colors(parted, values)]
+    lines += [*before_and_after([*first, *again], values), *rankings([*first, *again], values)]
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

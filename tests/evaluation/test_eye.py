@@ -138,10 +138,13 @@ def test_quality_agrees_with_the_recorded_choices_as_the_record_says():
         import eye
     finally:
         sys.path.pop(0)
-    choices = [c for c in eye.read_choices(folder / "choices.json") if c.chosen != "neither"]
-    agreed = eye.agreements(choices, eye.read_values(folder), eye.by_eye)
+    files, values = [folder / "choices.json", *sorted(folder.glob("choices-?.json"))], eye.read_values(folder)
+    first, *later = (eye.read_choices(file) for file in files)
+    parted = eye.parts(first, [choice for choices in later for choice in choices])
+    assert [len(part) for part in parted.values()] == [918, 260, 658, 427, 491]
     record = (ROOT / "experiments" / "eye.md").read_text(encoding="utf-8")
-    assert f"| quality, by eye | {100 * agreed.mean():.0f} %" in record
-    with_color = eye.agreements(choices, eye.read_values(folder), eye.merit)
-    assert f"| merit (below) | {100 * with_color.mean():.0f} %" in record
-    assert len(choices) >= 200
+    for line in eye.table(parted, values):
+        assert line in record
+    assert all(row in record for row in eye.colors(parted, values) if row.startswith("|"))
+    same = sum(a.chosen == b.chosen for a, b in zip(*later[:2], strict=True))
+    assert f"80 to {100 * same / len(later[0]):.0f} %" in record

@@ -33,7 +33,7 @@ TERMS = {
     "turns": "Critic batches for each generator batch. It rises as the critic finds it harder to tell the generator's "
     "pictures from real ones.",
     "merit": "Blotches, wrong strong color and dullness in one figure, as somebody sees them (0 is the truth, below it "
-    "is worse, 1 is about as much as blotches of one Lab unit), and up to 1.2 for color gained in GAN phases.",
+    "is worse, 1 is about as much as blotches of one Lab unit), and the color gained in GAN phases, up to a limit.",
 }
 
 MEASURED = {
