@@ -13,7 +13,25 @@ from nogan.inflection.base import Blocks, Detector, DetectorSettings, Verdict, c
 BLOCKS = 512  # block means over the planned phase; bounds memory and the cost of a look
 S_SHAPED = ("logistic", "Gompertz", "smoothstep")
 KNEED = ("saturation", "ramp")
-RISES = (*S_SHAPED, *KNEED, "unending")  # the last one has no inflection point: powers and exponentials
+# The last two have no inflection point: powers and exponentials; a straight line.
+RISES = (*S_SHAPED, *KNEED, "unending", "drift")
+ODDS = {
+    "constant": 0.15,
+    "oscillation": 0.25,
+    "drift": 0.15,
+    "unending": 0.07,
+    "logistic": 0.06,
+    "Gompertz": 0.06,
+    "smoothstep": 0.06,
+    "saturation": 0.12,
+    "ramp": 0.08,
+}
+"""Probability of each explanation before a loss is seen.
+
+A drift has its own, since it is one line: in noise with a long memory, one of a thousand S-shapes fits a little better.
+"""
+SATURATED = 0.85
+"""Share of the time to a saturation's point after which it counts as passed: 92 % of the rise instead of 95 %."""
 
 
 class Shapes(NamedTuple):
@@ -24,8 +42,9 @@ class Shapes(NamedTuple):
         family: (G,) index into ``RISES``.
         point: (G,) the inflection point of each: the sign change of curvature, three time constants, the corner, or
             inf.
-        turned: (G,) when it has visibly been passed: for an S-shape, after another quarter of its rise.
-        log_prior: (G,) log probability of the column among the rises.
+        turned: (G,) when it has visibly been passed: for an S-shape, after another quarter of its rise; for a
+            saturation, which bends from the start on, a little before (``SATURATED``).
+        log_prior: (G,) log probability of the column.
         dips: (BLOCKS, J) what may happen at the very start, beside any shape; column 0 is "nothing".
         waves: (2, BLOCKS, F) cosine and sine of F frequencies.
     """
@@ -63,7 +82,7 @@ def shapes(block_share: float) -> Shapes:
         family += [index] * curve.shape[1]
         at.append(point[keep])
         turned.append((point + duration / 4)[keep])
-    knees = np.concatenate([np.arange(0.04, 1.5, 0.02), np.geomspace(1.5, 5, 15)])
+    knees = np.arange(0.04, 1.5, 0.02)
     rates = np.geomspace(0.5, 20, 20)
     onset, power = (
         grid.ravel() for grid in np.meshgrid(np.arange(0, 0.9, 0.1), [1, 1.25, 1.5, 2, 2.5, 3, 4.5], indexing="ij")
@@ -73,13 +92,15 @@ def shapes(block_share: float) -> Shapes:
         x ** np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.85]),
         np.maximum(x - onset, 0) ** power,
     ]
-    columns += [1 - np.exp(-3 * x / knees), np.minimum(x / knees, 1), *unending]
+    columns += [1 - np.exp(-3 * x / knees), np.minimum(x / knees, 1), *unending, x]
     endless = sum(curve.shape[1] for curve in unending)
-    family += [3] * len(knees) + [4] * len(knees) + [5] * endless
-    at += [knees, knees, np.full(endless, np.inf)]
-    turned += at[-3:]
+    for name, count in zip(RISES[len(S_SHAPED) :], (len(knees), len(knees), endless, 1), strict=True):
+        family += [RISES.index(name)] * count
+    never = np.full(endless + 1, np.inf)
+    at += [knees, knees, never]
+    turned += [SATURATED * knees, knees, never]
     families = np.array(family)
-    log_prior = -np.log(len(RISES) * np.bincount(families)[families])
+    log_prior = np.log(np.array([ODDS[name] for name in RISES]) / np.bincount(families))[families]
     u = x / np.array([0.01, 0.015, 0.02, 0.03])
     dips = np.concatenate([np.zeros_like(x), np.exp(-u), u * np.exp(1 - u)], axis=1)
     angle = 2 * math.pi * x * np.arange(1, 25, 0.25)
@@ -96,19 +117,19 @@ class ShapeSettings(DetectorSettings):
         sure: probability, against every other shape, that the inflection point has been passed.
         spread: largest width of the interval that holds the point with 80 % probability; a share of the phase.
         min_rise: loss that the curve must climb in all.
-        patience: how long both must hold before it fires; a share of the phase.
+        patience: how long both must hold before it fires, unless the phase ends; a share of the phase.
         first: share of the phase before it first looks.
     """
 
-    sure: float = Field(default=0.95, gt=0.5, lt=1)
-    spread: float = Field(default=0.3, gt=0, le=1)
+    sure: float = Field(default=0.8, gt=0.5, lt=1)
+    spread: float = Field(default=0.5, gt=0, le=1)
     min_rise: float = Field(default=0.05, gt=0, le=1)
     patience: float = Field(default=0.02, ge=0, le=0.5)
     first: float = Field(default=0.08, ge=0.02, le=0.9)
 
 
 class Shape(Detector):
-    """Fires when an S-shape or a knee, with its inflection point in the past, has won against all other explanations.
+    """Fires when an S-shape or a knee, with its inflection point in the past, outweighs all other explanations.
 
     Assumes that the loss is one of: an S-shaped rise (logistic, Gompertz, smoothstep), a rise that only slows down, a
     ramp that ends in a plateau; or none of these: a constant, a drift, a fall, an oscillation, a rise whose turn is
@@ -117,8 +138,8 @@ class Shape(Detector):
 
     All of some thousand such curves are fitted by least squares to the block means of the whole past, from running
     sums, so that a look costs the same at every batch. Their likelihoods (Gaussian, at the effective number of blocks
-    that the autocorrelation of the best one's residuals leaves) with BIC's price for each linear parameter and equal
-    odds between the families give the probability that the point has been passed; its posterior median is the answer.
+    that the autocorrelation of the best one's residuals leaves) with BIC's price for each linear parameter and the odds
+    of each family (``ODDS``) give the probability that the point has been passed; its posterior median is the answer.
 
     Source: Bayesian model averaging with the BIC approximation (Raftery 1995; Kass & Raftery 1995) over a grid.
     """
@@ -225,9 +246,9 @@ class Shape(Detector):
             price = 0.5 * math.log(effective)
             dips = dip_prior - price * (np.arange(len(constant)) > 0)
             half = -0.5 * effective
-            log_constant = half * np.log(constant) + dips + math.log(0.2)
-            log_rise = half * np.log(rise) + dips[:, None] + (grid.log_prior + math.log(0.5) - price)
-            log_wave = half * np.log(wave) + dips[:, None] + (math.log(0.3 / wave.shape[1]) - 2 * price)
+            log_constant = half * np.log(constant) + dips + math.log(ODDS["constant"])
+            log_rise = half * np.log(rise) + dips[:, None] + (grid.log_prior - price)
+            log_wave = half * np.log(wave) + dips[:, None] + (math.log(ODDS["oscillation"] / wave.shape[1]) - 2 * price)
             return log_constant, np.where(possible, log_rise, -np.inf), log_wave
 
         residuals = self._residuals(weigh(blocks), means, counts)
@@ -255,7 +276,8 @@ class Shape(Detector):
             return None
         if self.held_since < 0:
             self.held_since = step
-        if step - self.held_since < settings.patience * settings.total_steps:
+        is_last_look = step + self.EVERY * self.blocks.width >= settings.total_steps
+        if step - self.held_since < settings.patience * settings.total_steps and not is_last_look:
             return None
         return self._fire(passed, p_rise, (low, middle, high))
 
@@ -284,9 +306,10 @@ class Shape(Detector):
         low, middle, high = (max(0, round(share * total)) for share in interval)
         by_family = np.bincount(self.shapes.family, p_rise, minlength=len(RISES)) / passed
         family = RISES[int(by_family.argmax())]
-        kind = "S-shaped rise" if by_family[:3].sum() > 0.5 else "rise that ends in a plateau"
+        s_shaped = by_family[: len(S_SHAPED)].sum() > 0.5
+        kind = "an S-shaped rise" if s_shaped else "a rise that ends in a plateau"
         reason = (
-            f"the critic loss made a {kind} ({family} {by_family.max():.0%}), its inflection point at batch {middle} "
+            f"the critic loss made {kind} ({family} {by_family.max():.0%}), its inflection point at batch {middle} "
             f"(80 % between {low} and {high}); probability that it is past {passed:.3f}"
         )
         return self._verdict(middle, reason, passed)

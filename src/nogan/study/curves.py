@@ -1,9 +1,9 @@
 """Simulated critic-loss curves whose inflection point is known.
 
-A curve has a mean, which its family sets (one of :data:`FAMILIES` or :data:`BEYOND`), and noise around it. It may have
-a dip at the start, and the adaptive switch may pin it near its threshold. The loss is seen at every batch, or at critic
-batches only. Everything is drawn from ``(split, family, index)``. Times are shares of the phase until :func:`draw`
-turns them into GAN batches.
+A curve has a mean, which its family sets (one of :data:`ALL`), and noise around it. It may have a dip at the start, and
+the adaptive switch may pin it near its threshold. The loss is seen at every batch, or at critic batches only.
+Everything is drawn from ``(split, family, index)``. Times are shares of the phase until :func:`draw` turns them into
+GAN batches.
 """
 
 import math
@@ -22,9 +22,15 @@ S_SHAPED = ("logistic", "gompertz", "smoothstep")
 KNEED = ("saturation", "ramp")
 WITHOUT = ("constant", "drift", "oscillation")
 FAMILIES = (*S_SHAPED, *KNEED, *WITHOUT)
+# Harder ones: an S-shape with heavy tails, a slow one that is barely over, and noise with a long memory, in which a
+# saturation has to be told from a constant and from a drift.
+AR = 0.9  # coefficient of AR(1) noise from one batch to the next, in the families whose name ends in "-ar"
+HARD = ("arctan", "slow", "saturation-ar", "constant-ar", "drift-ar")
+HARD_WITHOUT = ("constant-ar", "drift-ar")
 # Families that the detectors were not made for. The first three contain a logistic rise and its inflection point.
 BEYOND = ("spikes", "sag", "tremor", "swell", "slowing", "fall", "walk")
 BEYOND_WITHOUT = ("swell", "slowing", "fall", "walk")
+ALL = (*FAMILIES, *HARD, *BEYOND)
 
 
 class Traits(TypedDict):
@@ -43,7 +49,7 @@ class Curve:
     """One simulated GAN phase.
 
     Attributes:
-        family: one of :data:`FAMILIES` or :data:`BEYOND`.
+        family: one of :data:`ALL`.
         total: GAN batches in the phase.
         truth: the inflection point in GAN batches; None where there is none.
         steps: the batches at which the loss is seen, ascending.
@@ -76,6 +82,8 @@ def draw(split: str, family: str, index: int) -> Curve:
         mean = mean + _dip(rng, x, mean[0])
     sd = math.exp(rng.uniform(math.log(0.01), math.log(0.06)))
     phi = rng.uniform(0.3, 0.9) if correlated else 0.0
+    if family.endswith("-ar"):
+        phi = AR
     noise = sd * _ar1(rng, total, phi)
     if family == "spikes":
         noise += np.where(rng.random(total) < 0.02, rng.uniform(0.5, 3.0, total), 0)
@@ -93,26 +101,27 @@ def draw(split: str, family: str, index: int) -> Curve:
     return Curve(family, total, None if truth is None else truth * total, seen, losses[seen], mean, traits)
 
 
+Window = tuple[float, float]  # begin and duration of an S-shaped rise
 Shape = tuple[np.ndarray, float | None]  # the curve at each batch, from 0 to 1 if it rises; its inflection point
 
 
-def _logistic(rng: np.random.Generator, x: np.ndarray) -> Shape:
-    begin, duration = _window(rng)
+def _logistic(rng: np.random.Generator, x: np.ndarray, window: Window | None = None) -> Shape:
+    begin, duration = window or _window(rng)
     scale = duration / (2 * math.log(19))  # from 5 % to 95 % of the rise
     center = begin + duration / 2
     return 1 / (1 + np.exp(-(x - center) / scale)), center
 
 
-def _gompertz(rng: np.random.Generator, x: np.ndarray) -> Shape:
-    begin, duration = _window(rng)
+def _gompertz(rng: np.random.Generator, x: np.ndarray, window: Window | None = None) -> Shape:
+    begin, duration = window or _window(rng)
     low, high = -math.log(-math.log(0.05)), -math.log(-math.log(0.95))
     scale = duration / (high - low)
     center = begin - low * scale  # at 1/e of the rise
     return np.exp(-np.exp(-np.maximum((x - center) / scale, -50))), center
 
 
-def _smoothstep(rng: np.random.Generator, x: np.ndarray) -> Shape:
-    begin, duration = _window(rng)
+def _smoothstep(rng: np.random.Generator, x: np.ndarray, window: Window | None = None) -> Shape:
+    begin, duration = window or _window(rng)
     u = np.clip((x - begin) / duration, 0, 1)
     return u * u * (3 - 2 * u), begin + duration / 2
 
@@ -137,6 +146,27 @@ def _drift(rng: np.random.Generator, x: np.ndarray) -> Shape:
 
 def _oscillation(rng: np.random.Generator, x: np.ndarray) -> Shape:
     return np.sin(2 * math.pi * (rng.uniform(3, 20) * x + rng.random())), None
+
+
+def _arctan(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    """A rise whose middle half takes as long as that of a logistic one, with far more of it before and after.
+
+    Within the phase it climbs 85–96 % of its height.
+    """
+    begin, duration = _window(rng)
+    center = begin + duration / 2
+    quartile = duration / 2 * math.log(3) / math.log(19)  # from 25 % of the rise to its middle
+    return 0.5 + np.arctan((x - center) / quartile) / math.pi, center
+
+
+def _slow(rng: np.random.Generator, x: np.ndarray) -> Shape:
+    """An S-shape that takes 50–85 % of the phase and is at 95 % of its rise (``smoothstep``: at its end) by 85–100 %.
+
+    Logistic, Gompertz or smoothstep, with equal odds.
+    """
+    duration = rng.uniform(0.5, 0.85)
+    begin = rng.uniform(max(0.85 - duration, 0), 1 - duration)
+    return (_logistic, _gompertz, _smoothstep)[rng.integers(3)](rng, x, (begin, duration))
 
 
 def _sag(rng: np.random.Generator, x: np.ndarray) -> Shape:
@@ -181,6 +211,11 @@ _SHAPES: dict[str, Callable[[np.random.Generator, np.ndarray], Shape]] = {
     "constant": _constant,
     "drift": _drift,
     "oscillation": _oscillation,
+    "arctan": _arctan,
+    "slow": _slow,
+    "saturation-ar": _saturation,
+    "constant-ar": _constant,
+    "drift-ar": _drift,
     "spikes": _logistic,
     "sag": _sag,
     "tremor": _tremor,
@@ -195,15 +230,20 @@ def _climb(rng: np.random.Generator, start: float, end: float, shape: np.ndarray
     return start + (end - start) * shape
 
 
+def _flat(rng: np.random.Generator, start: float, end: float, shape: np.ndarray) -> np.ndarray:
+    return np.full(len(shape), rng.uniform(0.05, 0.7))
+
+
 _LEVELS: dict[str, Callable[[np.random.Generator, float, float, np.ndarray], np.ndarray]] = {
-    "constant": lambda rng, start, end, shape: np.full(len(shape), rng.uniform(0.05, 0.7)),
+    "constant": _flat,
+    "constant-ar": _flat,
     "oscillation": lambda rng, start, end, shape: rng.uniform(0.2, 0.6) + rng.uniform(0.02, 0.15) * shape,
     "walk": lambda rng, start, end, shape: rng.uniform(0.2, 0.6) + rng.uniform(0.02, 0.1) * shape,
 }
 
 
-def _window(rng: np.random.Generator) -> tuple[float, float]:
-    """Begin and duration of an S-shaped rise that ends within 85 % of the phase."""
+def _window(rng: np.random.Generator) -> Window:
+    """A rise that ends within 85 % of the phase."""
     while True:
         begin, duration = rng.uniform(0, 0.5), rng.uniform(0.15, 0.6)
         if begin + duration <= 0.85:
