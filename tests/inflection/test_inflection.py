@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nogan.common.errors import UserError
-from nogan.inflection import DETECTORS, make_detector
+from nogan.inflection import DEFAULT, DETECTORS, make_detector
 from nogan.inflection.base import Blocks, SpikeGuard, correlation_inflation
 from nogan.inflection.budget import published_share
 from nogan.inflection.curvature import local_quadratic
@@ -82,7 +82,7 @@ def test_a_ramp_is_found_where_it_ends(name, total, corner):
 def test_a_saturating_rise_is_found_at_three_time_constants():
     x = np.arange(TOTAL) / TOTAL
     losses = 0.1 + 0.55 * (1 - np.exp(-3 * x / 0.5)) + 0.02 * np.random.default_rng(0).standard_normal(TOTAL)
-    verdict = feed(build("combined"), losses)
+    verdict = feed(build(DEFAULT), losses)
     assert verdict.inflection == pytest.approx(0.5 * TOTAL, abs=0.1 * TOTAL)
     assert "saturation" in verdict.reason
 
@@ -99,12 +99,12 @@ def test_the_burden_says_nothing_of_losses_given_at_every_batch():
 
 def test_seeing_the_critics_batches_only_leaves_the_answer_where_it_was():
     losses = s_shape()
-    for name in ("combined", "shape", "curvature"):
+    for name in (DEFAULT, "combined", "shape", "curvature"):
         verdict = feed(build(name), losses, switch(losses))
         assert verdict.inflection == pytest.approx(0.5 * TOTAL, abs=0.04 * TOTAL)
 
 
-SILENT = ("combined", "shape", "curvature", "knee", "burden", "window")
+SILENT = (DEFAULT, "shape", "curvature", "knee", "burden", "window")
 
 
 def without_inflection():
@@ -127,11 +127,11 @@ def test_a_detector_that_has_nothing_to_say_is_silent(name, what):
     assert feed(build(name), without_inflection()[what]) is None
 
 
-def test_an_oscillation_does_not_fire_combined():
+def test_an_oscillation_does_not_fire_the_default():
     x = np.arange(TOTAL) / TOTAL
     for cycles in (3, 5.5, 12):
         losses = 0.5 + 0.1 * np.sin(2 * math.pi * cycles * x) + 0.02 * np.random.default_rng(2).standard_normal(TOTAL)
-        assert feed(build("combined"), losses) is None
+        assert feed(build(DEFAULT), losses) is None
 
 
 @pytest.mark.parametrize("name", LISTENERS)
@@ -193,18 +193,18 @@ def test_a_checkpoint_continues_to_the_bit(name):
 
 
 def test_after_its_verdict_a_resumed_detector_stays_silent():
-    detector, losses = build("combined"), s_shape()
+    detector, losses = build(DEFAULT), s_shape()
     feed(detector, losses)
-    again = build("combined")
+    again = build(DEFAULT)
     again.load_state_dict(detector.state_dict())
     assert feed(again, np.append(losses, losses), range(TOTAL, 2 * TOTAL)) is None
 
 
 def test_a_state_is_not_shared_with_the_detector_that_gave_it():
-    detector = build("combined")
+    detector = build(DEFAULT)
     state = detector.state_dict()
     feed(detector, s_shape())
-    assert state == build("combined").state_dict()
+    assert state == build(DEFAULT).state_dict()
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -261,8 +261,8 @@ def test_the_window_starts_anew_after_a_verdict_that_came_too_early():
         ({"name": "curvature", "window": "wide"}, "nogan.inflection.curvature.window", "number"),
         ({"name": "curvature", "z": math.nan}, "nogan.inflection.curvature.z", "finite"),
         ({"name": "curvature", "z": True}, "nogan.inflection.curvature.z", "number"),
-        ({"total_steps": 0}, "nogan.inflection.combined.total_steps", "greater"),
-        ({"total_steps": None}, "nogan.inflection.combined.total_steps", "integer"),
+        ({"total_steps": 0}, f"nogan.inflection.{DEFAULT}.total_steps", "greater"),
+        ({"total_steps": None}, f"nogan.inflection.{DEFAULT}.total_steps", "integer"),
         ({"name": "budget", "images": None}, "nogan.inflection.name", "images"),
         ({"name": "window", "lr": None}, "nogan.inflection.name", "lr"),
         ({"name": "window", "of": "eye"}, "nogan.inflection.window.of.name", "curvature"),
@@ -279,7 +279,7 @@ def test_a_wrong_setting_is_one_clear_line(conf, key, says):
 
 
 def test_a_missing_total_is_named():
-    with pytest.raises(UserError, match=r"nogan\.inflection\.combined\.total_steps"):
+    with pytest.raises(UserError, match=rf"nogan\.inflection\.{DEFAULT}\.total_steps"):
         make_detector()
 
 
@@ -292,7 +292,7 @@ def test_a_checkpoint_of_another_detector_or_setting_is_refused():
 
 
 def test_the_evidence_of_the_last_look_can_be_logged():
-    detector, losses = build("combined"), s_shape()
+    detector, losses = build(DEFAULT), s_shape()
     passed = []
     for step, loss in enumerate(losses):
         detector.update(step, loss)

@@ -79,7 +79,7 @@ def test_shares_of_nothing_are_right_where_nothing_needs_them(configure):
 
 
 def test_an_unknown_detector(configure):
-    with pytest.raises(UserError, match=r"nogan\.inflection\.name=oracle: expected 'combined', .*'curvature'"):
+    with pytest.raises(UserError, match=r"nogan\.inflection\.name=oracle: expected 'pays', .*'curvature'"):
         configure("nogan.inflection.name=oracle")
 
 

@@ -17,8 +17,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from nogan.common.errors import UserError
+from nogan.inflection import DEFAULT
 from nogan.plan import build_plan
 from nogan.plan.config import RunConfig
+from nogan.runs.snapshots import SnapshotStore
 from nogan.training import launch
 from nogan.training.preview import show_plan
 from nogan.training.run import build_module, train
@@ -34,13 +36,10 @@ UNEVEN = (
     "nogan.critic.phases.c2.batch_size=5",
     "nogan.gan.batch_size=5",
     "nogan.gan.max_critic_steps=1",
-    "nogan.inflection.name=budget",
-    "nogan.inflection.budget.share=0.05",  # of 200 images, in batches of 5: seen at the third
     "trainer.limit_batches=4",
     "trainer.limit_epochs=1",
     "trainer.checkpoint_every_n_batches=1",
     "nogan.ema=0.9",
-    "nogan.inflection.average=0.2",
     # Adam makes whole steps of the rounding in gradients that vanish. With an eps above all of them it is momentum with
     # a rate, and rounding stays what it was.
     "nogan.optimizer.eps=1",
@@ -48,16 +47,19 @@ UNEVEN = (
     "nogan.pretrain.g2.lr=0.02",
 )
 EQUAL = ("data.augment=false", "nogan.pretrain.g1.lr=0.002", "nogan.pretrain.g2.lr=0.002")  # pictures stay the same
+BUDGET = ("nogan.inflection.name=budget", "nogan.inflection.budget.share=0.1")  # ends a GAN phase before its end
 KNOB = (  # without a second phase of either kind, to save time
     "model.vividness={hidden:8,rate:10}",
     "nogan.consistency.weight=1",
     "nogan.pretrain.g2=null",
     "nogan.critic.phases.c1=null",
     "nogan.repeats=0",
+    *BUDGET,
     "nogan.inflection.action=mark",
     "nogan.gan.lr=0.02",
 )
 CUT_AT = 10  # batches: within the first critic phase, after a checkpoint
+CUT_AGAIN_AT = 18  # within the first GAN phase, after its first snapshot
 
 
 def processes(command: tuple[str, ...], *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +85,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(
     smallest: Callable[..., RunConfig], damaged: Path, copies: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Runs of two processes in a folder: ``whole``; ``cut``, which was taken up again; and ``left``, which was not.
+    """Runs of two processes in a folder: ``whole``; ``cut``, taken up again twice; and ``left``, which was not.
 
     ``damaged`` is one over photographs of which a few cannot be read; ``parts`` splits each process's share of a batch
     further; ``knob`` trains a vividness and consistency. What all said is in ``stderr.txt``.
@@ -94,7 +96,9 @@ def two(
         config = smallest(*UNEVEN, *TWO, *overrides).model_dump(mode="json")
         return {"config": config, "folder": str(folder / name), "cut_at": cut_at}
 
-    jobs = [job("whole"), job("cut", CUT_AT), job("cut", None, f"resume={folder / 'cut'}"), job("left", CUT_AT)]
+    again = f"resume={folder / 'cut'}"
+    jobs = [job("whole"), job("cut", CUT_AT), job("cut", CUT_AGAIN_AT, again), job("cut", None, again)]
+    jobs.append(job("left", CUT_AT))
     jobs.append(job("damaged", None, *over(damaged)))
     jobs.append(job("parts", None, *over(copies), *EQUAL, "trainer.accumulate=2"))
     jobs.append(job("knob", None, *KNOB))
@@ -107,7 +111,7 @@ def two(
 def over(photographs: Path) -> tuple[str, ...]:
     """A short run over a folder."""
     data = ("data=folder", f"data.path={photographs}", "data.images=null", "data.workers=0", "data.max_bad_share=0.2")
-    return (*data, "nogan.repeats=0", "nogan.inflection.budget.share=0.1")
+    return (*data, "nogan.repeats=0", *BUDGET)
 
 
 def test_ranks_hold_the_same_to_the_bit_after_every_phase(two, smallest):
@@ -116,6 +120,7 @@ def test_ranks_hold_the_same_to_the_bit_after_every_phase(two, smallest):
     assert first == second
     records = json.loads((two / "whole" / "records.json").read_text())
     assert records[-1]["end"] == "inflection" and "rolled_back_to" in records[-1]  # and ranks went back together
+    assert records[-1]["verdict"]["detector"] == DEFAULT
 
 
 def test_two_processes_train_the_generator_as_one_does(two, smallest, tmp_path):
@@ -177,6 +182,9 @@ def test_two_processes_resume_to_the_bit(two):
     average, again = (load_file(two / name / "generator@ema.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(average[name], again[name]) for name in average)
     assert computed(two / "cut") == computed(two / "whole")
+    stores = [SnapshotStore(two / name / "snapshots" / "gan@1") for name in ("whole", "cut")]
+    ends = [load_file(store.path(4)) for store in stores]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0]), "the average went on where it was"
 
 
 def test_one_process_goes_on_with_the_run_of_two(two, smallest):

@@ -12,8 +12,10 @@ from nogan.evaluation.held_out import colorize, draw_grid, evaluating, rescale, 
 from nogan.evaluation.measures import SCALE
 from nogan.evaluation.per_image import PER_IMAGE, Pair
 from nogan.evaluation.summing_up import estimate
+from nogan.report import write_report
 from nogan.report.pictures import read_grid
 from nogan.runs.run_folder import RunFolder
+from nogan.runs.snapshots import SnapshotStore
 from nogan.training.run import train
 
 
@@ -101,3 +103,16 @@ def test_a_run_measures_what_its_objective_names(smallest, tmp_path):
     assert 0 < metrics["val/ciede2000"] < 100
     assert run.records()[-1].metrics["ciede2000"] == metrics["val/ciede2000"]
     assert [row["val/ciede2000"] for row in run.metrics() if "val/psnr" in row][-1] == metrics["val/ciede2000"]
+
+
+def test_where_few_pictures_are_held_out_all_of_them_are_measured_and_the_run_and_its_report_say_so(
+    smallest, tmp_path, caplog
+):
+    few = ("data.images=40", "probe.images=128", "probe.batch_size=16", "nogan.repeats=0", "trainer.limit_batches=2")
+    with caplog.at_level("INFO", "nogan"):
+        train(smallest(*few), tmp_path, console=Console(quiet=True), write_report=write_report)
+    assert "2 pictures are held out to measure on, of the 128 of probe.images" in caplog.text
+    assert len(SnapshotStore(tmp_path / "snapshots" / "gan@1").pictures(0)) == 2
+    page = (tmp_path / "report.html").read_text()
+    assert "Measured on 2 scenes" in page
+    assert "a snapshot is the average of the generators so far" in page

@@ -18,12 +18,14 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 import nogan.training.run
 from nogan.common import interrupts
 from nogan.common.errors import Interrupted, UserError
 from nogan.common.lock import is_held, only_one
 from nogan.data import fakes
+from nogan.inflection import DEFAULT
 from nogan.plan import build_plan
 from nogan.runs.checkpoints import damage_of, newest_first, newest_whole_checkpoint
 from nogan.runs.run_folder import RunFolder
@@ -187,8 +189,10 @@ def test_cut_within_a_gan_phase_of_a_generator_with_a_vividness(smallest, cuttin
     assert_same_run(whole, cut)
 
 
-def test_cut_within_a_gan_phase_that_the_default_detector_watches(smallest, cutting, tmp_path):
-    watched = ("trainer.limit_batches=9", "trainer.checkpoint_every_n_batches=3", "nogan.repeats=0")
+@pytest.mark.parametrize("detector", [(), ("nogan.inflection.name=combined", "nogan.inflection.average=null")])
+def test_cut_within_a_gan_phase_whose_pictures_a_detector_watches(smallest, cutting, tmp_path, detector):
+    """By default `pays`, on averaged snapshots."""
+    watched = ("trainer.limit_batches=9", "trainer.checkpoint_every_n_batches=3", "nogan.repeats=0", *detector)
     watched = (*watched, "nogan.critic.phases.c1.epochs=1", "nogan.critic.phases.c2.epochs=1")
     resume: tuple[str, ...] = ()
     for batches in (40, 41):  # of 36 before the phase and 9 in it, with a snapshot every second one
@@ -197,7 +201,9 @@ def test_cut_within_a_gan_phase_that_the_default_detector_watches(smallest, cutt
             train(smallest(*watched, *resume), tmp_path / "cut", console=QUIET)
         scheduler = final_state(tmp_path / "cut")["callbacks"]["NoGANScheduler"]
         assert scheduler["records"][-1]["kind"] == "gan"
-        assert scheduler["detector"]["name"] == "combined" and scheduler["detector"]["state"]["first_seen"]
+        assert scheduler["detector"]["name"] == ("combined" if detector else DEFAULT)
+        assert scheduler["detector"]["state"]["first_seen"]
+        assert scheduler["average"] == {} if detector else scheduler["average"]["step"] == 2
         resume = (f"resume={tmp_path / 'cut'}",)
     cutting()
     train(smallest(*watched, *resume), tmp_path / "cut", console=QUIET)
@@ -205,6 +211,8 @@ def test_cut_within_a_gan_phase_that_the_default_detector_watches(smallest, cutt
     assert_same_run(tmp_path / "whole", tmp_path / "cut")
     cut, whole = (json.loads((tmp_path / name / "records.json").read_text())[-1] for name in ("cut", "whole"))
     assert cut["verdict"] == whole["verdict"] and cut["metrics"] == whole["metrics"]
+    ends = [load_file(tmp_path / name / "generator@inflection.safetensors") for name in ("cut", "whole")]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
 
 
 def test_it_says_what_it_restored(smallest, cutting, tmp_path):

@@ -1,4 +1,4 @@
-"""Finding the inflection point of a GAN phase online, from the critic's loss.
+"""Finding the inflection point of a GAN phase online, from the held-out pictures and the critic's loss.
 
 A detector is fed the raw loss of each critic batch and answers once, when it is sure. If it never is, the phase runs to
 its planned end::
@@ -8,9 +8,9 @@ its planned end::
         if verdict := detector.update(step, loss):
             roll_back_to(verdict.inflection)
 
-The default, `combined`, also takes the held-out metrics of the snapshots (`measured`), if there are any, and may answer
-at the end of the phase (`finish`). Memory is bounded and an update costs some microseconds. This package does not need
-torch.
+The default, `pays`, judges by the held-out pictures of the snapshots, one by one (`pictured`, then `measured`), and has
+a last word at the end of the phase (`finish`); where no snapshot is measured, it judges by the loss, as `shape` does.
+Memory is bounded and an update costs some microseconds. This package does not need torch.
 """
 
 import importlib
@@ -26,7 +26,7 @@ from nogan.inflection.base import Detector, DetectorSettings, Verdict
 
 __all__ = ["DEFAULT", "DETECTORS", "Detector", "DetectorSettings", "Verdict", "complete", "make_detector"]
 
-DEFAULT = "combined"
+DEFAULT = "pays"
 
 
 def _found_here() -> dict[str, type[Detector]]:

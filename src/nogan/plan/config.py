@@ -437,7 +437,7 @@ class Loggers(Section, extra="allow"):
 
 
 class ProbeConfig(Section):
-    """The held-out measurement at phase ends and snapshots."""
+    """The held-out measurement at phase ends and snapshots, of ``images`` pictures where so many are held out."""
 
     images: Count
     size: Pixels

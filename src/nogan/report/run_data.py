@@ -123,6 +123,14 @@ class RunData:
         return [span for span in self.spans if span.phase.kind == "gan"]
 
     @property
+    def pictures_measured(self) -> int | None:
+        """Held-out pictures that snapshots are measured on; None before the first GAN phase."""
+        for span in self.gan_spans:
+            if merits := SnapshotStore(self.files.snapshots(span.phase.name)).pictures(0):
+                return len(merits)
+        return None
+
+    @property
     def final(self) -> Mapping[str, float]:
         """Held-out metrics of the generator that the run ended with; if it has not ended, the newest."""
         for span in reversed(self.spans):

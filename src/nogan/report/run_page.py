@@ -66,6 +66,8 @@ def write_report(folder: Path) -> Path:
         shares=_shares(run),
         phases=_phase_rows(run),
         probe=run.config["probe"],
+        pictures_measured=run.pictures_measured or f"up to {run.config['probe']['images']}",
+        averages=run.config["nogan"]["inflection"].get("average"),
         versions=_versions(run),
         config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
     )

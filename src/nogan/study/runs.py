@@ -32,6 +32,7 @@ PROBE_SHARE = 0.1  # of the photographs in train/: held out for the probe
 PROBE_IMAGES, ORACLE_IMAGES = 128, 512
 PROBE_SCENES, ORACLE_SCENES = 20_000_003, 10_000_019  # seeds; a run draws its own scenes from its small seed
 HELD_OUT_SHARE, REALS_SHARE = 0.05, 0.25  # of the photographs; the same as of scenes
+SNAPSHOTS_AS_TRAINED = "nogan.inflection.average=null"  # what is measured averages them
 # A GAN phase that is two and a half times as long, after the same pretraining.
 LONG = ("nogan.pretrain.g1.share=0.26", "nogan.critic.fakes.share=0.064")
 PHOTOGRAPHS = (
@@ -149,6 +150,7 @@ def _train(place: Workplace, folder: Path, data: str, seed: int, crops: Path | N
     else:
         settings = SETS[data].settings
         arguments = [f"experiment={EXPERIMENT}", f"seed={seed}", f"hydra.run.dir={folder.resolve()}", *settings]
+        arguments += [SNAPSHOTS_AS_TRAINED]
         if crops is not None:
             arguments += [f"data.path={crops.resolve() / 'train'}", f"data.val_path={crops.resolve() / 'probe'}"]
             # A folder is held out, so no part of `train` has to be: the critic has that part as well.

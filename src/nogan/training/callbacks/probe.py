@@ -75,7 +75,7 @@ class Probe(pl.Callback):
         report: logs metrics: ``val/…`` of the generator, ``critic/val_…`` of the critic.
         measured: told the metrics of each snapshot, by its step, and the merit of each picture.
         candidate: the generator that a snapshot is of, on rank zero; None: the one that trains.
-        images: photographs measured.
+        images: photographs measured, where so many are held out.
         size: px, square.
         grid: photographs shown.
         batch_size: of the measurement.
@@ -252,6 +252,11 @@ class Probe(pl.Callback):
     def _load(self) -> Tensor:
         if self._photographs is None:
             self._photographs = self.data.probe_photographs(self.images, self.size)
+            if (count := len(self._photographs)) < self.images:
+                log.info(
+                    "%d pictures are held out to measure on, of the %d of probe.images: all of them are measured",
+                    *(count, self.images),
+                )
             self._write(self._photographs[: self.grid])
         return self._photographs
 
