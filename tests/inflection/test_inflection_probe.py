@@ -58,7 +58,7 @@ def test_it_has_a_last_word():
 
 @pytest.mark.parametrize("action", ["stop", "mark"])
 def test_a_phase_without_gain_is_said_to_be_one(smallest, tmp_path, caplog, monkeypatch, action):
-    monkeypatch.setattr("nogan.training.callbacks.probe.merit_of_each", lambda qualities, own, before: 0 * qualities)
+    monkeypatch.setattr("nogan.training.callbacks.probe.merit_of_each", lambda qualities, *_: [0.0 for _ in qualities])
     out = io.StringIO()
     overrides = ("nogan.repeats=0", "trainer.limit_batches=3", f"nogan.inflection.action={action}")
     with caplog.at_level("INFO", "nogan"):
