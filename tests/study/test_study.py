@@ -226,6 +226,15 @@ def test_a_played_curve_has_an_answer_or_none_from_every_detector():
         assert found["micros"] > 0
 
 
+@pytest.mark.parametrize("name", simulated.AS_SHAPE)
+def test_detectors_that_hear_pictures_do_without_them_what_shape_does(name):
+    """So the study plays such a curve once for all of them."""
+    verdict, _ = listen(("tune", "logistic", 0), name)
+    shape, _ = listen(("tune", "logistic", 0), "shape")
+    assert (verdict.inflection, verdict.step) == (shape.inflection, shape.step)
+    assert verdict.detector == name
+
+
 def test_the_budget_of_the_study_lies_at_52_percent():
     curve = curves.draw("tune", "constant", 0)
     at = simulated.make_detector("budget", **simulated.context(curve)["budget"]).at

@@ -20,6 +20,7 @@ from nogan import inflection
 from nogan.common import rng
 from nogan.common.errors import UserError
 from nogan.inflection import DEFAULT, DETECTORS, make_detector
+from nogan.inflection.combined import ShapeWithoutPictures
 from nogan.study import curves
 from nogan.study.curves import (
     ALL,
@@ -37,6 +38,7 @@ from nogan.study.record import append_row, fingerprint, markdown, publish, read_
 from nogan.study.rows import Found, Key, PlayedCurve
 
 NAMES = tuple(name for name in DETECTORS if name != "probe")  # a simulated curve has no pictures
+AS_SHAPE = tuple(name for name in NAMES if issubclass(DETECTORS[name], ShapeWithoutPictures))
 JUDGED = DEFAULT  # the detector that is measured against the targets
 HARD_TARGETS = {"arctan": 0.05, "slow": 0.05, "saturation-ar": 0.10}
 """The median error allowed in the harder families that have a point."""
@@ -100,25 +102,27 @@ def context(curve: Curve) -> Context:
 
 
 def play(key: Key) -> PlayedCurve:
-    """Draw one curve and feed it to every detector."""
+    """Draw one curve and feed it to every detector; what does as `shape` does without pictures is told its answer."""
     curve = curves.draw(*key)
-    told: dict[str, Found] = {}
-    updates = list(zip(curve.steps.tolist(), curve.losses.tolist(), strict=True))
-    for name, conf in context(curve).items():
-        detector = make_detector(name, **conf)
-        verdict, fed, begin = None, 0, time.perf_counter()
-        for step, loss in updates:
-            verdict = detector.update(step, loss)
-            fed += 1
-            if verdict:
-                break
-        micros = (time.perf_counter() - begin) / fed * 1e6
-        told[name] = {
-            "inflection": verdict.inflection if verdict else None,
-            "step": verdict.step if verdict else None,
-            "micros": round(micros, 2),
-        }
+    told = {name: _answer(name, conf, curve) for name, conf in context(curve).items() if name not in AS_SHAPE}
+    told |= dict.fromkeys(AS_SHAPE, told["shape"])
     return {"key": key, "total": curve.total, "truth": curve.truth, "traits": curve.traits, "found": told}
+
+
+def _answer(name: str, conf: dict[str, Any], curve: Curve) -> Found:
+    detector = make_detector(name, **conf)
+    verdict, fed, begin = None, 0, time.perf_counter()
+    for step, loss in zip(curve.steps.tolist(), curve.losses.tolist(), strict=True):
+        verdict = detector.update(step, loss)
+        fed += 1
+        if verdict:
+            break
+    micros = (time.perf_counter() - begin) / fed * 1e6
+    return {
+        "inflection": verdict.inflection if verdict else None,
+        "step": verdict.step if verdict else None,
+        "micros": round(micros, 2),
+    }
 
 
 def scores(rows: Iterable[PlayedCurve], name: str) -> dict[str, float]:
