@@ -290,7 +290,12 @@ def test_the_study_trains_once_and_goes_on_where_it_was_cut(tmp_path, trained, c
     assert text.startswith("before") and text.endswith("after\n") and "old" not in text
     assert "| `pays` |" in text
     assert 0 < (tmp_path / "record" / "real.png").stat().st_size < 300_000
+    elsewhere = ["study", "real", "--out", str(tmp_path / "again"), "--recorded"]
+    assert main([*elsewhere, str(out / "real")]) == 0
+    assert (tmp_path / "again" / "real.md").read_text() == (out / "real.md").read_text()
     capsys.readouterr()
+    assert main([*elsewhere, str(tmp_path)]) == 1
+    assert "--recorded" in capsys.readouterr().err
     assert main([*command[:-1], "7", "--minutes", "0"]) == 1
     assert "no run was made in that time" in capsys.readouterr().err
 

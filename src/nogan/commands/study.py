@@ -63,6 +63,9 @@ def _add_real(parser: argparse.ArgumentParser) -> None:
         "--no-train", dest="train", action="store_false", help="measure the runs that are trained, begin no others"
     )
     parser.add_argument("--encoder-weights", type=Path, help="a file, for the runs at 64 px (default: fetched)")
+    parser.add_argument(
+        "--recorded", type=Path, metavar="DIR", help="the runs that files in DIR hold, as they are: trains none"
+    )
     parser.add_argument("--threads", type=int, default=1, help="processor threads of a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")
 

@@ -77,6 +77,7 @@ def run(
     minutes: float = math.inf,
     train: bool = True,
     encoder_weights: Path | None = None,
+    recorded: Path | None = None,
     record: Path | None = None,
 ) -> None:
     """Train and measure what is missing, replay the rules, write the tables and the picture.
@@ -94,11 +95,17 @@ def run(
         minutes: after so many no further run is begun; the tables are of those that there are.
         train: whether runs are trained; else those that have been are measured, and the others left out.
         encoder_weights: a file, for the runs one size up; None: timm fetches them.
+        recorded: a folder of files as in OUT/real: these runs, and nothing is trained or measured.
         record: a markdown document to fill in.
 
     Raises:
         UserError: a number is too small, a run failed, or ``record`` cannot be filled in.
     """
+    if recorded is not None:
+        rows = [runs.as_recorded(file) for file in sorted(recorded.glob("*.npz"))]
+        if not rows:
+            raise UserError(f"--recorded {recorded}: found no .npz file; expected those that OUT/real holds.")
+        return _publish(rows, out, record)
     count = {
         "scenes": seeds,
         "photographs": photo_seeds if photos else 0,
@@ -120,7 +127,11 @@ def run(
         if not train:
             raise UserError(f"--no-train: {out} has no run that was trained to its end; expected one.")
         raise UserError(f"--minutes {minutes:g}: no run was made in that time; expected more, or --minutes left out.")
-    rows = [done[key] for key in sorted(done, key=lambda key: (list(SETS).index(key[0]), key[1]))]
+    _publish(list(done.values()), out, record)
+
+
+def _publish(found: Sequence[RealRun], out: Path, record: Path | None) -> None:
+    rows = sorted(found, key=lambda row: (list(SETS).index(row["data"]), row["seed"]))
     publish("real", report(rows), lambda path: draw_runs(rows, path), out, record)
 
 

@@ -70,10 +70,11 @@ def publish(
         suffix: of the picture.
     """
     tables, picture = out / f"{part}.md", out / f"{part}{suffix}"
+    out.mkdir(parents=True, exist_ok=True)
     tables.write_text(text + "\n")
     draw(picture)
     print(text)
-    print(f"\nwritten: {out / part}.jsonl, {tables}, {picture}")
+    print(f"\nwritten: {tables}, {picture}")
     if record:
         fill_in(record, part, text)
         beside = record.with_suffix("") / picture.name

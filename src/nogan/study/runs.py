@@ -111,9 +111,8 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     """
     made = version(place.root, data)
     kept = place.out / "real" / f"{data}-{seed}.npz"
-    weight = ON_SCENES if SETS[data].crops is None else ON_PHOTOGRAPHS
     if (known := measuring.load(kept, _version_of_what_is_kept(made))) is not None:
-        return measuring.judged(known[0], data, seed, known[1], weight)
+        return _judged(data, seed, *known)
     folder = place.out / "runs" / f"{data}-{seed}-{made}"
     chosen = SETS[data]
     crops = None
@@ -126,6 +125,24 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     trained = collect(folder)
     found = measuring.measure(folder, unseen_pictures(data, seed, crops), place.threads)
     measuring.save(trained, found, kept, _version_of_what_is_kept(made))
+    return _judged(data, seed, trained, found)
+
+
+def as_recorded(file: Path) -> RealRun:
+    """A run from its file, whatever its settings and measures were then.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    data, _, seed = file.stem.rpartition("-")
+    known = measuring.load(file) if data in SETS and seed.isdigit() else None
+    if known is None:
+        raise UserError(f"{file}: expected DATA-SEED.npz, as a study keeps it, with DATA one of {', '.join(SETS)}.")
+    return _judged(data, int(seed), *known)
+
+
+def _judged(data: str, seed: int, trained: TrainedRun, found: measuring.Measured) -> RealRun:
+    weight = ON_SCENES if SETS[data].crops is None else ON_PHOTOGRAPHS
     return measuring.judged(trained, data, seed, found, weight)
 
 
