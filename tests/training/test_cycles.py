@@ -47,6 +47,22 @@ def test_a_run_ends_after_a_cycle_that_did_not_pay(smallest, tmp_path, monkeypat
     assert gained[0] == pytest.approx(record.metrics["merit"] - gains_before(run), abs=1e-6)
 
 
+def test_a_run_that_ended_early_goes_on_if_all_its_cycles_are_wanted_and_one_that_marks_never_ends_early(
+    smallest, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(scheduler, "pays", lambda gained, worth: False)
+    quiet, few = Console(quiet=True), ("nogan.repeats=1", "trainer.limit_batches=2")
+    ends = (*few, "nogan.inflection.cycle_worth=0.05")
+
+    def last_phase(config, folder):
+        train(config, folder, console=quiet)
+        return RunFolder(folder).records()[-1].name
+
+    assert last_phase(smallest(*ends), tmp_path / "run") == "gan@1"
+    assert last_phase(smallest(*few, f"resume={tmp_path / 'run'}"), tmp_path / "run") == "gan@2"
+    assert last_phase(smallest(*ends, "nogan.inflection.action=mark"), tmp_path / "marks") == "gan@2"
+
+
 def gains_before(run: RunFolder) -> float:
     from nogan.runs.snapshots import SnapshotStore
 

@@ -443,7 +443,7 @@ class ProbeConfig(Section):
     size: Pixels
     grid: Count
     batch_size: Count
-    color_weight: Weight
+    color_weight: Weight = 4.0  # of runs from before it could be set
 
 
 class RunConfig(Section):

@@ -99,8 +99,8 @@ def build_run(
     """
     state = build_state(config, plan)
     gan = build_gan(config, module, state, folder, photographs.planned_for)
-    restart, cycle_worth = config.nogan.critic.restart, config.nogan.inflection.cycle_worth
-    scheduler = NoGANScheduler(module, state, gan, folder, restart=restart, cycle_worth=cycle_worth)
+    cycle_worth = None if config.nogan.inflection.action == "mark" else config.nogan.inflection.cycle_worth
+    scheduler = NoGANScheduler(module, state, gan, folder, restart=config.nogan.critic.restart, cycle_worth=cycle_worth)
     telemetry = Telemetry(module, state, config.trainer.log_every_n_steps)
     progress, stop = PlanProgress(state, telemetry.latest, console), StopOnSignal()
     fakes, data = build_data(config, plan, module, photographs, folder, progress, stop)

@@ -31,6 +31,7 @@ FREE = {
     ("model", "init"),
     ("model", "init_critic"),
     ("nogan", "repeats"),
+    ("nogan", "inflection", "cycle_worth"),
     ("nogan", "snapshot_budget_gb"),
 }
 # Keys that the plan does not show and only the critic/GAN cycles use: free to change until the first cycle begins.
