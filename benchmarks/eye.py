@@ -23,7 +23,7 @@ import torch
 
 from nogan.evaluation.blind import Choice, bradley_terry, read_choices
 from nogan.evaluation.eye import weighed
-from nogan.evaluation.merit import ENOUGH, ON_PHOTOGRAPHS, ON_SCENES
+from nogan.evaluation.merit import COLOR_WEIGHT, ENOUGH
 
 Figures = Mapping[str, float]
 RESAMPLED = 2000
@@ -48,10 +48,9 @@ def by_eye(own: Figures, truth: Figures) -> float:
 
 
 def merit(
-    own: Figures, truth: Figures, weight: float | None = None, limits: tuple[float, float] = (0, ENOUGH)
+    own: Figures, truth: Figures, weight: float = COLOR_WEIGHT, limits: tuple[float, float] = (0, ENOUGH)
 ) -> float:
     """:mod:`nogan.evaluation.merit` of one picture: the color gained is that of its colorizer, within ``limits``."""
-    weight = (ON_SCENES if own["is_scene"] else ON_PHOTOGRAPHS) if weight is None else weight
     return by_eye(own, truth) + weight * min(max(own["gained"], limits[0]), limits[1])
 
 
@@ -75,10 +74,7 @@ FIGURES: dict[str, Callable[[Figures, Figures], float]] = {  # higher is better
 
 
 def read_values(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Figures by image and colorizer; ``gained`` is the color that the colorizer has gained, in ln(chroma FD).
-
-    ``is_scene`` says whether the image is a built-in scene, not a photograph.
-    """
+    """Figures by image and colorizer; ``gained`` is the color that the colorizer has gained, in ln(chroma FD)."""
     with (folder / "sets.csv").open(encoding="utf-8", newline="") as file:
         gained = {
             (row["kind"], row["colorizer"]): math.log(float(row["chroma_fd_before"]) / float(row["chroma_fd"]))
@@ -89,7 +85,6 @@ def read_values(folder: Path) -> dict[tuple[str, str], dict[str, float]]:
     return {
         (row["image"], row["colorizer"]): {key: float(row[key]) for key in row if key not in ("image", "colorizer")}
         | {"gained": gained.get((row["image"].split("/")[0], row["colorizer"]), 0.0)}
-        | {"is_scene": row["image"].startswith("scenes")}
         for row in rows
     }
 
@@ -192,7 +187,7 @@ WEIGHTS, LIMITS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0), (0.2, 0.3, 0.4, 0.5, 0.7, math
 def colors(parted: Mapping[str, Sequence[Choice]], values: Mapping[tuple[str, str], Figures]) -> list[str]:
     """What the color gained adds to the agreement of quality, in points, by its weight and limit."""
     lines = []
-    for sort in ("photos", "scenes"):
+    for sort in ("all", "photos", "scenes"):
         part = parted[sort]
         images = [choice.image for choice in part]
         quality = agreements(part, values, by_eye)

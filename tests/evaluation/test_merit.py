@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from nogan.evaluation.merit import ENOUGH, ON_PHOTOGRAPHS, ON_SCENES, Color, merit_of_each
+from nogan.evaluation.merit import COLOR_WEIGHT, ENOUGH, Color, merit_of_each
 from nogan.evaluation.metrics import chroma_frechet
 from nogan.evaluation.set_color import color_of
 from nogan.runs.run_folder import RunFolder
@@ -50,9 +50,8 @@ def test_color_gained_counts_up_to_a_limit_and_no_longer_scatters_there():
     assert all(math.isnan(value) for value in merits(Color(math.nan, (0.0, 0.0))))
 
 
-def test_scenes_weigh_color_as_their_choices_say_and_other_data_as_those_on_photographs(configure):
-    for data, weight in (("scenes", ON_SCENES), ("folder", ON_PHOTOGRAPHS), ("imagenet", ON_PHOTOGRAPHS)):
-        assert configure(f"data={data}", "data.path=photographs").probe.color_weight == weight
+def test_the_weight_is_the_one_that_the_record_is_about(configure):
+    assert configure("model=tiny").probe.color_weight == COLOR_WEIGHT
 
 
 def test_a_run_counts_the_color_gained_since_its_first_gan_phase(smallest, tmp_path):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nogan.commands import parser_of
+from nogan.evaluation.merit import COLOR_WEIGHT
 
 
 def main(argv: Sequence[str]) -> None:
@@ -65,6 +66,9 @@ def _add_real(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder-weights", type=Path, help="a file, for the runs at 64 px (default: fetched)")
     parser.add_argument(
         "--recorded", type=Path, metavar="DIR", help="the runs that files in DIR hold, as they are: trains none"
+    )
+    parser.add_argument(
+        "--color-weight", type=float, default=COLOR_WEIGHT, help="of the color gained (default %(default)g)"
     )
     parser.add_argument("--threads", type=int, default=1, help="processor threads of a run (default 1)")
     parser.add_argument("--root", type=Path, default=Path(), help="the repository (default: the current folder)")

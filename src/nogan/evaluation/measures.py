@@ -284,7 +284,7 @@ MEASURES = {
             "quality by eye, and the color gained in GAN phases: snapshots are compared by it",
             "higher",
             digits=2,
-            definition="Quality by eye plus probe.color_weight (1, on scenes 4) times the fall of ln(chroma FD) since "
+            definition="Quality by eye plus probe.color_weight (3) times the fall of ln(chroma FD) since "
             "the first GAN phase began, from 0 to 0.3. Snapshots and the end of a GAN phase are judged by it.",
             source=_OURS,
             per_image=False,

@@ -9,16 +9,16 @@ chroma FD falls, a figure of a generator on a set of pictures. Merit is quality 
 "Before" is the generator at the start of the run's first GAN phase, whose merit is its quality. The limit is reached
 where chroma FD has fallen by a quarter; from then on cleaner pictures are all that counts. Where it has risen, that
 counts for nothing: balloons all of one clean hue are liked no less than brown ones. ``experiments/eye.md`` has the
-choices of observers by which weights and limits were set; on photographs they want little weight on color, on scenes
-more, so the weight is a setting, ``probe.color_weight``.
+choices of observers by which weight and limits were set. The weight is a matter of taste, and a setting:
+``probe.color_weight``.
 """
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-ON_PHOTOGRAPHS, ON_SCENES = 1.0, 4.0
-"""Weight of the color gained, for each e-fold by which chroma FD has fallen, that observers' choices support."""
+COLOR_WEIGHT = 3.0
+"""Of the color gained, for each e-fold by which chroma FD has fallen: the heaviest that choices do not refute."""
 ENOUGH = 0.3
 """Fall of ln(chroma FD) beyond which color gained no longer counts."""
 

@@ -16,6 +16,7 @@ import numpy as np
 from rich.progress import track
 
 from nogan.common.errors import UserError
+from nogan.evaluation.merit import COLOR_WEIGHT
 from nogan.inflection import DETECTORS
 from nogan.study import runs
 from nogan.study.record import markdown, publish
@@ -78,6 +79,7 @@ def run(
     train: bool = True,
     encoder_weights: Path | None = None,
     recorded: Path | None = None,
+    color_weight: float = COLOR_WEIGHT,
     record: Path | None = None,
 ) -> None:
     """Train and measure what is missing, replay the rules, write the tables and the picture.
@@ -96,13 +98,14 @@ def run(
         train: whether runs are trained; else those that have been are measured, and the others left out.
         encoder_weights: a file, for the runs one size up; None: timm fetches them.
         recorded: a folder of files as in OUT/real: these runs, and nothing is trained or measured.
+        color_weight: of the color gained, in merit.
         record: a markdown document to fill in.
 
     Raises:
         UserError: a number is too small, a run failed, or ``record`` cannot be filled in.
     """
     if recorded is not None:
-        rows = [runs.as_recorded(file) for file in sorted(recorded.glob("*.npz"))]
+        rows = [runs.as_recorded(file, color_weight) for file in sorted(recorded.glob("*.npz"))]
         if not rows:
             raise UserError(f"--recorded {recorded}: found no .npz file; expected those that OUT/real holds.")
         return _publish(rows, out, record)
@@ -122,7 +125,7 @@ def run(
     for data, seed in track(wanted, "real runs"):
         can_be = train or runs.is_trained(place, data, seed)
         if (time.monotonic() < until and can_be) or runs.is_measured(place, data, seed):
-            done[data, seed] = runs.make(place, data, seed)
+            done[data, seed] = runs.make(place, data, seed, color_weight)
     if not done:
         if not train:
             raise UserError(f"--no-train: {out} has no run that was trained to its end; expected one.")

@@ -19,7 +19,7 @@ import yaml
 
 from nogan.common.errors import UserError
 from nogan.common.rng import numpy_rng
-from nogan.evaluation.merit import ON_PHOTOGRAPHS, ON_SCENES
+from nogan.evaluation.merit import COLOR_WEIGHT
 from nogan.runs.run_folder import RunFolder
 from nogan.study import measuring
 from nogan.study.measuring import UnseenPictures
@@ -103,7 +103,7 @@ def version(root: Path, data: str) -> str:
     return fingerprint([], (settings, tuple(SETS[data]), PROBE_SHARE))
 
 
-def make(place: Workplace, data: str, seed: int) -> RealRun:
+def make(place: Workplace, data: str, seed: int, color_weight: float = COLOR_WEIGHT) -> RealRun:
     """A run as measured: from its file; measured, if it was trained; else trained first, or taken up where it was cut.
 
     Raises:
@@ -112,7 +112,7 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     made = version(place.root, data)
     kept = place.out / "real" / f"{data}-{seed}.npz"
     if (known := measuring.load(kept, _version_of_what_is_kept(made))) is not None:
-        return _judged(data, seed, *known)
+        return measuring.judged(known[0], data, seed, known[1], color_weight)
     folder = place.out / "runs" / f"{data}-{seed}-{made}"
     chosen = SETS[data]
     crops = None
@@ -125,10 +125,10 @@ def make(place: Workplace, data: str, seed: int) -> RealRun:
     trained = collect(folder)
     found = measuring.measure(folder, unseen_pictures(data, seed, crops), place.threads)
     measuring.save(trained, found, kept, _version_of_what_is_kept(made))
-    return _judged(data, seed, trained, found)
+    return measuring.judged(trained, data, seed, found, color_weight)
 
 
-def as_recorded(file: Path) -> RealRun:
+def as_recorded(file: Path, color_weight: float = COLOR_WEIGHT) -> RealRun:
     """A run from its file, whatever its settings and measures were then.
 
     Raises:
@@ -138,12 +138,7 @@ def as_recorded(file: Path) -> RealRun:
     known = measuring.load(file) if data in SETS and seed.isdigit() else None
     if known is None:
         raise UserError(f"{file}: expected DATA-SEED.npz, as a study keeps it, with DATA one of {', '.join(SETS)}.")
-    return _judged(data, int(seed), *known)
-
-
-def _judged(data: str, seed: int, trained: TrainedRun, found: measuring.Measured) -> RealRun:
-    weight = ON_SCENES if SETS[data].crops is None else ON_PHOTOGRAPHS
-    return measuring.judged(trained, data, seed, found, weight)
+    return measuring.judged(known[0], data, int(seed), known[1], color_weight)
 
 
 def is_trained(place: Workplace, data: str, seed: int) -> bool:
