@@ -108,11 +108,18 @@ def test_a_run_measures_what_its_objective_names(smallest, tmp_path):
 def test_where_few_pictures_are_held_out_all_of_them_are_measured_and_the_run_and_its_report_say_so(
     smallest, tmp_path, caplog
 ):
-    few = ("data.images=40", "probe.images=128", "probe.batch_size=16", "nogan.repeats=0", "trainer.limit_batches=2")
+    few = (
+        "data.images=40",
+        "data.val_share=0.025",
+        "probe.images=128",
+        "probe.batch_size=16",
+        "nogan.repeats=0",
+        "trainer.limit_batches=2",
+    )
     with caplog.at_level("INFO", "nogan"):
         train(smallest(*few), tmp_path, console=Console(quiet=True), write_report=write_report)
-    assert "2 pictures are held out to measure on, of the 128 of probe.images" in caplog.text
-    assert len(SnapshotStore(tmp_path / "snapshots" / "gan@1").pictures(0)) == 2
+    assert "Pictures held out to measure on: 1, of the 128 of probe.images" in caplog.text
+    assert len(SnapshotStore(tmp_path / "snapshots" / "gan@1").pictures(0)) == 1
     page = (tmp_path / "report.html").read_text()
-    assert "Measured on 2 scenes" in page
+    assert "Measured on 1 scene of 32 px" in page
     assert "a snapshot is the average of the generators so far" in page

@@ -66,11 +66,18 @@ def write_report(folder: Path) -> Path:
         shares=_shares(run),
         phases=_phase_rows(run),
         probe=run.config["probe"],
-        pictures_measured=run.pictures_measured or f"up to {run.config['probe']['images']}",
+        measured_on=_measured_on(run),
         averages=run.config["nogan"]["inflection"].get("average"),
         versions=_versions(run),
         config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
     )
+
+
+def _measured_on(run: RunData) -> str:
+    """How many pictures snapshots are measured on: ``64 photographs``."""
+    count = run.pictures_measured
+    most = run.config["probe"]["images"]
+    return f"{count or f'up to {most}'} {subject(run.config['data'], count or most)}"
 
 
 # --- the header -------------------------------------------------------------------------------------------------------

@@ -253,10 +253,7 @@ class Probe(pl.Callback):
         if self._photographs is None:
             self._photographs = self.data.probe_photographs(self.images, self.size)
             if (count := len(self._photographs)) < self.images:
-                log.info(
-                    "%d pictures are held out to measure on, of the %d of probe.images: all of them are measured",
-                    *(count, self.images),
-                )
+                log.info("Pictures held out to measure on: %d, of the %d of probe.images", count, self.images)
             self._write(self._photographs[: self.grid])
         return self._photographs
 
