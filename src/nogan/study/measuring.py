@@ -53,7 +53,9 @@ def measure(folder: Path, pictures: UnseenPictures, threads: int) -> Measured:
     network = exports.load_generator(folder)
     (store,) = stores(RunFolder(folder)).values()
     average = SnapshotAverage(float(AVERAGED))
-    qualities, colors, oracle = {}, {}, {}
+    qualities: dict[str, list[float]] = {}
+    colors: dict[str, list[float]] = {}
+    oracle: dict[str, dict[str, dict[str, float]]] = {}
     steps = store.steps()
     for number, step in enumerate(steps):
         store.restore(step, network)
@@ -149,5 +151,6 @@ def load(path: Path, made: str | None = None) -> tuple[TrainedRun, Measured] | N
         if made is not None and (facts["made"], facts["measured"]) != (made, instruments()):
             return None
         columns = {key: np.round(file[key].astype(float), 4).tolist() for key in ("qualities", "colors")}
-    by_step: Any = {key: dict(zip(facts["steps"], rows, strict=True)) for key, rows in columns.items()}
-    return facts["trained"], {**by_step, "oracle": facts["oracle"]}
+    found: Any = {key: dict(zip(facts["steps"], rows, strict=True)) for key, rows in columns.items()}
+    found["oracle"] = facts["oracle"]
+    return facts["trained"], found
