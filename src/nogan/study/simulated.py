@@ -324,7 +324,7 @@ def draw_examples(rows: list[PlayedCurve], path: Path) -> None:
     handles.insert(0, plt.Line2D([], [], color="black", label="truth"))
     figure.legend(handles=handles, loc="lower center", ncol=len(handles), frameon=False)
     figure.supylabel("critic loss")
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    figure.tight_layout(rect=(0.01, 0.04, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=75)
     plt.close(figure)
