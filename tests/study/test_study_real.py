@@ -320,11 +320,15 @@ def test_other_settings_are_other_runs(tmp_path, trained):
 def test_a_run_that_failed_says_where_to_look(tmp_path, capsys):
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "inflection.yaml").write_text("name: inflection\n")
-    (tmp_path / "train.py").write_text("import sys; print('working'); sys.exit('no disk left')\n")
+    (tmp_path / "train.py").write_text("import sys; print(sys.argv); sys.exit('no disk left')\n")
     assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path), "--first-seed", "0"]) == 1
     error = capsys.readouterr().err
     assert "scenes, seed 0: train.py ended with code 1: no disk left" in error
     assert "output.log" in error
+    (said,) = (tmp_path / "out").glob("runs/*/output.log")
+    assert "nogan.inflection.average=null" in said.read_text(), (
+        "the study averages the snapshots, which are single ones"
+    )
     assert main(["study", "real", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "experiments")]) == 1
     assert "pass --root" in capsys.readouterr().err
 
