@@ -296,6 +296,10 @@ def test_the_study_trains_once_and_goes_on_where_it_was_cut(tmp_path, trained, c
     capsys.readouterr()
     assert main([*elsewhere, str(tmp_path)]) == 1
     assert "--recorded" in capsys.readouterr().err
+    (tmp_path / "earlier").mkdir()
+    np.savez(tmp_path / "earlier" / "scenes-0.npz", facts="{}")
+    assert main([*elsewhere, str(tmp_path / "earlier")]) == 1
+    assert "as a study keeps it" in capsys.readouterr().err
     assert main([*command[:-1], "7", "--minutes", "0"]) == 1
     assert "no run was made in that time" in capsys.readouterr().err
 

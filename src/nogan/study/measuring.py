@@ -142,12 +142,14 @@ def _write(path: Path, facts: str, columns: Mapping[str, np.ndarray]) -> None:
 def load(path: Path, made: str | None = None) -> tuple[TrainedRun, Measured] | None:
     """Inverse of :func:`save`; None if it is not there, or not of the version ``made`` and of today's measures.
 
-    With ``made=None`` any file is taken as it is.
+    With ``made=None`` any file is taken as it is, but for those of versions that kept something else.
     """
     if not path.is_file():
         return None
     with np.load(path) as file:
         facts = json.loads(str(file["facts"]))
+        if "qualities" not in file:
+            return None
         if made is not None and (facts["made"], facts["measured"]) != (made, instruments()):
             return None
         columns = {key: np.round(file[key].astype(float), 4).tolist() for key in ("qualities", "colors")}
