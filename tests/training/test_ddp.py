@@ -57,6 +57,7 @@ KNOB = (  # without a second phase of either kind, to save time
     *BUDGET,
     "nogan.inflection.action=mark",
     "nogan.gan.lr=0.02",
+    "nogan.gan.weights.feature=4",
 )
 CUT_AT = 10  # batches: within the first critic phase, after a checkpoint
 CUT_AGAIN_AT = 18  # within the first GAN phase, after its first snapshot
