@@ -350,3 +350,12 @@ def test_the_experiment_marks_and_goes_far_past_the_prior(configure):
     longer = build_plan(configure("experiment=inflection", *runs.SETS["scenes-long"].settings))
     assert [p.steps for p in longer[:-1]] == [p.steps for p in plan[:-1]], "but for the GAN phase nothing changes"
     assert longer[-1].steps > 2.4 * phase.steps
+
+
+def test_the_record_says_where_the_rule_stops_in_the_recorded_runs():
+    """Whoever changes the rule or merit makes the record again: ``nogan study real --recorded … --record …``."""
+    folder = ROOT / "experiments" / "inflection" / "real"
+    rows = [runs.as_recorded(file) for file in sorted(folder.glob("*.npz"))]
+    assert len(rows) == 27
+    record = (ROOT / "experiments" / "inflection.md").read_text(encoding="utf-8")
+    assert all(line in record for line in real.runs_table(rows).splitlines())

@@ -126,5 +126,5 @@ class Pays(ShapeWithoutPictures):
         told = f"the last snapshot is {last if last != 'not told apart' else 'not told apart from it'}"
         return (
             f"another {self.evidence['ahead']:.0%} of the phase promises {self.evidence['expected']:.3f}, less than "
-            f"{self.settings.worth:.0%} of the {self.evidence['stake']:.2f} between the best and the lowest; {told}"
+            f"{100 * self.settings.worth:g}% of the {self.evidence['stake']:.2f} between the best and the lowest; {told}"
         )
