@@ -126,5 +126,6 @@ class Pays(ShapeWithoutPictures):
         told = f"the last snapshot is {last if last != 'not told apart' else 'not told apart from it'}"
         return (
             f"another {self.evidence['ahead']:.0%} of the phase promises {self.evidence['expected']:.3f}, less than "
-            f"{100 * self.settings.worth:g}% of the {self.evidence['stake']:.2f} between the best and the lowest; {told}"
+            f"{100 * self.settings.worth:g}% of the {self.evidence['stake']:.2f} between the best and the lowest; "
+            f"{told}"
         )
