@@ -18,12 +18,12 @@ from nogan.training.loggers import wandb as wandb_run
 from nogan.training.loggers.wandb import WandB, logged_in, sync_hint
 from nogan.training.run import train
 from tests.conftest import SMALLEST, train_py
-from tests.training.wandb_file import OfflineRun
+from tests.training.wandb_file import OfflineRun, ended
 
 
 @pytest.fixture(scope="module")
 def logged(finished_run) -> OfflineRun:
-    return OfflineRun(finished_run)
+    return ended(finished_run)
 
 
 @pytest.fixture(scope="module")
@@ -235,7 +235,7 @@ def test_two_jobs_of_a_sweep_in_one_process_are_two_runs_of_one_group(tmp_path):
     overrides = (*SMALLEST, "logger=wandb", "nogan.repeats=0", "trainer.limit_batches=1", "seed=0,1")
     ran = train_py(tmp_path, "-m", *overrides, "hydra.sweep.dir=sweep", WANDB_MODE="offline")
     assert ran.returncode == 0, ran.stderr
-    first, second = (OfflineRun(tmp_path / "sweep" / number) for number in "01")
+    first, second = (ended(tmp_path / "sweep" / number) for number in "01")
     assert first.run.run_id != second.run.run_id
     assert first.run.run_group == second.run.run_group == f"{tmp_path.name}/sweep"
     assert [run.config["seed"] for run in (first, second)] == [0, 1]

@@ -1,6 +1,7 @@
 """Reads the file that W&B writes offline, with W&B's own message types."""
 
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,8 @@ def records(path: Path) -> Iterator[Any]:
         checksum, length, kind = (
             int.from_bytes(data[position + a : position + b], "little") for a, b in ((0, 4), (4, 6), (6, 7))
         )
+        if position + 7 + length > len(data):
+            return  # still being written
         part = data[position + 7 : position + 7 + length]
         position += 7 + length
         assert checksum == zlib.crc32(bytes([kind]) + part)
@@ -71,6 +74,14 @@ class OfflineRun:
     def points(self, name: str) -> list[dict[str, Any]]:
         """The history rows that have ``name``."""
         return [row for row in self.history if name in row]
+
+
+def ended(folder: Path, seconds: float = 30) -> OfflineRun:
+    """An offline run whose process has ended: W&B's service, a process of its own, may still write the file."""
+    until = time.monotonic() + seconds
+    while (run := OfflineRun(folder)).exit is None and time.monotonic() < until:
+        time.sleep(0.2)
+    return run
 
 
 def plain(items: Any) -> dict[str, Any]:
