@@ -1,7 +1,7 @@
 """The figure of recorded benchmarks: chroma FD, colorfulness, error and jitter in one.
 
 Runs chose their snapshots by it before ``quality`` took its place, which agrees with the eye (experiments/eye.md). What
-was measured by it keeps its meaning: benchmarks/render_factor.md and experiments/inflection/real.jsonl.
+was measured by it keeps its meaning: benchmarks/render_factor.md and section 3 of experiments/inflection.md.
 """
 
 import math

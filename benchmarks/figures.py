@@ -6,19 +6,21 @@ Needs matplotlib (`pip install -e ".[study]"`); nothing is trained.
 """
 
 import argparse
-import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib
 import numpy as np
-from combined_quality import combined_quality
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from nogan.inflection import Verdict, make_detector
+from nogan.inflection import DEFAULT
 from nogan.plan import Plan, build_plan
 from nogan.plan.config import parse_config
+from nogan.study.regret import replay
+from nogan.study.rows import AVERAGED, RealRun
+from nogan.study.runs import as_recorded
 from nogan.training.compose import register
 
 matplotlib.use("Agg")
@@ -58,28 +60,13 @@ def draw_plan(plan: Plan, path: Path) -> None:
     save(figure, path)
 
 
-def replay(row: dict[str, Any]) -> Verdict | None:
-    """What the default detector says of a recorded run: its critic losses, and its held-out metrics as they came."""
-    settings = {"total_steps": row["steps"], "batch_size": row["batch_size"], "lr": row["lr"], "images": row["images"]}
-    detector = make_detector(**settings)
-    losses = {step: loss for step, loss in row["losses"]}
-    # The record is from before the probe measured what detectors now call quality.
-    metrics = {int(step): {**values, "quality": combined_quality(values)} for step, values in row["probe"].items()}
-    for step in range(row["steps"] + 1):
-        if step in metrics and (verdict := detector.measured(step, metrics[step])):
-            return verdict
-        if step in losses and (verdict := detector.update(step, losses[step])):
-            return verdict
-    return detector.finish()
-
-
-def draw_run(row: dict[str, Any], path: Path) -> None:
-    """The critic's loss above and held-out quality below, with the batch that the detector goes back to."""
-    verdict = replay(row)
-    assert verdict is not None
+def draw_run(row: RealRun, path: Path) -> None:
+    """The critic's loss above and held-out merit below, with the batch that the default detector goes back to."""
+    stop = replay(row, DEFAULT, AVERAGED)
+    assert stop.at is not None and stop.sure is not None
     steps, losses = np.array(row["losses"]).T
     window = np.exp(-0.5 * ((steps[:, None] - steps[None]) / (0.02 * row["steps"])) ** 2)
-    snapshots = {int(step): combined_quality(values) for step, values in row["probe"].items()}
+    snapshots = {int(step): fmean(merits) for step, merits in row["probe"][AVERAGED].items()}
     figure, (above, below) = plt.subplots(2, 1, figsize=(9, 5.2), sharex=True)
     above.plot(steps, losses, ".", ms=2.5, color="0.75", label="each critic batch")
     above.plot(steps, (window @ losses) / window.sum(1), color=COLORS["generator"], lw=2, label="smoothed")
@@ -88,16 +75,15 @@ def draw_run(row: dict[str, Any], path: Path) -> None:
     above.set(ylabel="critic's loss", ylim=(0, 0.95))
     below.plot(list(snapshots), list(snapshots.values()), "o-", ms=3, color=COLORS["generator"], lw=1.5)
     below.axhline(snapshots[0], color="0.5", lw=1, ls=":")
-    below.text(row["steps"], snapshots[0], "before the GAN phase", ha="right", va="bottom", color="0.4", size=8)
-    below.set(ylabel="held-out quality (ln)", xlabel="batch of the GAN phase")
+    below.text(row["steps"], snapshots[0], "before the GAN phase", ha="right", va="top", color="0.4", size=8)
+    below.set(ylabel="held-out merit", xlabel="batch of the GAN phase")
     for axis in (above, below):
-        axis.axvline(verdict.inflection, color=COLORS["gan"], lw=2)
-        axis.axvline(verdict.step, color=COLORS["gan"], lw=1, ls="--")
+        axis.axvline(stop.at, color=COLORS["gan"], lw=2)
+        axis.axvline(stop.sure, color=COLORS["gan"], lw=1, ls="--")
         axis.spines[["top", "right"]].set_visible(False)
     top = below.get_ylim()[1]
-    point = f"inflection point: back to batch {verdict.inflection} "
-    below.text(verdict.inflection, top, point, color=COLORS["gan"], size=9, ha="right", va="top")
-    below.text(verdict.step, top, f" sure at {verdict.step}", color=COLORS["gan"], size=9, va="top")
+    below.text(stop.at, top, f"inflection point: {stop.at} ", color=COLORS["gan"], size=9, ha="right", va="top")
+    below.text(stop.sure, top, f" sure at {stop.sure}", color=COLORS["gan"], size=9, va="top")
     above.legend(frameon=False, fontsize=9, loc="lower right")
     save(figure, path)
 
@@ -117,8 +103,8 @@ def main() -> None:
     output.mkdir(parents=True, exist_ok=True)
     plt.rcParams |= {"svg.hashsalt": "nogan", "font.size": 10}
     draw_plan(plan_of("model=artistic"), output / "plan.svg")
-    rows = [json.loads(line) for line in (ROOT / "experiments/inflection/real.jsonl").read_text().splitlines()]
-    draw_run(next(r for r in rows if (r["data"], r["seed"]) == ("photographs-long", 0)), output / "inflection.svg")
+    run = as_recorded(ROOT / "experiments/inflection/real/photographs-long-200.npz")
+    draw_run(run, output / "inflection.svg")
 
 
 if __name__ == "__main__":
