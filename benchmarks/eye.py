@@ -231,7 +231,7 @@ def before_and_after(choices: Sequence[Choice], values: Mapping[tuple[str, str],
     for kind in sorted({choice.image.split("/")[0] for choice in choices}):
         part = [choice for choice in choices if choice.image.startswith(kind + "/") and choice.chosen != "neither"]
         names = {name for choice in part for name in (choice.left, choice.right) if not name.startswith("pre")}
-        for name in sorted(names, key=lambda name: int("".join(filter(str.isdigit, name.split("-")[0])))):
+        for name in sorted(names, key=lambda name: (int("".join(filter(str.isdigit, name.split("-")[0]))), name)):
             duels = [c for c in part if name in (c.left, c.right) and "pre" in (c.left[:3], c.right[:3])]
             if not duels:
                 continue
