@@ -81,7 +81,9 @@ function restored() {
 function keep() {
   try {
     localStorage.setItem(store, JSON.stringify(choices));
-  } catch {} // a browser without storage forgets the choices when the page is closed
+  } catch { // full, or switched off
+    $("kept").textContent = "This browser keeps nothing: download your choices before you close or reload this page.";
+  }
 }
 
 function showPair() {
