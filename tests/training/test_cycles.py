@@ -8,6 +8,7 @@ from rich.console import Console
 from nogan.runs.run_folder import RunFolder
 from nogan.training import scheduler
 from nogan.training.cycles import gains, pays
+from nogan.training.fake_maker import FakeMaker
 from nogan.training.run import train
 
 
@@ -39,7 +40,7 @@ def test_a_run_ends_after_a_cycle_that_did_not_pay(smallest, tmp_path, monkeypat
     with caplog.at_level("INFO", "nogan"):
         train(config, tmp_path, console=Console(quiet=True))
     run = RunFolder(tmp_path)
-    assert run.has_ended and "no further one follows" in caplog.text
+    assert run.has_ended and "gan@1 gained" in caplog.text
     assert [record.name for record in run.records()][-1] == "gan@1"
     (gained, worth) = told[0]
     record, store = run.records()[-1], tmp_path / "snapshots" / "gan@1"
@@ -58,7 +59,14 @@ def test_a_run_that_ended_early_goes_on_if_all_its_cycles_are_wanted_and_one_tha
         train(config, folder, console=quiet)
         return RunFolder(folder).records()[-1].name
 
-    assert last_phase(smallest(*ends), tmp_path / "run") == "gan@1"
+    run = tmp_path / "run"
+    assert last_phase(smallest(*ends), run) == "gan@1"
+    records, checkpoints = (run / "records.json").read_bytes(), set((run / "checkpoints").iterdir())
+    (run / "records.json").unlink()  # as if it had been cut after the last checkpoint, before it could end
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeMaker, "ready", None)  # nothing is made for a cycle that does not follow
+        assert last_phase(smallest(*ends, f"resume={run}"), run) == "gan@1"
+    assert (run / "records.json").read_bytes() == records and set((run / "checkpoints").iterdir()) == checkpoints
     assert last_phase(smallest(*few, f"resume={tmp_path / 'run'}"), tmp_path / "run") == "gan@2"
     assert last_phase(smallest(*ends, "nogan.inflection.action=mark"), tmp_path / "marks") == "gan@2"
 

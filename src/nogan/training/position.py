@@ -20,10 +20,12 @@ def loader_start(trainer: pl.Trainer, plan: Plan) -> tuple[int, int]:
     """The phase (number in the plan) that the next loader is for, and the batches of it that are done.
 
     When a run is resumed at the boundary between two phases, Lightning asks for a loader before it has counted the
-    finished epoch as completed, but ``processed`` already counts it.
+    finished epoch as completed, but ``processed`` already counts it. It also asks where the run ends at once; then the
+    loader of the last phase that there was will do, which needs nothing to be made.
     """
     current: Any = trainer.fit_loop.epoch_progress.current  # its annotation lacks ``processed``
-    return min(current.processed, len(plan) - 1), batches_done(trainer)
+    phases = current.processed if trainer.should_stop else len(plan)
+    return min(current.processed, phases - 1), batches_done(trainer)
 
 
 def batches_done(trainer: pl.Trainer) -> int:

@@ -50,6 +50,11 @@ class NoGANScheduler(pl.Callback):
         self.module, self.state, self.gan, self.folder, self.restart = module, state, gan, folder, restart
         self.cycle_worth = cycle_worth
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End a resumed run that had ended with this cycle, or was cut before it could."""
+        if self.state.records and self.state.record.kind == "gan" and self.state.record.end is not None:
+            self._end_if_cycles_no_longer_pay(trainer)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take up the phase that is on; a run resumed within a phase gets no ``on_train_epoch_start``."""
         self.state.start_clock()
@@ -107,11 +112,14 @@ class NoGANScheduler(pl.Callback):
 
     def _end_if_cycles_no_longer_pay(self, trainer: pl.Trainer) -> None:
         """End the run before its last cycle, if the one that is over gained too little."""
-        if self.cycle_worth is None or trainer.current_epoch + 1 == len(self.state.plan):
+        if self.cycle_worth is None or self.state.record.name == self.state.plan[-1].name:
             return
         gained = distributed.broadcast_from_rank_zero(gains(self.folder, self.state.records))
         if not pays(gained, self.cycle_worth):
-            log.info("The cycle gained %+.3f in held-out merit: no further one follows", gained[-1])
+            log.info(
+                "%s gained %+.3f in held-out merit: no further cycle follows; nogan.inflection.cycle_worth=null goes on",
+                *(self.state.record.name, gained[-1]),
+            )
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
