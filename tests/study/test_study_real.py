@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,14 @@ def test_signals_are_read_around_each_snapshot_and_high_is_good():
     assert found["the critic's loss"] == pytest.approx([0.2 + 0.002 * 4, 0.4, 0.2 + 0.002 * 194], abs=1e-9)
     assert found["the critic's share of the batches"][1] == pytest.approx(5 / 21)
     assert found["probe: merit"] == pytest.approx([4, 1, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of NumPy, where there is nothing to take a mean of
+        early = signals(record([4.0, 1.0, 2.0], every=100, losses=[[0, 0.25], [1, 0.75]]), width=0.1)
+        assert early["the critic's loss"] == pytest.approx([0.5, math.nan, math.nan], nan_ok=True)
+        assert early["the critic's share of the batches"] == pytest.approx([2 / 11, 0, 0])
+        short = signals(record([4.0, 1.0, 2.0], every=5))  # no batch lies within a fortieth of 10 of the last snapshot
+        assert [len(values) for values in short.values()] == [3] * 5
+        assert math.isnan(short["the critic's share of the batches"][-1])
 
 
 def test_detectors_are_replayed_as_in_the_run():

@@ -176,7 +176,8 @@ def signals(row: RealRun, kind: str = AVERAGED, width: float = 0.05) -> dict[str
             snapshot.
 
     Returns:
-        Each signal by its name: one value for each snapshot, in the order of their steps.
+        Each signal by its name: one value for each snapshot, in the order of their steps. NaN where the critic had no
+        batch around it.
     """
     steps = np.array(sorted(int(step) for step in row["oracle"][kind]))
     at, losses = np.array(row["losses"], dtype=float).T
@@ -185,11 +186,16 @@ def signals(row: RealRun, kind: str = AVERAGED, width: float = 0.05) -> dict[str
     probe = row["probe"][kind]
     return {
         "time: the batch number": steps.astype(float),
-        "the critic's loss": near @ losses / near.sum(axis=1),
-        "the critic's share of the batches": near.sum(axis=1) / batches.sum(axis=1),
+        "the critic's loss": _share(near @ losses, near.sum(axis=1)),
+        "the critic's share of the batches": _share(near.sum(axis=1), batches.sum(axis=1)),
         "probe: merit": np.array([float(np.mean(probe[str(step)])) for step in steps]),
         "probe: merit of its first 32": np.array([float(np.mean(probe[str(step)][:32])) for step in steps]),
     }
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``part / whole``, NaN where there is no whole."""
+    return np.divide(part, whole, out=np.full(len(whole), math.nan), where=whole > 0)
 
 
 def bootstrap_median(values: Sequence[float], draws: int = 10_000) -> tuple[float, float]:
