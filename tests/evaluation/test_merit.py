@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 
 from nogan.evaluation.merit import COLOR_WEIGHT, ENOUGH, Color, merit_of_each
-from nogan.evaluation.metrics import chroma_frechet
-from nogan.evaluation.set_color import color_of
+from nogan.evaluation.metrics import HeldOutMetrics, chroma_frechet
+from nogan.evaluation.set_color import color_of, color_of_rows
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import stores
 from nogan.training.run import train
@@ -38,6 +38,13 @@ def test_shares_are_the_jackknifes_and_a_picture_with_wrong_colors_has_the_large
     assert max(color.shares) == color.shares[0]
     assert Color.of_list(color.as_list()) == color
     assert color_of(outputs[:1], photographs[:1]).shares == (0.0,)
+
+
+@pytest.mark.parametrize("count", [1, 12, 33])
+def test_what_the_probe_has_counted_already_gives_the_same_to_the_bit(count):
+    """Also for the one picture that is left over where colors are counted 32 at a time."""
+    outputs, photographs = torch.rand(2, count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    assert color_of_rows(*HeldOutMetrics().update(outputs, photographs)) == color_of(outputs, photographs)
 
 
 def test_color_gained_counts_up_to_a_limit_and_no_longer_scatters_there():

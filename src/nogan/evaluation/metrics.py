@@ -177,6 +177,11 @@ def chroma_features(lab: Tensor) -> Tensor:
     return torch.cat(features, dim=1).permute(0, 2, 3, 1).flatten(0, 2) / math.sqrt(len(_GRIDS))
 
 
+def chroma_rows(lab: Tensor) -> Tensor:
+    """:func:`chroma_features` in float64 on the CPU, for sums over many."""
+    return chroma_features(lab).to("cpu", torch.float64)
+
+
 def frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
     """Squared Fréchet (2-Wasserstein) distance of two Gaussians with means ``(D,)`` and covariances ``(D, D)``.
 
@@ -225,13 +230,14 @@ class ChromaFrechet:
         """Add two batches of RGB ``(B, 3, H, W)`` in [0, 1], which need not be pairs nor of one size."""
         self.update_lab(rgb_to_lab(output), rgb_to_lab(target))
 
-    def update_lab(self, output: Tensor, target: Tensor) -> None:
-        """As :meth:`update`, for images in Lab."""
-        for of, lab in (("output", output), ("target", target)):
-            rows = chroma_features(lab).to("cpu", torch.float64)
+    def update_lab(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`update`, for images in Lab; the :func:`chroma_rows` of both."""
+        both = chroma_rows(output), chroma_rows(target)
+        for of, rows in zip(("output", "target"), both, strict=True):
             self.sums[f"{of}_count"] += len(rows)
             self.sums[f"{of}_sum"] += rows.sum(0)
             self.sums[f"{of}_outer"] += rows.T @ rows
+        return both
 
     def compute(self) -> float:
         """The distance.
@@ -273,8 +279,11 @@ class HeldOutMetrics:
         names = ("count", "colorfulness", "colorfulness_truth", "psnr", "a", "b", "orange_red", "orange_red_truth")
         self.sums = {name: torch.zeros((), dtype=torch.float64) for name in names} | self._frechet.sums
 
-    def update(self, output: Tensor, target: Tensor) -> None:
+    def update(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Add a batch of outputs with their truth, RGB ``(B, 3, H, W)`` in [0, 1].
+
+        Returns:
+            The :func:`chroma_rows` of both, which :func:`nogan.evaluation.set_color.color_of_rows` takes.
 
         Raises:
             MetricError: names the metric that failed.
@@ -296,7 +305,7 @@ class HeldOutMetrics:
             with failing_as(name):
                 self.sums[name] += measure().sum().item()
         with failing_as("chroma_fd"):
-            self._frechet.update_lab(output_lab, target_lab)
+            return self._frechet.update_lab(output_lab, target_lab)
 
     def compute(self) -> dict[str, float]:
         """All measures so far.

@@ -43,7 +43,7 @@ from nogan.evaluation.held_out import STABILITY_IMAGES, Colorizes, colorize, dra
 from nogan.evaluation.measures import SCALE, SHIFT
 from nogan.evaluation.merit import Color, merit_of_each
 from nogan.evaluation.metrics import HeldOutMetrics, MetricError, chroma_distance, failing_as
-from nogan.evaluation.set_color import color_of
+from nogan.evaluation.set_color import color_of_rows
 from nogan.plan import CriticPhase, GANPhase, GeneratorPhase
 from nogan.runs.run_folder import RunFolder
 from nogan.runs.snapshots import SnapshotStore
@@ -197,14 +197,14 @@ class Probe(pl.Callback):
             scaled = colorize(network, rescale(few, SCALE), self.batch_size, device)
             less_vivid = self._less_vivid(network, photographs, device)
         metrics = HeldOutMetrics()
-        metrics.update(outputs, photographs)
+        chroma = metrics.update(outputs, photographs)
         values = metrics.compute()
         with failing_as("quality"):
             batches = zip(outputs.split(self.batch_size), photographs.split(self.batch_size), strict=True)
             qualities = torch.cat([eye.quality(*batch) for batch in batches]).tolist()
         values["quality"] = fmean(qualities)
         with failing_as("merit"):
-            merits = self._merits(trainer, outputs, photographs, qualities)
+            merits = self._merits(trainer, qualities, chroma)
         values["merit"] = fmean(merits)
         if self._further is not None:
             key, measure = self._further
@@ -227,11 +227,14 @@ class Probe(pl.Callback):
         self._show(trainer, draw_grid(photographs[: self.grid], *(row[: self.grid] for row in rows)))
         return Found(values, merits)
 
-    def _merits(self, trainer: pl.Trainer, outputs: Tensor, photographs: Tensor, qualities: list[float]) -> list[float]:
-        """Merit of each picture: its quality, until the first snapshot of the first GAN phase has been measured."""
+    def _merits(self, trainer: pl.Trainer, qualities: list[float], chroma: tuple[Tensor, Tensor]) -> list[float]:
+        """Merit of each picture: its quality, until the first snapshot of the first GAN phase has been measured.
+
+        ``chroma`` is what :meth:`HeldOutMetrics.update` gave of outputs and photographs.
+        """
         if not isinstance(self.state.plan[trainer.current_epoch], GANPhase) and self._before is None:
             return qualities
-        own = color_of(outputs, photographs)
+        own = color_of_rows(*chroma)
         if self._before is None and math.isfinite(own.value):
             self._before = own
         return merit_of_each(qualities, own, self._before or own, self._color_weight)
