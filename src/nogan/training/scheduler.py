@@ -117,7 +117,7 @@ class NoGANScheduler(pl.Callback):
         gained = distributed.broadcast_from_rank_zero(gains(self.folder, self.state.records))
         if not pays(gained, self.cycle_worth):
             log.info(
-                "%s gained %+.3f in held-out merit: no further cycle follows; nogan.inflection.cycle_worth=null goes on",
+                "%s gained %+.3f in held-out merit: no further cycle follows (nogan.inflection.cycle_worth=null: all)",
                 *(self.state.record.name, gained[-1]),
             )
             trainer.should_stop = True
