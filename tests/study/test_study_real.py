@@ -306,9 +306,23 @@ def test_the_study_trains_once_and_goes_on_where_it_was_cut(tmp_path, trained, c
     assert main([*elsewhere, str(tmp_path)]) == 1
     assert "--recorded" in capsys.readouterr().err
     (tmp_path / "earlier").mkdir()
-    np.savez(tmp_path / "earlier" / "scenes-0.npz", facts="{}")
-    assert main([*elsewhere, str(tmp_path / "earlier")]) == 1
-    assert "as a study keeps it" in capsys.readouterr().err
+    kept = out / "real" / "scenes-0.npz"
+    np.savez(tmp_path / "of an earlier version.npz", facts="{}")
+    for content in (
+        (tmp_path / "of an earlier version.npz").read_bytes(),
+        kept.read_bytes()[:-100],
+        b"",
+        b"no file of NumPy",
+    ):
+        (tmp_path / "earlier" / "scenes-0.npz").write_bytes(content)
+        assert main([*elsewhere, str(tmp_path / "earlier")]) == 1
+        assert "as a study keeps it" in capsys.readouterr().err
+    for weight in ("-1", "nan", "inf"):
+        assert main([*elsewhere, str(out / "real"), f"--color-weight={weight}"]) == 1
+        assert "expected a number from 0 on" in capsys.readouterr().err
+    kept.write_bytes(b"damaged")
+    assert main(command) == 0 and len(trained) == 7, "it is measured again"
+    capsys.readouterr()
     assert main([*command[:-1], "7", "--minutes", "0"]) == 1
     assert "no run was made in that time" in capsys.readouterr().err
 

@@ -8,6 +8,8 @@ the color gained needs no further measuring.
 
 import json
 import math
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
@@ -140,19 +142,22 @@ def _write(path: Path, facts: str, columns: Mapping[str, np.ndarray]) -> None:
 
 
 def load(path: Path, made: str | None = None) -> tuple[TrainedRun, Measured] | None:
-    """Inverse of :func:`save`; None if it is not there, or not of the version ``made`` and of today's measures.
+    """Inverse of :func:`save`; None if it is not there or damaged, or not of version ``made`` and of today's measures.
 
     With ``made=None`` any file is taken as it is, but for those of versions that kept something else.
     """
     if not path.is_file():
         return None
-    with np.load(path) as file:
-        facts = json.loads(str(file["facts"]))
-        if "qualities" not in file:
-            return None
-        if made is not None and (facts["made"], facts["measured"]) != (made, instruments()):
-            return None
-        columns = {key: np.round(file[key].astype(float), 4).tolist() for key in ("qualities", "colors")}
-    found: Any = {key: dict(zip(facts["steps"], rows, strict=True)) for key, rows in columns.items()}
-    found["oracle"] = facts["oracle"]
-    return facts["trained"], found
+    try:
+        with np.load(path) as file:
+            facts = json.loads(str(file["facts"]))
+            columns = {key: np.round(file[key].astype(float), 4).tolist() for key in ("qualities", "colors")}
+        trained, steps, oracle = (facts[key] for key in ("trained", "steps", "oracle"))
+        version = facts["made"], facts["measured"]
+    except (OSError, EOFError, ValueError, LookupError, zipfile.BadZipFile, zlib.error):
+        return None
+    if made is not None and version != (made, instruments()):
+        return None
+    found: Any = {key: dict(zip(steps, rows, strict=True)) for key, rows in columns.items()}
+    found["oracle"] = oracle
+    return trained, found

@@ -104,6 +104,8 @@ def run(
     Raises:
         UserError: a number is too small, a run failed, or ``record`` cannot be filled in.
     """
+    if not 0 <= color_weight < math.inf:
+        raise UserError(f"--color-weight {color_weight:g}: expected a number from 0 on.")
     if recorded is not None:
         rows = [runs.as_recorded(file, color_weight) for file in sorted(recorded.glob("*.npz"))]
         if not rows:
