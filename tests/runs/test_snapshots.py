@@ -106,9 +106,14 @@ def test_pruning_leaves_the_widest_view(run):
 
 def test_discarding_what_a_resumed_phase_will_make_again(run):
     store = stores(run)["gan@1"]
-    store.path(40).with_suffix(".json").write_text("{}")
+    for step in (30, 40, 50):
+        store.note_metrics(step, {"merit": 1.0})
+        store.note_pictures(step, [1.0])
+    store.path(40).unlink()  # thinned out, but for its notes
     store.discard_after(30)
-    assert store.steps() == [0, 10, 20, 30] and not list(store.folder.glob("*.json"))
+    assert store.steps() == [0, 10, 20, 30] and list(store.all_metrics()) == [30] and not store.pictures(40)
+    assert len(list(store.folder.glob("step-*.json"))) == 2
+    SnapshotStore(run.path / "nowhere").discard_after(0)
 
 
 def test_list_and_pick_on_the_command_line(tmp_path, capsys, smallest):

@@ -79,8 +79,12 @@ class SnapshotStore:
 
     def all_metrics(self) -> dict[int, dict[str, float]]:
         """The probe's metrics by step, ascending; those of snapshots that have been thinned out are still there."""
-        names = (match for note in self.folder.glob("step-*.json") if (match := SNAPSHOT_NOTE.fullmatch(note.name)))
-        return {step: self.metrics(step) for step in sorted(int(match[1]) for match in names)}
+        return {step: self.metrics(step) for step in sorted(self._noted())}
+
+    def _noted(self) -> set[int]:
+        """The steps that something was measured of."""
+        notes = (SNAPSHOT_NOTE.fullmatch(note.name) for note in self.folder.glob("step-*.json"))
+        return {int(match[1]) for match in notes if match}
 
     def note_metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Keep the probe's metrics beside snapshot ``step``."""
@@ -145,12 +149,14 @@ class SnapshotStore:
         load_state(network, self.path(step))
 
     def discard_after(self, step: int) -> None:
-        """Remove the snapshots later than ``step``: a resumed phase makes them again."""
-        for later in self.steps():
+        """Remove the snapshots later than ``step``, also what was noted of those that have been thinned out.
+
+        A resumed phase makes them again.
+        """
+        for later in {*self.steps(), *self._noted()}:
             if later > step:
-                self.path(later).unlink()
-                self._note(later).unlink(missing_ok=True)
-                self._pictures(later).unlink(missing_ok=True)
+                for file in (self.path(later), self._note(later), self._pictures(later)):
+                    file.unlink(missing_ok=True)
 
     def best(self) -> int | None:
         """The step of the snapshot that is best on held-out pictures; None if none was probed."""
