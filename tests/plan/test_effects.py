@@ -37,6 +37,8 @@ REPLACED: list[tuple[dict[str, Any], str, str]] = [
     ({**START, "nogan.repeats": 0}, "nogan.critic.fakes.size", "without a phase of nogan.critic.phases"),
     ({"nogan.critic.phases": {}}, "nogan.critic.reals", "without a phase of nogan.critic.phases"),
     ({"nogan.repeats": 0}, "nogan.critic.restart", "with nogan.repeats=0"),
+    ({"nogan.repeats": 0}, "nogan.inflection.cycle_worth", "with nogan.repeats=0"),
+    ({"nogan.inflection.action": "mark"}, "nogan.inflection.cycle_worth", "with nogan.inflection.action=mark"),
     ({"nogan.inflection.name": "budget"}, "nogan.inflection.knee.rise", "with nogan.inflection.name=budget"),
     ({}, "trainer.sync_batchnorm", "with trainer.devices=1"),
 ]
@@ -76,7 +78,7 @@ def test_what_nothing_heeds_is_said(change: Change, values, key, reason):
         ({}, ["loss.layers", "loss.weights", "loss.network", "loss.pixel_weight"]),
         ({"data.kind": "folder", "data.path": "DIR"}, ["data.images", "data.val_share", "data.max_bad_share"]),
         ({"trainer.devices": 2}, ["trainer.sync_batchnorm", "trainer.max_silent_minutes"]),
-        ({"nogan.inflection.name": "knee"}, ["nogan.inflection.knee.rise", "nogan.inflection.action"]),
+        ({"nogan.inflection.name": "knee"}, ["nogan.inflection.knee.rise", "nogan.inflection.action", "nogan.inflection.cycle_worth"]),
         ({"resume": "RUN"}, ["data.changed", "trust", "nogan.repeats"]),
     ],
 )

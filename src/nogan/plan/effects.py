@@ -122,7 +122,14 @@ RULES = (
         ("nogan.critic.fakes", "nogan.critic.reals", "nogan.critic.val_share", "nogan.critic.restart"),
         _given(_has_no_critic_phase, "without a phase of nogan.critic.phases"),
     ),
-    Rule(("nogan.critic.restart",), _given(lambda config: not config.nogan.repeats, "with nogan.repeats=0")),
+    Rule(
+        ("nogan.critic.restart", "nogan.inflection.cycle_worth"),
+        _given(lambda config: not config.nogan.repeats, "with nogan.repeats=0"),
+    ),
+    Rule(
+        ("nogan.inflection.cycle_worth",),
+        _given(lambda config: config.nogan.inflection.action == "mark", "with nogan.inflection.action=mark"),
+    ),
     Rule(
         ("trainer.sync_batchnorm", "trainer.max_silent_minutes"),
         _given(_one_process, "with trainer.devices=1"),
