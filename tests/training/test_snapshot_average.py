@@ -16,6 +16,7 @@ import nogan.training.run
 from nogan.networks import generator_file as exports
 from nogan.networks.blocks import SpectralNorm
 from nogan.runs.snapshots import SnapshotStore
+from nogan.training.gan_batch import GANBatches
 from nogan.training.run import train
 from nogan.training.snapshot_average import SnapshotAverage, power_of
 from tests.small_networks import tiny
@@ -130,7 +131,10 @@ def test_a_run_ends_with_the_average_that_it_measured_as_such_also_when_cut(smal
     assert second[0]["quality"] != second[1]["quality"]
 
     cut_run(smallest(*SHORT), tmp_path / "cut", 28, monkeypatch)  # within the GAN phase
+    held, follow = [], GANBatches.after
+    monkeypatch.setattr(GANBatches, "after", lambda gan, *args: (held.append(gan._restored), follow(gan, *args)))
     train(smallest(*SHORT, f"resume={tmp_path / 'cut'}"), tmp_path / "cut", console=QUIET)
+    assert held and not any(held), "no second copy of the average is kept"
     again = load_file(tmp_path / "cut" / "generator.safetensors")
     assert all(torch.equal(ends[0][name], again[name]) for name in again)
     assert SnapshotStore(tmp_path / "cut" / "snapshots" / "gan@1").all_metrics() == store.all_metrics()

@@ -182,7 +182,7 @@ def prune(run: RunFolder, budget: float) -> list[Path]:
     """Thin the snapshots of a run until they take at most ``budget`` bytes.
 
     The oldest cycle goes first, and in it the snapshot whose neighbors lie closest together; the first, the last and
-    the best of each phase stay. Metrics are kept: they are small, and pages draw curves through all of them.
+    the best of each phase stay. What was measured of them is kept: it is small.
 
     Returns:
         The files removed.

@@ -94,6 +94,7 @@ class GANBatches:
             self.snapshots(phase).discard_after(self.state.record.steps)
             if self.average is not None:
                 self.average.load_state_dict(self._restored, self.module.generator.network)
+        self._restored = {}  # a copy of the generator
         self.module.phase_over = self.action == "stop" and self.state.record.verdict is not None
 
     # --- batch by batch -----------------------------------------------------------------------------------------------
