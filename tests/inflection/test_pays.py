@@ -103,6 +103,29 @@ def test_without_pictures_one_by_one_it_takes_their_mean():
     assert len(found) == 1
 
 
+def test_pictures_that_do_not_belong_together_are_refused_and_broken_ones_left_out():
+    detector = make_detector("pays", total_steps=TOTAL)
+    detector.pictured(0, [math.nan, 1.0])
+    assert detector.measured(0, {"merit": 0.5}) is None and detector.finish() is None, "as if it was not measured"
+    detector.pictured(20, [0.0, 1.0])
+    detector.measured(20, {"merit": 0.5})
+    for pictures in ([0.0, 1.0, 2.0], []):  # none: somebody forgot
+        detector.pictured(40, pictures)
+        with pytest.raises(
+            ValueError, match=r"snapshot 40 has [13] pictures, where the first had 2: expected pictured"
+        ):
+            detector.measured(40, {"merit": 1.0})
+
+
+def test_past_the_planned_end_nothing_lies_ahead():
+    detector = make_detector("pays", total_steps=100)
+    for step in range(0, 125, 5):
+        detector.pictured(step, [step / 50, 0.2, 0.3])
+        if verdict := detector.measured(step, {"merit": (step / 50 + 0.5) / 3}):
+            break
+    assert step > 100 and "another 0% of the phase promises" in verdict.reason
+
+
 def test_pairs_tell_apart_what_means_do_not_and_seldom_where_there_is_nothing():
     rng = np.random.default_rng(0)
     levels = rng.normal(-3, 2, PICTURES)

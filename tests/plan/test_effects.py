@@ -78,7 +78,10 @@ def test_what_nothing_heeds_is_said(change: Change, values, key, reason):
         ({}, ["loss.layers", "loss.weights", "loss.network", "loss.pixel_weight"]),
         ({"data.kind": "folder", "data.path": "DIR"}, ["data.images", "data.val_share", "data.max_bad_share"]),
         ({"trainer.devices": 2}, ["trainer.sync_batchnorm", "trainer.max_silent_minutes"]),
-        ({"nogan.inflection.name": "knee"}, ["nogan.inflection.knee.rise", "nogan.inflection.action", "nogan.inflection.cycle_worth"]),
+        (
+            {"nogan.inflection.name": "knee"},
+            ["nogan.inflection.knee.rise", "nogan.inflection.action", "nogan.inflection.cycle_worth"],
+        ),
         ({"resume": "RUN"}, ["data.changed", "trust", "nogan.repeats"]),
     ],
 )

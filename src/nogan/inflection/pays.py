@@ -74,10 +74,20 @@ class Pays(ShapeWithoutPictures):
         self._pictures = [float(value) for value in merits]
 
     def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
-        """Take in the metrics of snapshot ``step``; a verdict if what may still be gained is too little."""
+        """Take in the metrics of snapshot ``step``; a verdict if what may still be gained is too little.
+
+        Raises:
+            ValueError: it has more or fewer pictures than the first one.
+        """
         pictures, self._pictures = self._pictures or [merit(metrics)], []
-        if not self.fired and np.isfinite([*pictures, merit(metrics)]).all():
-            self._remember(step, pictures, merit(metrics))
+        if self.fired or not np.isfinite([*pictures, merit(metrics)]).all():
+            return None
+        if self.before and len(pictures) != len(self.before):
+            raise ValueError(
+                f"snapshot {step} has {len(pictures)} pictures, where the first had {len(self.before)}: expected "
+                "pictured() with the merits of the same pictures before each measured()"
+            )
+        self._remember(step, pictures, merit(metrics))
         return super().measured(step, metrics)
 
     def _remember(self, step: int, pictures: list[float], value: float) -> None:
@@ -96,7 +106,7 @@ class Pays(ShapeWithoutPictures):
         now = difference(self.rows[-1], self.top_pictures, self.looks)
         stake = self.best.merit - self.lowest
         gained = self._has_gained(stake)
-        ahead = AHEAD if gained else 1 - step / self.settings.total_steps
+        ahead = AHEAD if gained else max(0.0, 1 - step / self.settings.total_steps)
         expected = self._expected_gain(step, ahead) if len(self.steps) >= LEAST else math.inf
         self.evidence |= {"low": now.low, "high": now.high, "expected": expected, "stake": stake, "ahead": ahead}
         self.held = self.held + 1 if expected < self.settings.worth * stake else 0
