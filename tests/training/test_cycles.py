@@ -21,6 +21,9 @@ from nogan.training.run import train
         ([0.5, 0.04], 0.1, False),
         ([0.5, 0.3, 0.07], 0.1, False),
         ([0.5, math.nan], 0.1, True),
+        ([math.nan, 0.1], 0.1, True),
+        ([math.nan, 0.0], 0.1, False),
+        ([0.5, math.nan, 0.04], 0.1, False),
         ([0.5, 0.0], 0.0, False),
     ],
 )

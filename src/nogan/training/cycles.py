@@ -22,9 +22,10 @@ def gains(folder: RunFolder, records: Sequence[PhaseRecord]) -> list[float]:
 def pays(gained: Sequence[float], worth: float) -> bool:
     """Whether another cycle is worth it: the last one gained at least ``worth`` of what all before it gained.
 
-    So is a cycle that was not measured, and not one without a gain.
+    Not after a cycle without a gain; but after one that was not measured (NaN), which may have had one. Earlier ones
+    that were not measured do not count.
     """
     *before, last = gained
-    if not all(map(math.isfinite, gained)):
+    if math.isnan(last):
         return True
-    return last > 0 and last >= worth * sum(before)
+    return last > 0 and last >= worth * sum(gain for gain in before if not math.isnan(gain))
