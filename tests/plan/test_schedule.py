@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nogan.plan import GANPhase, build_plan
 from nogan.plan.schedule import OneCycle, layer_group_lr, one_cycle_hyper
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "deoldify" / "scheduler.golden.json").read_text())
@@ -27,6 +28,17 @@ def test_one_cycle_at_every_step(configure, name, lr, pct_start):
         expected = golden["lr_per_group"][step][: len(lr)]
         assert hyper.lr == pytest.approx(expected, rel=1e-9)
         assert hyper.betas == pytest.approx((golden["momentum_beta1"][step], golden["beta2"]), rel=1e-9)
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_rates_of_a_gan_phase_are_constant_until_they_fall_in_a_straight_line_to_zero(configure, share):
+    phase = build_plan(configure("experiment=inflection", f"nogan.gan.decay={share}"))[-1]
+    assert isinstance(phase, GANPhase) and phase.decay == share
+    for turn, highest in (("generator", phase.generator_lr), ("critic", phase.critic_lr)):
+        rates = [phase.hyper(step, turn).lr[0] for step in range(phase.steps)]
+        expected = [highest * min(1, (phase.steps - step) / max(share * phase.steps, 1)) for step in range(phase.steps)]
+        assert rates == pytest.approx(expected)
+        assert rates[0] == highest and rates[-1] == pytest.approx(highest / max(share * phase.steps, 1))
 
 
 @pytest.mark.parametrize("case", ["learner_default", "gan", "big_wd_for_visibility"])

@@ -132,7 +132,7 @@ class Gan(Section):
     weights: LossWeights
     betas: tuple[Fraction, Fraction]
     noise: bool
-    decay: Fraction = 0.0
+    decay: Probability = 0.0
     vividness: VividnessDraw = VividnessDraw(at_zero=0.25, at_one=0.5, critic_sees="vivid")
 
 

@@ -158,7 +158,7 @@ class GANPhase(Phase):
     betas: tuple[float, float]
     snapshot_every: int  # batches
     noise: bool = False  # on the generator's input
-    decay: float = 0.0  # share of the batches, at the end, in which both rates fall to zero
+    decay: float = 0.0  # share of the batches, at the planned end, in which both rates fall to zero
 
     @property
     def generator_lr(self) -> float:
