@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 import nogan.training.run
 from nogan.networks import generator_file as exports
@@ -76,6 +76,29 @@ def test_spectral_norms_of_the_average_are_norms_and_statistics_are_averaged():
     for name in statistics:
         torch.testing.assert_close(states[2][name], torch.lerp(states[0][name], states[1][name], share))
     assert statistics
+
+
+@pytest.mark.parametrize("norm", [parametrizations.spectral_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize(
+    ("make", "dim"),
+    [
+        (lambda: nn.Conv2d(4, 8, 3), 0),
+        (lambda: nn.ConvTranspose2d(4, 8, 3), 1),
+        (lambda: nn.ConvTranspose2d(4, 4, 3), 1),  # nothing in its state says which dimension is which
+    ],
+)
+def test_norms_of_networks_of_ones_own_are_norms_too(norm, make, dim):
+    first, second = networks = [nn.Sequential(norm(make())) for _ in range(2)]
+    pictures = torch.rand(1, 4, 8, 8)
+    for network in networks:
+        for _ in range(50):
+            network(pictures)  # in train mode; the last pass leaves its graph in the older form
+    average = SnapshotAverage(0.25)
+    average.begin(first)
+    average.follow(first, 1)
+    mean = average.follow(second, 2)
+    mean(pictures)
+    assert torch.linalg.matrix_norm(mean[0].weight.movedim(dim, 0).flatten(1), ord=2) == pytest.approx(1, abs=0.01)
 
 
 class Cut(pl.Callback):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nogan.common.errors import UserError
 from nogan.networks.generator_file import about_training, load_generator, save_generator
@@ -47,23 +47,51 @@ def blend(a: UNet, b: UNet, alpha: float) -> UNet:
     return mixed.eval()
 
 
-def interpolate(a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """The state dict between two, as in :func:`blend`; integer buffers are those of A."""
+class Norm(NamedTuple):
+    """Where a state dict has a weight under spectral norm and the vectors of its power iteration.
+
+    Attributes:
+        weight: name of the weight before it is normalized.
+        u: name of the vector along dimension ``dim`` of the weight.
+        v: name of the vector along all others.
+        dim: 0 but for transposed convolutions, which have the channels that they return in dimension 1.
+    """
+
+    weight: str
+    u: str
+    v: str
+    dim: int = 0
+
+
+def interpolate(
+    a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float, norms: Iterable[Norm] | None = None
+) -> dict[str, Tensor]:
+    """The state dict between two, as in :func:`blend`; integer buffers are those of A.
+
+    Args:
+        a: state dict of A.
+        b: state dict of B, with the same names and shapes.
+        alpha: share of B, in [0, 1].
+        norms: the spectral norms; None: those of the generators of this package, by their names.
+    """
     import torch
 
     if alpha in (0, 1):
         return {name: (b if alpha else a)[name].clone() for name in a}
     mixed = {name: torch.lerp(x, b[name], alpha) if x.is_floating_point() else x.clone() for name, x in a.items()}
-    for name in a:
-        stem = name.removesuffix(_U)
-        if stem != name:
-            weight = mixed[stem + _ORIGINAL].flatten(1)
-            u = (b if alpha > 0.5 else a)[name]  # that of the nearer one
-            for _ in range(_POWER_ITERATIONS):
-                v = torch.nn.functional.normalize(weight.T @ u, dim=0)
-                u = torch.nn.functional.normalize(weight @ v, dim=0)
-            mixed[name], mixed[stem + _V] = u, v
+    for norm in _norms_named_in(a) if norms is None else norms:
+        weight = mixed[norm.weight].movedim(norm.dim, 0).flatten(1)
+        u = (b if alpha > 0.5 else a)[norm.u]  # that of the nearer one
+        for _ in range(_POWER_ITERATIONS):
+            v = torch.nn.functional.normalize(weight.T @ u, dim=0)
+            u = torch.nn.functional.normalize(weight @ v, dim=0)
+        mixed[norm.u], mixed[norm.v] = u, v
     return mixed
+
+
+def _norms_named_in(state: Mapping[str, Tensor]) -> Iterator[Norm]:
+    stems = (name.removesuffix(_U) for name in state if name.endswith(_U))
+    return (Norm(stem + _ORIGINAL, stem + _U, stem + _V) for stem in stems)
 
 
 def blend_checkpoints(a: str | os.PathLike[str], b: str | os.PathLike[str], alpha: float, path: Path) -> None:

@@ -5,9 +5,11 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm
 
-from nogan.networks.blend import interpolate
+from nogan.networks.blend import Norm, interpolate
 
 
 def power_of(width: float) -> float:
@@ -22,6 +24,27 @@ def power_of(width: float) -> float:
         found = math.sqrt(power + 1) / ((power + 2) * math.sqrt(power + 3))
         low, high = (power, high) if found > width else (low, power)
     return (low + high) / 2
+
+
+def norms_of(network: nn.Module) -> list[Norm]:
+    """The spectral norms of ``network``, also of one that is not of this package: in both of PyTorch's forms."""
+    found = []
+    for name, module in network.named_modules():
+        if isinstance(module, _SpectralNorm) and hasattr(module, "_u") and name.endswith(".0"):  # the weight as it is
+            found.append(Norm(f"{name.rpartition('.')[0]}.original", f"{name}._u", f"{name}._v", module.dim))
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                stem = f"{name}.{hook.name}".removeprefix(".")
+                found.append(Norm(f"{stem}_orig", f"{stem}_u", f"{stem}_v", hook.dim))
+    return found
+
+
+def _forget_graphs(network: nn.Module) -> None:
+    """Detach what modules keep of their last pass, such as a normalized weight: it could not be copied."""
+    for module in network.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                vars(module)[name] = value.detach()
 
 
 class SnapshotAverage:
@@ -44,17 +67,20 @@ class SnapshotAverage:
         self.power = power_of(width)
         self.step = 0  # of the last snapshot, in batches of the phase
         self.network: nn.Module | None = None  # the average; on rank zero, from the begin of a phase on
+        self.norms: list[Norm] = []  # of that network
 
     def begin(self, network: nn.Module) -> None:
         """Begin a phase with ``network``, which the first snapshot replaces."""
+        _forget_graphs(network)
         self.step, self.network = 0, copy.deepcopy(network).eval().requires_grad_(False)
+        self.norms = norms_of(network)
 
     @torch.no_grad()
     def follow(self, network: nn.Module, step: int) -> nn.Module:
         """Take in the snapshot after ``step`` batches, later than the last one; the average."""
         assert self.network is not None and step > self.step
         share = 1 - (self.step / step) ** (self.power + 1)
-        self.network.load_state_dict(interpolate(self.network.state_dict(), network.state_dict(), share))
+        self.network.load_state_dict(interpolate(self.network.state_dict(), network.state_dict(), share, self.norms))
         self.step = step
         return self.network
 
