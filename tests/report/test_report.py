@@ -138,6 +138,18 @@ def test_a_cut_run_is_shown_as_far_as_it_went(copied):
     assert data_of(copied / "report.html")["stages"][-1]["chosen"] is None
 
 
+def test_cycles_that_no_longer_paid_are_said_not_to_have_been_run(copied):
+    records = json.loads((copied / "records.json").read_text())
+    first = [record for record in records if record["cycle"] < 2]
+    (copied / "records.json").write_text(json.dumps(first))
+    header, *rows = (copied / "metrics.csv").read_text().splitlines()
+    phase = header.split(",").index("nogan/phase")
+    kept = [row for row in rows if int(row.split(",")[phase]) < len(first)]
+    (copied / "metrics.csv").write_text("\n".join([header, *kept]))
+    text = write_report(copied).read_text()
+    assert text.count("not run: the last cycle gained too little") == len(records) - len(first) > 0
+
+
 def test_a_run_without_a_gan_phase_yet_has_a_report(copied):
     (copied / "records.json").unlink()
     shutil.rmtree(copied / "checkpoints")

@@ -233,6 +233,8 @@ def _spent(run: RunData, phase: Phase, span: Span | None) -> dict[str, str]:
         spent["rate"] = f"{done * phase.batch_size / max(record.seconds, 1e-9):,.0f}"
     if span:
         spent["end"] = _end(span)
+    elif run.complete:
+        spent["end"] = "not run: the last cycle gained too little"
     return spent
 
 

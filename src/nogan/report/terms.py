@@ -20,7 +20,8 @@ TERMS = {
     "critic, whichever the critic's loss calls for.",
     "share": "Share of the run's time, measuring included.",
     "ended": "All batches: the phase ran to its planned end. Inflection: the detector ended it, and the generator went "
-    "back to a snapshot. No gain: no snapshot was better than the generator before the phase.",
+    "back to a snapshot. No gain: no snapshot was better than the generator before the phase. Not run: the last cycle "
+    "gained nothing, or too little for another one (nogan.inflection.cycle_worth).",
     "accuracy": "Share of held-out pictures that the critic gets right, as real or as colorized. 50 % is guessing.",
     "chroma": "A picture's colors without its brightness (luma). The network gives the chroma; the luma stays that of "
     "the original.",
