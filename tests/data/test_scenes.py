@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from ycbcr import rgb_to_ycbcr
 from nogan.common import color
 from nogan.data import scenes
 from nogan.data.scenes import Scenes, draw_scene
+from nogan.data.sources.opening import open_photographs
 
 
 def _floats(image):
@@ -98,6 +100,30 @@ def test_hues_are_drawn_evenly_and_independently_of_luma_place_and_neighbors():
         assert np.abs(means - value.mean()).max() < 0.2 * value.std(), name
     pairs = np.array([(_mode(group[0]), _mode(group[1])) for group in per_scene if len(group) > 1])
     assert abs((pairs[:, 0] == pairs[:, 1]).mean() - 0.2) < 0.05
+
+
+@pytest.mark.parametrize(("cue", "told"), [(0, 0), (0.5, 0.5), (1, 1)])
+def test_a_hue_cue_makes_blue_balloons_darker_than_amber_ones_and_changes_nothing_else(cue, told):
+    """The share of the spread of luma that a hue explains: of a mixture of ranks and a uniform luma."""
+    with_cue, without = (
+        [balloon for seed in range(800) for balloon in scenes._random_balloons(np.random.default_rng(seed), hue_cue)]
+        for hue_cue in (cue, 0)
+    )
+    luma = np.array([balloon.luma for balloon in with_cue])
+    mode = np.array([_mode(balloon) for balloon in with_cue])
+    means = np.array([luma[mode == index].mean() for index in (4, 0, 1, 3, 2)])  # blue, purple, red, green, amber
+    assert np.diff(means) == pytest.approx([told * 0.15 / 4] * 4, abs=0.012)
+    within = np.concatenate([luma[mode == index] - luma[mode == index].mean() for index in range(5)])
+    assert within.std() == pytest.approx((1 - told) * 0.15 / math.sqrt(12), abs=0.003)
+    assert 0.42 - 1e-9 <= luma.min() <= luma.max() <= 0.57 + 1e-9
+    assert [replace(balloon, luma=0) for balloon in with_cue] == [replace(balloon, luma=0) for balloon in without]
+
+
+def test_the_source_of_a_config_draws_with_its_cue(configure):
+    data = configure("data=scenes", "data.seed=5", "data.hue_cue=1").data
+    told = open_photographs(data).load(3, 48)
+    assert np.array_equal(told, draw_scene(5, 3, 48, hue_cue=1.0))
+    assert not np.array_equal(told, draw_scene(5, 3, 48))
 
 
 def _mode(balloon):

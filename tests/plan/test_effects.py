@@ -28,6 +28,7 @@ REPLACED: list[tuple[dict[str, Any], str, str]] = [
     ({"data.source": OWN}, "data.images", "with data.source, which is counted"),
     ({"data.kind": "imagenet", "data.path": "DIR"}, "data.images", "with data.path, whose photographs are counted"),
     ({"data.kind": "folder", "data.path": "DIR", "data.val_path": "D"}, "data.val_share", "with data.val_path"),
+    ({"data.kind": "folder", "data.path": "DIR"}, "data.hue_cue", "without data=scenes"),
     ({}, "data.max_bad_share", "with data=scenes"),
     ({}, "data.changed", "on a run that begins"),
     ({}, "trust", "on a run that begins"),

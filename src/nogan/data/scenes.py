@@ -3,7 +3,8 @@
 They are made for colorization. The color of sky, clouds, hills, grass, sea and sand follows from texture, luma and
 position, so a network that sees the gray picture can learn it. The hue of a balloon follows from nothing: every hue has
 the same distribution of luma, shape and place. The best a pixel loss can do for a balloon is the median of all hues,
-which is a dull brown; only an adversarial loss asks for a vivid one. Photographs are like that too.
+which is a dull brown; only an adversarial loss asks for a vivid one. Photographs are like that in part: there, blue
+things tend to be darker than yellow ones. A *hue cue* makes balloons so, more or less of them as it is larger.
 
 Everything lies in unit coordinates (x to the right, y down, both in [0, 1]), and nothing that is drawn at random
 depends on the size: a scene at 64 and at 192 pixels is the same scene. Edges and textures are filtered to the size of
@@ -22,8 +23,12 @@ from nogan.common.ycbcr import REC601
 
 BALLOON_HUES = (30.0, 108.0, 143.0, 245.0, 345.0)
 """Hue modes of the balloons, degrees in the (Cb, Cr) plane: purple, red, amber, green, blue."""
+HUES_BY_LUMA = (4, 0, 1, 3, 2)
+"""Indices of the modes from the darkest to the brightest with a hue cue: blue, purple, red, green, amber."""
 HUE_JITTER = 5.0
 """Largest deviation from a hue mode, degrees."""
+MEAN_LUMA = (0.42, 0.57)
+"""Least and greatest luma of an envelope before shading and stripes."""
 BALLOON_LUMA = (0.30, 0.66)
 """Least and greatest Rec. 601 luma of an envelope, shading and stripes included, whatever its hue."""
 SATURATION = (0.85, 0.97)
@@ -40,9 +45,16 @@ _MOUTH_WIDTH = (1 - _MOUTH * _TAPER_SINE) / _TAPER_COSINE
 _BASKET_TOP, _BASKET_BOTTOM, _BASKET_WIDTH = 1.52, 1.76, 0.15
 
 
-def draw_scene(seed: int, index: int, size: int) -> np.ndarray:
-    """Scene ``index`` of ``seed`` as uint8 RGB ``(size, size, 3)``; the same content at every size."""
-    rgb = _draw(seed, index, size)
+def draw_scene(seed: int, index: int, size: int, hue_cue: float = 0.0) -> np.ndarray:
+    """Scene ``index`` of ``seed`` as uint8 RGB ``(size, size, 3)``; the same content at every size.
+
+    Args:
+        seed: of the set of scenes.
+        index: of the scene, 0 or more.
+        size: px, of a side.
+        hue_cue: in [0, 1], how far the luma of a balloon tells its hue: 0, not at all; 1, wholly.
+    """
+    rgb = _draw(seed, index, size, hue_cue)
     np.multiply(rgb, 255, out=rgb)
     rgb += 0.5
     return np.ascontiguousarray(rgb.astype(np.uint8).transpose(1, 2, 0))
@@ -51,8 +63,8 @@ def draw_scene(seed: int, index: int, size: int) -> np.ndarray:
 class Scenes:
     """Image source of ``length`` scenes: ``load(index, size)`` gives uint8 RGB ``(size, size, 3)``."""
 
-    def __init__(self, seed: int, length: int):
-        self.seed, self.length = seed, length
+    def __init__(self, seed: int, length: int, hue_cue: float = 0.0):
+        self.seed, self.length, self.hue_cue = seed, length, hue_cue
 
     def __len__(self) -> int:
         return self.length
@@ -61,10 +73,10 @@ class Scenes:
         """Draw scene ``index``, in [0, length), at ``size`` pixels; raises IndexError outside that range."""
         if not 0 <= index < self.length:
             raise IndexError(f"scene {index} of {self.length}")
-        return draw_scene(self.seed, index, size)
+        return draw_scene(self.seed, index, size, self.hue_cue)
 
 
-def _draw(seed: int, index: int, size: int) -> np.ndarray:
+def _draw(seed: int, index: int, size: int, hue_cue: float = 0.0) -> np.ndarray:
     """The scene as float32 RGB ``(3, size, size)`` in [0, 1], never clipped to it."""
     rng = numpy_rng("scenes", seed, index)
     sky = _Sky.random(rng)
@@ -73,7 +85,7 @@ def _draw(seed: int, index: int, size: int) -> np.ndarray:
     ground = GROUNDS[rng.integers(len(GROUNDS))]
     _paint_hills(rgb, rng, sky, ground)
     _PAINT_GROUND[ground](rgb, rng, sky)
-    for balloon in _random_balloons(rng):
+    for balloon in _random_balloons(rng, hue_cue):
         _paint_balloon(rgb, balloon, sky)
     return rgb
 
@@ -315,7 +327,7 @@ class _Balloon:
     turn: float  # radians about the vertical
 
 
-def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
+def _random_balloons(rng: np.random.Generator, hue_cue: float = 0.0) -> list[_Balloon]:
     """One to three balloons, the smallest (farthest) first, apart from one another where there is room."""
     count = int(rng.integers(1, 4))
     low, high = ((0.18, 0.24), (0.13, 0.185), (0.10, 0.15))[count - 1]
@@ -329,12 +341,19 @@ def _random_balloons(rng: np.random.Generator) -> list[_Balloon]:
             clear = min(clear, 0.03) - 0.02 * t  # once they are apart, prefer a higher place
             if clear > room:
                 best, room = (x, y), clear
-        mode = BALLOON_HUES[rng.integers(len(BALLOON_HUES))]
-        hue = math.radians(mode + rng.uniform(-HUE_JITTER, HUE_JITTER))
-        luma, stripe, band = rng.uniform(0.42, 0.57), rng.uniform(0.0, 0.05), rng.uniform(-0.06, 0.06)
+        mode = int(rng.integers(len(BALLOON_HUES)))
+        hue = math.radians(BALLOON_HUES[mode] + rng.uniform(-HUE_JITTER, HUE_JITTER))
+        luma, stripe, band = rng.uniform(*MEAN_LUMA), rng.uniform(0.0, 0.05), rng.uniform(-0.06, 0.06)
+        luma += hue_cue * (_typical_luma(mode) - luma)
         gores, turn = int(rng.integers(5, 9)), rng.uniform(0, 2 * math.pi)
         balloons.append(_Balloon(*best, radius, hue, rng.uniform(*SATURATION), luma, gores, stripe, band, turn))
     return balloons
+
+
+def _typical_luma(mode: int) -> float:
+    """The luma that tells a hue mode where the cue is whole."""
+    darkest, brightest = MEAN_LUMA
+    return darkest + (brightest - darkest) * HUES_BY_LUMA.index(mode) / (len(HUES_BY_LUMA) - 1)
 
 
 def _chroma_direction(hue: float) -> np.ndarray:

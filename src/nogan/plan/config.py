@@ -359,6 +359,7 @@ class Data(Section):
     seed: Natural
     val_share: Fraction
     reals_share: Fraction
+    hue_cue: Probability = 0.0
     augment: bool
     workers: Natural
     max_bad_share: Fraction

@@ -102,6 +102,10 @@ RULES = (
             "with data.path, whose photographs are counted",
         ),
     ),
+    Rule(
+        ("data.hue_cue",),
+        _given(lambda config: config.data.kind != "scenes" or config.data.source, "without data=scenes"),
+    ),
     Rule(("data.val_share",), _given(lambda config: config.data.val_path, "with data.val_path")),
     Rule(
         ("data.max_bad_share",),

@@ -19,6 +19,7 @@ def open_source(
     *,
     images: int | None = None,
     seed: int = 0,
+    hue_cue: float = 0.0,
     setting: str = "data.path",
 ) -> Source:
     """The source that ``data=kind data.path=path`` means.
@@ -29,6 +30,7 @@ def open_source(
             takes the ILSVRC folders, and "hub" for the hub's :data:`HUB_IMAGENET`.
         images: how many scenes there are.
         seed: of the scenes.
+        hue_cue: of the scenes, in [0, 1].
         setting: the config key or flag that names ``path``, for the messages.
 
     Raises:
@@ -37,7 +39,7 @@ def open_source(
     if kind == "scenes":
         from nogan.data.scenes import Scenes
 
-        return Scenes(seed, 10_000 if images is None else images)
+        return Scenes(seed, 10_000 if images is None else images, hue_cue)
     if kind not in ("folder", "imagenet"):
         raise UserError(f"data={kind} is not known; expected scenes, folder or imagenet")
     if kind == "imagenet" and path == "hub":
@@ -65,7 +67,7 @@ def open_photographs(data: Data) -> Source:
     """
     if data.source is not None:
         return _own_source(data.source)
-    source = open_source(data.kind, data.path, images=data.images, seed=data.seed)
+    source = open_source(data.kind, data.path, images=data.images, seed=data.seed, hue_cue=data.hue_cue)
     if data.kind == "folder" and data.images not in (None, len(source)):
         raise UserError(
             f"data.images={data.images}, but data.path={data.path} holds {len(source)} photographs: leave data.images "
