@@ -15,6 +15,7 @@ from nogan.common.errors import UserError
 from nogan.plan import as_rows
 from nogan.plan.config import RunConfig
 from nogan.runs.run_folder import RunFolder
+from nogan.runs.snapshots import SnapshotStore
 from nogan.training.preview import show_plan
 from nogan.training.run import train
 from nogan.training.same_data import DataRecord
@@ -119,6 +120,16 @@ def test_a_dry_run_of_the_newest_run_names_it_and_refuses_what_it_would(begun, t
 def test_a_run_that_began_before_its_source_had_digests_goes_on(smallest, copies):
     DataRecord(planned_for=60, train={"photographs": 60}, held_out=None).write(RunFolder(copies[1]))
     show_plan(resumed(smallest, *copies), QUIET)
+
+
+def test_fewer_pictures_may_be_held_out_than_before(smallest, copies):
+    for file in sorted(copies[0].iterdir())[:38]:
+        file.unlink()
+    go_on(smallest, *copies, "data.changed=allow")
+    store = SnapshotStore(copies[1] / "snapshots" / "gan@2")
+    first, *_, last = store.steps()
+    assert len(store.pictures(first)) == len(store.pictures(last)) == 2 < 4
+    assert "change" not in store.metrics(first) and "change" in store.metrics(last)
 
 
 def test_allowed_ones_are_trained_on_by_the_plan_that_was(smallest, copies, monkeypatch):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 from pydantic import Field
@@ -74,21 +75,20 @@ class Pays(ShapeWithoutPictures):
         self._pictures = [float(value) for value in merits]
 
     def measured(self, step: int, metrics: Mapping[str, float]) -> Verdict | None:
-        """Take in the metrics of snapshot ``step``; a verdict if what may still be gained is too little.
-
-        Raises:
-            ValueError: it has more or fewer pictures than the first one.
-        """
+        """Take in the metrics of snapshot ``step``; a verdict if what may still be gained is too little."""
         pictures, self._pictures = self._pictures or [merit(metrics)], []
         if self.fired or not np.isfinite([*pictures, merit(metrics)]).all():
             return None
         if self.before and len(pictures) != len(self.before):
-            raise ValueError(
-                f"snapshot {step} has {len(pictures)} pictures, where the first had {len(self.before)}: expected "
-                "pictured() with the merits of the same pictures before each measured()"
-            )
+            pictures = [merit(metrics)]
+            self._compare_means()
         self._remember(step, pictures, merit(metrics))
         return super().measured(step, metrics)
+
+    def _compare_means(self) -> None:
+        """From now on, since the pictures are others than before: of a run that was resumed on other data."""
+        self.before, self.top_pictures = [fmean(self.before)], [fmean(self.top_pictures)]
+        self.rows = [[fmean(row)] for row in self.rows]
 
     def _remember(self, step: int, pictures: list[float], value: float) -> None:
         self.lowest = min(self.lowest, value) if self.steps else value

@@ -255,10 +255,19 @@ class Probe(pl.Callback):
     def _load(self) -> Tensor:
         if self._photographs is None:
             self._photographs = self.data.probe_photographs(self.images, self.size)
+            self._forget_others(self._photographs)
             if (count := len(self._photographs)) < self.images:
                 log.info("Pictures held out to measure on: %d, of the %d of probe.images", count, self.images)
             self._write(self._photographs[: self.grid])
         return self._photographs
+
+    def _forget_others(self, photographs: Tensor) -> None:
+        """Forget what a resumed run knows of each picture, if it now measures more or fewer (data.changed=allow)."""
+        count = len(photographs)
+        if self._last is not None and len(self._last) != count:
+            self._last = None
+        if self._before is not None and len(self._before.shares) != count:
+            self._before = Color(self._before.value, (0.0,) * count)
 
     def _write(self, photographs: Tensor) -> None:
         """Write the pictures of the grid one by one, to colorize them as a user would."""
