@@ -267,6 +267,7 @@ def test_the_window_starts_anew_after_a_verdict_that_came_too_early():
         ({"name": "window", "lr": None}, "nogan.inflection.name", "lr"),
         ({"name": "window", "of": "eye"}, "nogan.inflection.window.of.name", "curvature"),
         ({"name": "window", "of": "window"}, "nogan.inflection.window.of", "another"),
+        ({"name": "window", "of": {"name": "probe"}}, "nogan.inflection.window.of", "hears the loss"),
         ({"name": "window", "of": {"name": "knee", "flat": 2}}, "nogan.inflection.window.of.flat", "less than 1"),
     ],
 )

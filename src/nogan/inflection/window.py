@@ -17,7 +17,7 @@ class WindowSettings(DetectorSettings):
     """Parameters of `window`.
 
     Attributes:
-        of: the other detector: its name, or a mapping of ``name`` and its parameters.
+        of: the other detector: its name, or a mapping of ``name`` and its parameters. It hears the loss alone.
         factor: how far from the prior a verdict may lie: from its lower end / factor to its upper end x factor.
     """
 
@@ -58,6 +58,8 @@ class Window(Detector):
         conf = {"name": of} if isinstance(of, str) else dict(of)
         if conf.get("name") == self.name:
             raise UserError("nogan.inflection.window.of is 'window'; expected another detector for it to bound.")
+        if conf.get("name") == "probe":
+            raise UserError("nogan.inflection.window.of is 'probe'; expected a detector that hears the loss.")
         return make_detector(**(known | conf), key="nogan.inflection.window.of")
 
     def _observe(self, step: int, loss: float) -> Verdict | None:

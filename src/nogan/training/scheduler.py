@@ -117,8 +117,8 @@ class NoGANScheduler(pl.Callback):
         gained = distributed.broadcast_from_rank_zero(gains(self.folder, self.state.records))
         if not pays(gained, self.cycle_worth):
             log.info(
-                "%s gained %+.3f in held-out merit: no further cycle follows; to go on all the same, resume the run with "
-                "nogan.inflection.cycle_worth=null",
+                "%s gained %+.3f in held-out merit: no further cycle follows; to go on all the same, resume the run "
+                "with nogan.inflection.cycle_worth=null",
                 *(self.state.record.name, gained[-1]),
             )
             trainer.should_stop = True
