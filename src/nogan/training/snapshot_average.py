@@ -54,9 +54,9 @@ class SnapshotAverage:
     It needs one copy of the generator, moved at each snapshot: average ← β average + (1 - β) snapshot, with
     β = (t of the snapshot before / t)^(γ + 1).
 
-    Parameters are averaged, and so are the statistics of batch norm, which saves a pass over photographs; how far they
-    are from those that would be estimated again has not been measured. The vectors of spectral norm's power iteration
-    are found again for the averaged weight: an average of unit vectors is not a unit vector (see
+    Parameters are averaged, and so are the statistics of batch norm, which saves a pass over photographs: estimated
+    again they gain no more (``experiments/inflection.md``). The vectors of spectral norm's power iteration are found
+    again for the averaged weight: an average of unit vectors is not a unit vector (see
     :func:`nogan.networks.blend.interpolate`).
 
     Args:
