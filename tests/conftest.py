@@ -28,6 +28,7 @@ SMALLEST = (
     "logger=csv",
     "data.workers=0",
     "data.images=200",
+    *("nogan.pretrain.g1.share=0.8", "nogan.pretrain.g2.share=0.6", "nogan.gan.share=0.3"),
     "nogan.pretrain.g2.size=32",
     "nogan.critic.fakes={size:32,batch_size:4,share:0.3}",
     "nogan.critic.phases.c2.size=32",

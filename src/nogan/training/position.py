@@ -24,7 +24,7 @@ def loader_start(trainer: pl.Trainer, plan: Plan) -> tuple[int, int]:
     loader of the last phase that there was will do, which needs nothing to be made.
     """
     current: Any = trainer.fit_loop.epoch_progress.current  # its annotation lacks ``processed``
-    phases = current.processed if trainer.should_stop else len(plan)
+    phases = max(current.processed, 1) if trainer.should_stop else len(plan)
     return min(current.processed, phases - 1), batches_done(trainer)
 
 
