@@ -99,6 +99,7 @@ def at(data: NoGANData, name: str, rank: int = 0, world: int = 1, done: int = 0)
     index = [phase.name for phase in data.plan].index(name)
     progress = SimpleNamespace(current=SimpleNamespace(ready=done))
     data.trainer = SimpleNamespace(
+        should_stop=False,
         current_epoch=index,
         global_rank=rank,
         world_size=world,
