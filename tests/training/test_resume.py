@@ -346,6 +346,15 @@ def test_a_signal_saves_and_stops(smallest, uncut, cutting, tmp_path, signum):
     assert_same_run(uncut, tmp_path)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises ``KeyboardInterrupt``, also in tests that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_that_an_import_has_caught_stops_the_run_before_it_trains(smallest, tmp_path):
     with interrupts.remembered():
         with suppress(KeyboardInterrupt):  # as libraries do that try things out while they are imported
