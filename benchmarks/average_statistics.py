@@ -9,40 +9,21 @@ is, and with the statistics of its batch norms estimated anew on 1,024 pictures 
 
 import argparse
 import copy
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nogan.common.image_files import open_image
-from nogan.data.scenes import draw_scene
-from nogan.evaluation import eye
 from nogan.evaluation.held_out import colorize
-from nogan.evaluation.merit import COLOR_WEIGHT, Color, merit_of_each
-from nogan.evaluation.set_color import color_of
-from nogan.networks import generator_file
-from nogan.runs.run_folder import RunFolder
-from nogan.runs.snapshots import stores
+from nogan.evaluation.merit import COLOR_WEIGHT
 from nogan.study import runs
-from nogan.training.snapshot_average import SnapshotAverage
+from nogan.study.measuring import figures, merit_of_set, snapshots
 
-WIDTH = 0.1  # of the average, as in nogan.inflection.average
-SEEN = (0.1, 0.2, 0.4, 0.7, 1.0)  # shares of the phase at which averages are measured
+SEEN = (0, 5, 10, 19, 34)  # snapshots that are measured, and the last, of some 50
 PICTURES, AT_ONCE = 1024, 64
 CPU = torch.device("cpu")
-
-
-class Figures(NamedTuple):
-    """Quality by eye, the mean of all pictures, and the color of the set."""
-
-    quality: float
-    color: Color
 
 
 def estimated_again(network: nn.Module, photographs: Tensor) -> nn.Module:
@@ -58,62 +39,28 @@ def estimated_again(network: nn.Module, photographs: Tensor) -> nn.Module:
     return again.eval()
 
 
-def measure(network: nn.Module, photographs: Tensor) -> Figures:
-    with torch.no_grad():
-        output = colorize(network.eval(), photographs, AT_ONCE, CPU)
-    color = color_of(output, photographs, shares=False)
-    return Figures(float(eye.quality(output, photographs).mean()), Color(color.value, (0.0,)))  # of all as one
-
-
-def training_pictures(data: str, crops: Path | None) -> Tensor:
-    """Pictures of the kind that the run trained on: its squares of photographs, or scenes of its ``data.seed``."""
-    if crops is None:
-        pictures = [draw_scene(0, index, runs.SETS[data].size) for index in range(PICTURES)]
-    else:
-        files = sorted((crops / "train").glob("*.png"))[:PICTURES]
-        pictures = [np.asarray(open_image(file).convert("RGB")) for file in files]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-
-
-def averages(folder: Path) -> Iterator[tuple[int, nn.Module]]:
-    """The generator before the GAN phase, and averages of its snapshots at some of its batches."""
-    network = generator_file.load_generator(folder)
-    (store,) = stores(RunFolder(folder)).values()
-    average, steps = SnapshotAverage(WIDTH), store.steps()
-    wanted = {min(steps, key=lambda step: abs(step - share * steps[-1])) for share in SEEN}
-    for step in steps:
-        store.restore(step, network)
-        if step == 0:
-            average.begin(network)
-            yield 0, network
-        elif step in wanted:
-            yield step, average.follow(network, step)
-        else:
-            average.follow(network, step)
-
-
 def rows(out: Path, data: str, seed: int) -> Iterator[str]:
     """Lines of the table for a run."""
-    crops = out / data if runs.SETS[data].crops else None
+    size, crops = runs.SETS[data].size, out / data if runs.SETS[data].crops else None
     (folder,) = (out / "runs").glob(f"{data}-{seed}-*")
     oracle = runs.unseen_pictures(data, seed, crops).oracle
-    train = training_pictures(data, crops)
-    before: Figures | None = None
-    for step, network in averages(folder):
-        found = [measure(network, oracle), measure(estimated_again(network, train), oracle)]
+    train = runs.crops_in(crops / "train", PICTURES) if crops else runs.scenes_of(0, PICTURES, size)  # of data.seed
+    before: dict[str, float] = {}
+    for number, at in enumerate(snapshots(folder)):
+        if number not in SEEN and not at.is_last:
+            continue
+        found = [dict(figures(network, oracle)) for network in (at.averaged, estimated_again(at.averaged, train))]
         before = before or found[0]
-        gains = [
-            fmean(merit_of_each([own.quality], own.color, before.color, COLOR_WEIGHT)) - before.quality for own in found
+        merits = [
+            merit_of_set(own["quality"], own["chroma_fd"], before["chroma_fd"], COLOR_WEIGHT) - before["quality"]
+            for own in found
         ]
-        distances = [math.exp(own.color.value) for own in found]
-        values = [f"{gain:+.2f}" for gain in gains] + [f"{distance:.0f}" for distance in distances]
-        yield f"| {' | '.join([f'{data} {seed}', str(step), *values])} |"
+        values = [f"{merit:+.2f}" for merit in merits] + [f"{own['chroma_fd']:.0f}" for own in found]
+        yield f"| {' | '.join([f'{data} {seed}', str(at.step), *values])} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n", 1)[0], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("out", metavar="OUT", type=Path, help="the study's folder")
     parser.add_argument("runs", metavar="SET:SEED", nargs="+")
     arguments = parser.parse_args()

@@ -44,37 +44,57 @@ class Measured(TypedDict):
     oracle: Mapping[str, ByKind]  # measures of the oracle's pictures, by their key
 
 
+class AtStep(NamedTuple):
+    """The generators of a snapshot, which the next one changes: before the first batch both are the same.
+
+    Attributes:
+        step: batches of the GAN phase that are done.
+        single: as it was then.
+        averaged: the average of the snapshots so far.
+        is_last: whether none follows.
+    """
+
+    step: int
+    single: Any
+    averaged: Any
+    is_last: bool
+
+
+def snapshots(folder: Path) -> Iterator[AtStep]:
+    """The snapshots of a finished run with one GAN phase, and their averages."""
+    from nogan.networks import generator_file as exports
+    from nogan.training.snapshot_average import SnapshotAverage
+
+    network = exports.load_generator(folder)
+    (store,) = stores(RunFolder(folder)).values()
+    average, steps = SnapshotAverage(float(AVERAGED)), store.steps()
+    for step in steps:
+        store.restore(step, network)
+        if step == 0:
+            average.begin(network)
+        yield AtStep(step, network, average.follow(network, step) if step else network, step == steps[-1])
+
+
 def measure(folder: Path, pictures: UnseenPictures, threads: int) -> Measured:
     """Measure all snapshots of a finished run."""
     import torch
 
-    from nogan.networks import generator_file as exports
-    from nogan.training.snapshot_average import SnapshotAverage
-
     torch.set_num_threads(threads)
-    network = exports.load_generator(folder)
-    (store,) = stores(RunFolder(folder)).values()
-    average = SnapshotAverage(float(AVERAGED))
     qualities: dict[str, list[float]] = {}
     colors: dict[str, list[float]] = {}
     oracle: dict[str, dict[str, dict[str, float]]] = {}
-    steps = store.steps()
-    for number, step in enumerate(steps):
-        store.restore(step, network)
-        if step == 0:
-            average.begin(network)
-        averaged: Any = average.follow(network, step) if step else network
+    for number, (step, single, averaged, is_last) in enumerate(snapshots(folder)):
         _, quality, color = _measure(averaged, pictures.probe, shares=True)
         qualities[str(step)] = [round(value, 3) for value in quality.tolist()]
         colors[str(step)] = [round(value, 4) for value in color.as_list()]
-        for kind, candidate in ((AVERAGED, averaged), (SINGLE, network)):
-            if number % ORACLE_EVERY[kind] == 0 or step == steps[-1]:
-                for key, value in _figures(candidate, pictures.oracle):
+        for kind, candidate in ((AVERAGED, averaged), (SINGLE, single)):
+            if number % ORACLE_EVERY[kind] == 0 or is_last:
+                for key, value in figures(candidate, pictures.oracle):
                     oracle.setdefault(key, {}).setdefault(kind, {})[str(step)] = round(value, 4)
     return {"qualities": qualities, "colors": colors, "oracle": oracle}
 
 
-def _figures(network: Any, rgb: Any) -> Iterator[tuple[str, float]]:
+def figures(network: Any, rgb: Any) -> Iterator[tuple[str, float]]:
     """Measures of a generator's pictures of ``rgb``, ``(N, 3, H, W)`` in [0, 1], by their key."""
     from nogan.evaluation.metrics import colorfulness, psnr
 
@@ -98,15 +118,21 @@ def _measure(network: Any, rgb: Any, shares: bool) -> tuple[Any, Any, Color]:
     return output, eye.quality(output, rgb), color_of(output, rgb, shares=shares)
 
 
+def merit_of_set(quality: float, chroma_fd: float, before: float, weight: float) -> float:
+    """Merit of pictures of this mean quality and chroma FD; ``before`` is chroma FD before the GAN phase."""
+    own, then = (Color(math.log(value), (0.0,)) for value in (chroma_fd, before))
+    return fmean(merit_of_each([quality], own, then, weight))
+
+
 def judged(trained: TrainedRun, data: str, seed: int, found: Measured, weight: float) -> RealRun:
     """A run with the merit of its snapshots, in which the color gained has ``weight``."""
     colors = {step: Color.of_list(values) for step, values in found["colors"].items()}
     probe = {step: merit_of_each(each, colors[step], colors["0"], weight) for step, each in found["qualities"].items()}
     oracle: dict[str, dict[str, float]] = {}
     for kind, qualities in found["oracle"]["quality"].items():
-        sets = {step: Color(math.log(value), (0.0,)) for step, value in found["oracle"]["chroma_fd"][kind].items()}
+        distances = found["oracle"]["chroma_fd"][kind]
         oracle[kind] = {
-            step: fmean(merit_of_each([quality], sets[step], sets["0"], weight)) for step, quality in qualities.items()
+            step: merit_of_set(quality, distances[step], distances["0"], weight) for step, quality in qualities.items()
         }
     return {
         **trained,

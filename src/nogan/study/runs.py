@@ -204,26 +204,33 @@ def collect(folder: Path) -> TrainedRun:
 
 def unseen_pictures(data: str, seed: int, crops: Path | None) -> UnseenPictures:
     """The probe's and the oracle's pictures of a run; ``crops`` is of :func:`cut`, None for scenes."""
-    import torch
-
-    from nogan.common.image_files import open_image
-    from nogan.data.scenes import draw_scene
-
-    def tensor(pictures: Sequence[np.ndarray]) -> Any:
-        return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
-
-    def crops_in(part: str, count: int) -> Any:
-        assert crops is not None
-        files = sorted((crops / part).glob("*.png"))[:count]
-        return tensor([np.asarray(open_image(file).convert("RGB")) for file in files])
-
     if crops is not None:
-        return UnseenPictures(crops_in("probe", PROBE_IMAGES), crops_in("oracle", ORACLE_IMAGES))
+        return UnseenPictures(crops_in(crops / "probe", PROBE_IMAGES), crops_in(crops / "oracle", ORACLE_IMAGES))
     size = SETS[data].size
     return UnseenPictures(
-        tensor([draw_scene(PROBE_SCENES + seed, index, size) for index in range(PROBE_IMAGES)]),
-        tensor([draw_scene(ORACLE_SCENES, index, size) for index in range(ORACLE_IMAGES)]),
+        scenes_of(PROBE_SCENES + seed, PROBE_IMAGES, size), scenes_of(ORACLE_SCENES, ORACLE_IMAGES, size)
     )
+
+
+def crops_in(folder: Path, count: int) -> Any:
+    """The first ``count`` squares in a folder of :func:`cut`, RGB ``(count, 3, S, S)`` in [0, 1]."""
+    from nogan.common.image_files import open_image
+
+    files = sorted(folder.glob("*.png"))[:count]
+    return _tensor([np.asarray(open_image(file).convert("RGB")) for file in files])
+
+
+def scenes_of(seed: int, count: int, size: int) -> Any:
+    """The first ``count`` built-in scenes of ``seed``, RGB ``(count, 3, size, size)`` in [0, 1]."""
+    from nogan.data.scenes import draw_scene
+
+    return _tensor([draw_scene(seed, index, size) for index in range(count)])
+
+
+def _tensor(pictures: Sequence[np.ndarray]) -> Any:
+    import torch
+
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
 def cut(photographs: Path, folder: Path, count: int, size: int = SIZE) -> Path:
