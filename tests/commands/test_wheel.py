@@ -71,7 +71,11 @@ def test_it_trains_and_colorizes_from_an_empty_folder(installed, tmp_path):
 
     trained = run(*nogan, "train", *SMALLEST, "nogan.repeats=0", "trainer.limit_batches=1", **here)
     (folder,) = (tmp_path / "outputs" / "quickstart").iterdir()
-    assert f"nogan colorize PHOTO -o OUT --checkpoint outputs/quickstart/{folder.name}" in " ".join(trained.split())
+    run_folder = f"outputs/quickstart/{folder.name}"
+    told = f"nogan colorize {run_folder}/held-out -o OUT --checkpoint {run_folder} --render-factor 4"
+    assert told in " ".join(trained.split())
+    run(*nogan, *told.split()[1:], **here)  # what it says is next
+    assert len(list((tmp_path / "OUT").iterdir())) == 2
     assert (folder / "report.html").is_file()
 
     drawn = np.linspace(0, 255, 48 * 64, dtype=np.uint8).reshape(48, 64)

@@ -14,6 +14,7 @@ from pathlib import Path
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from rich.console import Console
 
+from nogan.colorize.square import MIN_RENDER_FACTOR, PIXELS_PER_FACTOR
 from nogan.common.errors import Interrupted, UserError
 from nogan.common.failures import explained
 from nogan.common.files import remove_temporary
@@ -258,11 +259,20 @@ def _sum_up(job: Job, run: Run, seconds: float) -> dict[str, float]:
         say(job.console, f"Done in {clock(seconds)}. The run is in {folder}")
         if _write_report(job):
             say(job.console, f"Look at it: {os.path.relpath(job.folder.report_file)}")
-        colorize = f"{command('colorize')} PHOTO -o OUT --checkpoint {shlex.quote(folder)} --render-factor auto"
-        say(job.console, f"Next: {colorize}")
+        say(job.console, f"Next: {_command_to_colorize(job, run.plan)}")
         if hint := sync_hint(job.folder):
             say(job.console, hint)
     return {f"val/{name}": value for name, value in final_metrics(records).items()}
+
+
+def _command_to_colorize(job: Job, plan: Plan) -> str:
+    """With what the run has learned: photographs, at several sizes; or scenes, of which it has written some."""
+    folder, pictures, factor = os.path.relpath(job.folder), "PHOTO", "auto"
+    if job.config.data.kind == "scenes" and not job.config.data.source and job.folder.held_out.is_dir():
+        pictures = os.path.relpath(job.folder.held_out)
+        factor = str(max(plan[-1].size // PIXELS_PER_FACTOR, MIN_RENDER_FACTOR))
+    where = f"{shlex.quote(pictures)} -o OUT --checkpoint {shlex.quote(folder)}"
+    return f"{command('colorize')} {where} --render-factor {factor}"
 
 
 def _note_skipped(job: Job, run: Run) -> None:
